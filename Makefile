@@ -1,0 +1,38 @@
+# make sweep | test | lint | up | down | clean   (PYTHON=python3.12 make ... chooses the interpreter)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install up sweep down test lint clean
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(READY) ## Install everything into .venv
+
+up: $(READY) ## Start S3, MLflow and Ray on this machine, as far as they are not there
+	$(BIN)/seldtune up
+
+sweep: up ## Make data, search, compare and register the best model
+	$(BIN)/seldtune sweep quickstart
+
+down: $(READY) ## Stop what `up` started
+	$(BIN)/seldtune down
+
+test: $(READY) ## The fast tests, then those that start servers or train
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## Delete caches and build products, not data and not .venv
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

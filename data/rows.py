@@ -1,0 +1,149 @@
+"""Rows of the chunk store: stretches of a recording, long enough to cut every window that starts in them.
+
+A raw row is a dict with the fields of `ROW_SCHEMA`: `audio` is FLAC (16 bit, W, Y, Z, X, 24 kHz), `frames` are
+JPEG pictures 448 x 224 at `frame_rate_hz` from the row's start, `events` dicts of the columns of `labels.Events` with
+frames counted from the row's start. The row owns `num_frames` label frames; audio, frames and events go on for a
+tail of up to 2.5 s, so that a 3 s window at any 0.5 s hop can be cut from one row.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data.classes import NUM_CLASSES
+from data.labels import LABEL_RATE_HZ, Events
+from data.windows import stretches
+
+RATE_HZ = 24_000
+SAMPLES_PER_LABEL = RATE_HZ // LABEL_RATE_HZ
+FRAME_WIDTH, FRAME_HEIGHT = 448, 224
+FRAME_RATE_HZ = 10.0
+
+_EVENT = pa.struct(
+    [
+        ("frame", pa.int32()),
+        ("class_index", pa.int32()),
+        ("source", pa.int32()),
+        ("azimuth_deg", pa.float64()),
+        ("elevation_deg", pa.float64()),
+        ("distance_cm", pa.float64()),
+    ]
+)
+ROW_SCHEMA = pa.schema(
+    [
+        ("recording", pa.string()),
+        ("room", pa.string()),
+        ("start_frame", pa.int32()),
+        ("num_frames", pa.int32()),
+        ("audio", pa.binary()),
+        ("num_samples", pa.int64()),
+        ("frames", pa.list_(pa.binary())),
+        ("frame_rate_hz", pa.float64()),
+        ("has_video", pa.bool_()),
+        ("events", pa.list_(_EVENT)),
+    ]
+)
+RawRow = dict[str, Any]
+
+
+def cut_rows(
+    recording: str,
+    room: str,
+    audio: NDArray[np.int16],
+    events: Events,
+    frames: Sequence[bytes] = (),
+    frame_rate_hz: float = FRAME_RATE_HZ,
+) -> list[RawRow]:
+    """Cut one recording into raw rows.
+
+    `audio` is (4, N) int16 at 24 kHz, `frames` its JPEG pictures at `frame_rate_hz` from time 0 (none: no video).
+    What does not fill a label frame at the end of the audio is dropped, and with it the events past the end.
+    """
+    total = audio.shape[1] // SAMPLES_PER_LABEL
+    rows = []
+    for start, own_stop, stop in stretches(total):
+        piece = audio[:, start * SAMPLES_PER_LABEL : stop * SAMPLES_PER_LABEL]
+        first, last = (round(frame * frame_rate_hz / LABEL_RATE_HZ) for frame in (start, stop))
+        rows.append(
+            {
+                "recording": recording,
+                "room": room,
+                "start_frame": start,
+                "num_frames": own_stop - start,
+                "audio": encode_flac(piece),
+                "num_samples": piece.shape[1],
+                "frames": list(frames[first:last]),
+                "frame_rate_hz": frame_rate_hz,
+                "has_video": bool(len(frames)),
+                "events": event_dicts(events.between(start, stop)),
+            }
+        )
+    return rows
+
+
+def event_dicts(events: Events) -> list[dict[str, Any]]:
+    """A table as the store's list of structs."""
+    names = [field.name for field in fields(Events)]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in events.columns()), strict=True)]
+
+
+def row_events(row: RawRow) -> Events:
+    """The events of a raw row as a table, tail included."""
+    return Events.build(*([event[field.name] for event in row["events"]] for field in fields(Events)))
+
+
+def class_frames(rows: Sequence[RawRow]) -> list[int]:
+    """Per class, label frames of the rows' own stretch with at least one such event."""
+    counts = np.zeros(NUM_CLASSES, dtype=np.int64)
+    for row in rows:
+        own = row_events(row).between(0, row["num_frames"])
+        cells = np.unique(own.frame * NUM_CLASSES + own.class_index)
+        counts += np.bincount(cells % NUM_CLASSES, minlength=NUM_CLASSES)
+    return counts.tolist()
+
+
+def encode_flac(audio: NDArray[np.int16]) -> bytes:
+    """Audio (channels, N) int16 at 24 kHz -> FLAC."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio.T, RATE_HZ, format="FLAC", subtype="PCM_16", compression_level=0.4)
+    return buffer.getvalue()
+
+
+def decode_flac(content: bytes) -> NDArray[np.int16]:
+    """Inverse of `encode_flac`."""
+    import soundfile
+
+    audio, _ = soundfile.read(io.BytesIO(content), dtype="int16", always_2d=True)
+    return np.ascontiguousarray(audio.T)
+
+
+def encode_shard(rows: Sequence[RawRow]) -> bytes:
+    """Raw rows -> one parquet file, one row group a row. The same rows give the same bytes."""
+    table = pa.Table.from_pylist(list(rows), schema=ROW_SCHEMA)
+    sink = io.BytesIO()
+    # Sound and pictures are compressed already; the dictionary keeps a picture that repeats once.
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=1,
+        compression="NONE",
+        use_dictionary=["frames.list.element"],
+        dictionary_pagesize_limit=1 << 26,
+        write_statistics=False,
+    )
+    return sink.getvalue()
+
+
+def decode_shard(content: bytes, columns: list[str] | None = None) -> list[RawRow]:
+    """A parquet file -> raw rows, of all columns or of those named."""
+    return pq.read_table(pa.BufferReader(content), columns=columns).to_pylist()

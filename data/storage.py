@@ -1,0 +1,219 @@
+"""Bytes under local paths and `s3://` URIs, and errors that say what is wrong with the place.
+
+S3 is reached by the standard environment: AWS_ENDPOINT_URL (any S3 service), AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION. Timeouts are short: an endpoint that does not answer is reported in seconds.
+A write appears whole or not at all (locally by renaming, on S3 by a single put).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from data.errors import UserError
+
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 20
+
+_CREDENTIAL_CODES = {
+    "401",
+    "403",
+    "AccessDenied",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+}
+
+
+def is_s3(uri: str) -> bool:
+    return uri.startswith("s3://")
+
+
+def join(root: str, *parts: str) -> str:
+    """`root` and the parts below it, whichever kind `root` is."""
+    return "/".join([root.rstrip("/") if is_s3(root) or root != "/" else "", *parts])
+
+
+def split_s3(uri: str) -> tuple[str, str]:
+    """`s3://bucket/a/b` -> ("bucket", "a/b"); UserError where the bucket is missing."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise UserError(f"{uri!r} names no bucket; write s3://bucket/path")
+    return bucket, key
+
+
+def read_bytes(uri: str) -> bytes:
+    """All bytes of a file; FileNotFoundError where there is none."""
+    if not is_s3(uri):
+        return _local(uri).read_bytes()
+    bucket, key = split_s3(uri)
+    with _s3_errors(uri):
+        return _client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write or replace a file. Other readers see the old bytes or the new ones, never a part."""
+    if is_s3(uri):
+        bucket, key = split_s3(uri)
+        with _s3_errors(uri):
+            _client().put_object(Bucket=bucket, Key=key, Body=content)
+        return
+    path = _local(uri)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+
+
+def size(uri: str) -> int | None:
+    """Bytes in a file, or None where there is none."""
+    if not is_s3(uri):
+        path = _local(uri)
+        return path.stat().st_size if path.is_file() else None
+    bucket, key = split_s3(uri)
+    try:
+        with _s3_errors(uri):
+            return int(_client().head_object(Bucket=bucket, Key=key)["ContentLength"])
+    except FileNotFoundError:
+        return None
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file."""
+    return size(uri) is not None
+
+
+def list_files(root: str) -> dict[str, int]:
+    """Every file below `root`, at any depth: path relative to `root` -> bytes. Empty where there is nothing."""
+    if not is_s3(root):
+        base = _local(root)
+        return {p.relative_to(base).as_posix(): p.stat().st_size for p in base.rglob("*") if p.is_file()}
+    bucket, key = split_s3(root)
+    prefix = key.rstrip("/") + "/" if key else ""
+    with _s3_errors(root):
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {o["Key"][len(prefix) :]: int(o["Size"]) for page in pages for o in page.get("Contents", [])}
+
+
+def delete(uri: str) -> None:
+    """Remove a file; nothing happens where there is none."""
+    if not is_s3(uri):
+        _local(uri).unlink(missing_ok=True)
+        return
+    bucket, key = split_s3(uri)
+    with _s3_errors(uri):
+        _client().delete_object(Bucket=bucket, Key=key)
+
+
+def check_root(uri: str) -> None:
+    """UserError unless a store can live at `uri`.
+
+    On S3 it tells apart a missing bucket, wrong credentials and an endpoint that does not answer. It must be called
+    before a first write: some services make a missing bucket on the fly instead of refusing.
+    """
+    if not is_s3(uri):
+        path = _local(uri)
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{uri} is a file; a folder is needed")
+        return
+    bucket, _ = split_s3(uri)
+    with _s3_errors(uri):
+        _client().list_objects_v2(Bucket=bucket, MaxKeys=1)
+
+
+def make_bucket(uri: str) -> None:
+    """Make the bucket of an `s3://` URI; nothing happens where it is there already."""
+    bucket, _ = split_s3(uri)
+    with _s3_errors(uri):
+        client = _client()
+        try:
+            client.create_bucket(Bucket=bucket)
+        except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+            client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+
+
+def _local(uri: str) -> Path:
+    scheme, separator, rest = uri.partition("://")
+    if separator and scheme != "file":
+        raise UserError(f"{uri!r}: unknown scheme {scheme!r}; use a local path or s3://bucket/path")
+    return Path(rest if separator else uri)
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def _client() -> Any:
+    # Sockets must not be shared with a forked child, hence the process id; tests and workers change the environment.
+    names = (
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+    )
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return _make_client(os.getpid(), region, tuple(os.environ.get(name) for name in names))
+
+
+@lru_cache(maxsize=4)
+def _make_client(_pid: int, region: str, _environment: tuple[str | None, ...]) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"total_max_attempts": 2, "mode": "standard"},
+        s3={"addressing_style": "path" if _endpoint() else "auto"},
+        # Services other than Amazon's do not all know the newer checksum trailers.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.session.Session().client("s3", region_name=region, config=config)
+
+
+@contextmanager
+def _s3_errors(uri: str) -> Iterator[None]:
+    """Turn what S3 answers into FileNotFoundError (no such file) or a UserError that says what to change."""
+    from botocore import exceptions as botocore
+
+    endpoint = _endpoint() or "Amazon S3"
+    try:
+        yield
+    except botocore.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        bucket = split_s3(uri)[0]
+        if code in ("NoSuchKey", "404"):
+            raise FileNotFoundError(f"no file {uri}") from error
+        if code == "NoSuchBucket":
+            raise UserError(f"no bucket {bucket!r} at {endpoint}; make it or correct {uri}") from error
+        if code in _CREDENTIAL_CODES:
+            raise UserError(
+                f"{endpoint} refuses the credentials for {uri} ({code}); "
+                "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+        detail = error.response.get("Error", {}).get("Message", "")
+        raise UserError(f"{endpoint} refuses {uri}: {code} {detail}".rstrip()) from error
+    except (botocore.NoCredentialsError, botocore.PartialCredentialsError) as error:
+        raise UserError(f"no credentials for {uri}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+    except botocore.ParamValidationError as error:
+        raise UserError(f"{uri} is no valid S3 URI: {' '.join(str(error).split())}") from error
+    except (botocore.BotoCoreError, ValueError) as error:
+        # No connection, or none that lasts; ValueError: an endpoint that is no URL at all.
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{endpoint} does not answer (asked for {uri}); check AWS_ENDPOINT_URL") from error

@@ -1,0 +1,211 @@
+"""Windows of 3 s cut from prepared rows, and the batches that training and evaluation consume.
+
+Prepared row (a dict): `recording` str, `room` str, `start_frame` int and `num_frames` int in label frames,
+`features` float32 (7, T*F, M) with F feature frames per label frame, `target` float32 (T, 6, 4, 13),
+`events` float64 (n, 6), the columns of `data.labels.Events` from the row's start on,
+`frames` uint8 (V, H, W, 3) whose frame j shows the row's time j / rate (V = 0 where no video is wanted),
+`has_video` bool. The row owns its first `num_frames` label frames; the T - num_frames after them are its tail, there
+so that windows that start in the row can be cut whole.
+
+Batch (a dict): `features` float32 (B, 7, S*F, M), `target` float32 (B, S, 6, 4, 13), `valid` bool (B, S), false
+where a window reaches past the end, `has_video` bool (B,), and, where rows hold frames, `frames` uint8
+(B, Vs, H, W, 3). S is the window's length in label frames.
+
+Pure numpy: whoever streams the rows, and whatever trains on them, needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import UserError
+from data.labels import LABEL_RATE_HZ
+from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
+
+WINDOW_FRAMES = 30
+HOP_FRAMES = 5
+NUM_LOG_MEL_CHANNELS = 4
+
+# A row owns at most a minute, and carries what a window of 3 s that starts at its last hop still needs.
+ROW_FRAMES = 600
+TAIL_FRAMES = WINDOW_FRAMES - HOP_FRAMES
+
+PreparedRow = dict[str, Any]
+Batch = dict[str, NDArray]
+
+
+def video_rate_hz(rows: Sequence[PreparedRow]) -> float:
+    """Frames per second of the rows' pictures, read off the row with most of them, to a tenth; 0 without pictures."""
+    longest = max(rows, key=lambda row: len(row["frames"]))
+    return round(len(longest["frames"]) / len(longest["target"]) * LABEL_RATE_HZ, 1)
+
+
+def stretches(total_frames: int) -> Iterator[tuple[int, int, int]]:
+    """How a recording of so many label frames is cut into rows: (start, end of the own frames, end of the tail)."""
+    for start in range(0, total_frames, ROW_FRAMES):
+        own_stop = min(start + ROW_FRAMES, total_frames)
+        yield start, own_stop, min(own_stop + TAIL_FRAMES, total_frames)
+
+
+class _Cutter:
+    """Copies windows of rows into batches, padded where a row ends before its window does."""
+
+    def __init__(self, rows: Sequence[PreparedRow], window_frames: int, frame_rate_hz: float | None = None) -> None:
+        self._rows = rows
+        self._window_frames = window_frames
+        first = rows[0]
+        self._per_label = first["features"].shape[1] // len(first["target"])
+        self._rate_hz = video_rate_hz(rows) if frame_rate_hz is None else frame_rate_hz
+        self._num_frames = round(window_frames * self._rate_hz / LABEL_RATE_HZ)
+        self._picture = next((row["frames"].shape[1:] for row in rows if len(row["frames"])), None)
+
+    def batch(self, windows: NDArray[np.int64], swaps: NDArray[np.int64], own_frames_only: bool) -> Batch:
+        """Cut `windows` (n, 2), row index and start in label frames, each under its swap."""
+        count, size = len(windows), self._window_frames
+        first = self._rows[0]
+        channels, _, bands = first["features"].shape
+        batch: Batch = {
+            "features": np.empty((count, channels, size * self._per_label, bands), dtype=np.float32),
+            "target": np.zeros((count, size, *first["target"].shape[1:]), dtype=np.float32),
+            "valid": np.zeros((count, size), dtype=bool),
+            "has_video": np.zeros(count, dtype=bool),
+        }
+        if self._picture is not None:
+            batch["frames"] = np.zeros((count, self._num_frames, *self._picture), dtype=np.uint8)
+        for i, ((index, start), k) in enumerate(zip(windows.tolist(), swaps.tolist(), strict=True)):
+            row = self._rows[index]
+            self._cut_features(row["features"], start, k, batch["features"][i])
+            target = row["target"][start : start + size]
+            batch["target"][i, : len(target)] = target if k == IDENTITY else swap_target(target, k)
+            valid = row["num_frames"] - start if own_frames_only else len(target)
+            batch["valid"][i, :valid] = True
+            batch["has_video"][i] = row["has_video"]
+            if "frames" in batch:
+                self._cut_frames(row["frames"], start, k, batch["frames"][i])
+        return batch
+
+    def _cut_features(self, features: NDArray, start: int, k: int, out: NDArray) -> None:
+        piece = features[:, start * self._per_label : (start + self._window_frames) * self._per_label]
+        there = piece.shape[1]
+        swap_features(piece, k, out=out[:, :there])
+        if there < out.shape[1]:
+            # Silence: no intensity, and the quietest level that the row knows, normalised or not.
+            out[:NUM_LOG_MEL_CHANNELS, there:] = features[:NUM_LOG_MEL_CHANNELS].min()
+            out[NUM_LOG_MEL_CHANNELS:, there:] = 0.0
+
+    def _cut_frames(self, frames: NDArray, start: int, k: int, out: NDArray) -> None:
+        if not len(frames):
+            return
+        # The frame nearest in time to the window's start, and those that follow it; past the end the last one stays.
+        first = int(start * self._rate_hz / LABEL_RATE_HZ + 0.5)
+        piece = frames[first : first + self._num_frames]
+        if len(piece) < self._num_frames:
+            piece = frames[np.minimum(np.arange(first, first + self._num_frames), len(frames) - 1)]
+        out[:] = piece if k == IDENTITY else swap_frames(piece, k)
+
+
+class WindowSampler:
+    """Training batches: every window that fits, in one random order over all rows, anew each epoch.
+
+    `epoch_windows` limits an epoch to that many windows, drawn anew each epoch. `batch_size` is the global batch: of
+    `world_size` workers, each cuts its own equal part of the very same batches, by `rank`. The last windows that fill
+    no batch are left out, unless there is no other batch. `frame_rate_hz` is the rate of the rows' pictures, worked
+    out from the rows where it is not given. Everything follows from (seed, epoch).
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[PreparedRow],
+        batch_size: int,
+        window_frames: int = WINDOW_FRAMES,
+        hop_frames: int = HOP_FRAMES,
+        epoch_windows: int | None = None,
+        swap: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        frame_rate_hz: float | None = None,
+    ) -> None:
+        if not rows:
+            raise UserError("there are no rows to cut windows from; is the split empty?")
+        if batch_size < 1 or batch_size % world_size:
+            raise UserError(
+                f"batch size {batch_size} cannot be shared by {world_size} workers; choose a multiple of {world_size}"
+            )
+        self._cutter = _Cutter(rows, window_frames, frame_rate_hz)
+        self._windows = training_windows(rows, window_frames, hop_frames)
+        if not len(self._windows):
+            raise UserError(f"no row is long enough for a window of {window_frames} label frames")
+        self._batch_size = batch_size
+        self._per_epoch = min(epoch_windows or len(self._windows), len(self._windows))
+        self._swap = swap
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return max(1, self._per_epoch // self._batch_size)
+
+    @property
+    def num_windows(self) -> int:
+        """Windows that an epoch uses."""
+        return min(self._per_epoch, len(self) * self._batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch, as this worker sees them."""
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(len(self._windows))[: self.num_windows]
+        swaps = rng.integers(NUM_SWAPS, size=len(order)) if self._swap else np.full(len(order), IDENTITY)
+        for start in range(0, len(order), self._batch_size):
+            stop = min(start + self._batch_size, len(order))
+            mine = slice(
+                start + self._rank * (stop - start) // self._world_size,
+                start + (self._rank + 1) * (stop - start) // self._world_size,
+            )
+            yield self._cutter.batch(self._windows[order[mine]], swaps[mine], own_frames_only=False)
+
+
+def training_windows(rows: Sequence[PreparedRow], window_frames: int, hop_frames: int) -> NDArray[np.int64]:
+    """All training windows as (n, 2): row index and start in label frames.
+
+    Starts are multiples of the hop among a row's own frames, with the whole window inside the row and its tail. A
+    recording shorter than a window gives one, padded; a short last row of a longer one gives none, because the tail
+    of the row before has covered it.
+    """
+    windows: list[tuple[int, int]] = []
+    for index, row in enumerate(rows):
+        total = len(row["target"])
+        last = min(row["num_frames"] - 1, total - window_frames)
+        if total < window_frames and row["start_frame"] == 0 and total > 0:
+            windows.append((index, 0))
+        windows.extend((index, start) for start in range(0, last + 1, hop_frames))
+    return np.array(windows, dtype=np.int64).reshape(-1, 2)
+
+
+def evaluation_windows(
+    rows: Sequence[PreparedRow],
+    batch_size: int,
+    window_frames: int = WINDOW_FRAMES,
+    frame_rate_hz: float | None = None,
+) -> Iterator[tuple[Batch, list[tuple[str, int]]]]:
+    """Batches of windows that follow each other without overlap over every row's own frames, unswapped.
+
+    Beside each batch, per window: recording and start in label frames of that recording. `valid` is false past the
+    row's own frames, so that each label frame of the split is valid exactly once.
+    """
+    if not rows:
+        return
+    cutter = _Cutter(rows, window_frames, frame_rate_hz)
+    windows = np.array(
+        [(i, start) for i, row in enumerate(rows) for start in range(0, row["num_frames"], window_frames)],
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    for begin in range(0, len(windows), batch_size):
+        chosen = windows[begin : begin + batch_size]
+        places = [(str(rows[i]["recording"]), int(rows[i]["start_frame"]) + start) for i, start in chosen.tolist()]
+        yield cutter.batch(chosen, np.full(len(chosen), IDENTITY), own_frames_only=True), places

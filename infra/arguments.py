@@ -1,0 +1,49 @@
+"""What users write on the command line, as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from data.errors import UserError
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def parse_duration_s(text: str) -> float:
+    """`90s`, `15m`, `12h`, `7d` -> seconds.
+
+    Raises:
+        UserError: another form, or not positive.
+    """
+    number, unit = text[:-1], text[-1:]
+    try:
+        seconds = float(number) * SECONDS[unit]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise UserError(f"{text!r} is not a duration; write a number and a unit, e.g. 90s, 15m, 12h or 7d")
+    return seconds
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """["training.epochs=4", "audio.channels=[16,32]"] -> {"training.epochs": 4, "audio.channels": [16, 32]}.
+
+    Values are JSON; what is no JSON is a string.
+
+    Raises:
+        UserError: no `=` in it, or a field named twice.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {assignment!r}: write <field>=<value>, e.g. training.epochs=4")
+        if key in values:
+            raise UserError(f"--set {key} is given twice")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text
+    return values

@@ -1,0 +1,130 @@
+"""The end of a sweep: its tables and pictures, its best model in the registry, its runs closed.
+
+Everything here can be done again: a sweep that was interrupted while concluding concludes on its next start.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from data import storage
+from data.labels import Events
+from data.rows import row_events
+from data.store import Store, read_shard
+from data.stream import rows_of
+from infra.predict import plot_prediction
+from infra.records import FAILED, SweepStore, TrialRecord, best_trial
+from infra.registry import ModelVersion, register_best
+from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.shared_data import SharedData
+from infra.sweep import SweepOutcome
+from trainables.accdoa import decode_multi_accdoa
+from trainables.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.config_tree import from_dict
+from trainables.evaluate import count_scores, flat_scores, predict
+from trainables.model import SeldModel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What a finished sweep found."""
+
+    rows: list[dict[str, Any]]
+    """The comparison (`infra.report.COLUMNS`), best first."""
+    best: TrialRecord | None
+    untrained: dict[str, float]
+    """Scores of the best trial's model before its first step."""
+    version: ModelVersion | None
+
+
+def conclude(outcome: SweepOutcome, sweep: SweepStore, model_name: str) -> Conclusion:
+    """Table, plot and register; then close the sweep's runs."""
+    best = best_trial(outcome.records)
+    rows = rows_of_table(outcome.records)
+    untrained: dict[str, float] = {}
+    version = None
+    if best is not None:
+        untrained = _untrained(best, outcome.shared, sweep)
+        trial_store = TrialStore(f"{outcome.trials_uri}/{best.number:05d}")
+    tracker = outcome.tracker
+    tracker.flush()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "trials.md").write_text(markdown_table(rows))
+        (folder / "trials.csv").write_text(csv_table(rows))
+        (folder / "manifest.json").write_text(outcome.store.manifest.to_json())
+        plot_sweep(outcome.records, folder / "trials.png", f"sweep {outcome.name}")
+        for path in sorted(folder.iterdir()):
+            tracker.log_file(path)
+        if best is not None:
+            picture = folder / "validation.png"
+            _plot_example(best, trial_store, outcome.store, picture)
+            tracker.log_file(picture)
+            tracker.log_file(picture, number=best.number)
+            version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
+    if best is not None and best.best is not None and version is not None:
+        metrics = {f"best/{key}": value for key, value in best.best.items() if "/" in key}
+        tags = {"best.trial": str(best.number), "best.fusion": best.config["fusion"]["name"], "best.model": version.uri}
+        tracker.log_sweep({}, {**metrics, **{f"untrained/{k}": v for k, v in untrained.items()}}, tags)
+    everything_failed = all(record.state == FAILED for record in outcome.records)
+    tracker.close("FAILED" if everything_failed else "FINISHED")
+    return Conclusion(rows=rows, best=best, untrained=untrained, version=version)
+
+
+def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) -> dict[str, float]:
+    """Validation scores of the trial's model as it was initialised; measured once, then read back."""
+    uri = f"{sweep.uri}/untrained/{best.number:05d}.json"
+    if storage.exists(uri):
+        return json.loads(storage.read_bytes(uri))
+    if shared is None:
+        return {}
+    measured = ray.get(
+        ray.remote(_score_untrained).remote(
+            best.config, shared.feature_mean, shared.feature_std, shared.datasets["val"]
+        )
+    )
+    storage.write_bytes(uri, json.dumps(measured).encode())
+    return measured
+
+
+def _score_untrained(
+    config_tree: dict[str, Any], mean: np.ndarray, std: np.ndarray, validation: Any
+) -> dict[str, float]:
+    config = from_dict(config_tree)
+    torch.manual_seed(config.training.seed)
+    model = SeldModel(config, torch.as_tensor(mean), torch.as_tensor(std))
+    rows = rows_of(validation)
+    outputs, _, _ = predict(model, rows, config.training.batch_size)
+    return flat_scores(count_scores(rows, outputs, config.training.threshold))
+
+
+def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path: Path) -> None:
+    """What the best model predicted for one validation recording, against its labels."""
+    assert best.best is not None
+    content = storage.read_bytes(f"{trial_store.best(int(best.best['epoch']))}/{EXAMPLE_NAME}")
+    example = np.load(io.BytesIO(content))
+    recording, start = str(example["recording"]), int(example["start_frame"])
+    reference = _events_of(store, recording, start)
+    detections = decode_multi_accdoa(example["output"], from_dict(best.config).training.threshold)
+    title = f"validation recording {recording}, trial {best.number} ({best.config['fusion']['name']})"
+    plot_prediction(detections, reference, len(example["output"]), path, title)
+
+
+def _events_of(store: Store, recording: str, start_frame: int) -> Events:
+    for shard in store.split("val").shards:
+        for row in read_shard(store, shard, ["recording", "start_frame", "events"]):
+            if (row["recording"], row["start_frame"]) == (recording, start_frame):
+                return row_events(row)
+    raise LookupError(f"{recording} from frame {start_frame} is not in the validation split of {store.root}")

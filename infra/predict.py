@@ -1,0 +1,134 @@
+"""A registered model on a recording: DCASE csv, and a picture of where it hears what."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from data.audio_files import read_foa_wav
+from data.classes import NUM_CLASSES, SHORT_NAMES
+from data.errors import UserError
+from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
+from data.video import read_video
+from trainables.accdoa import Detections, decode_multi_accdoa
+from trainables.config import TrialConfig
+from trainables.config_tree import from_dict
+from trainables.evaluate import SCORE_NAMES, score_values
+from trainables.metrics import scores, seld_counts
+
+logger = logging.getLogger(__name__)
+
+
+def predict_files(
+    model_uri: str,
+    wav: Path,
+    video: Path | None = None,
+    truth: Path | None = None,
+    out: Path | None = None,
+    resample: bool = False,
+) -> dict[str, Any]:
+    """Predict one recording and write `<name>.csv` and `<name>.png` into `out` (the recording's folder if nothing).
+
+    Returns what was written and found, ready for JSON.
+
+    Raises:
+        UserError: no such model, or a file that is not what it should be; nothing is written then.
+    """
+    reference = read_events_csv(truth) if truth else None
+    audio = read_foa_wav(wav, resample=resample)
+    model, config = load_registered(model_uri)
+    inputs: dict[str, NDArray[Any]] = {"audio": audio[None].astype(np.float32)}
+    if config.sees:
+        size = config.inputs
+        frames = np.zeros((0, size.frame_height, size.frame_width, 3), np.uint8)
+        if video is not None:
+            frames = read_video(video, size.frame_width, size.frame_height, size.frame_rate_hz)
+        else:
+            logger.warning("%s sees, but was given no video; it goes by sound alone", model_uri)
+        inputs["frames"] = frames[None]
+    elif video is not None:
+        logger.warning("%s does not see; %s is not used", model_uri, video)
+    output = model.predict(inputs)[0]
+    detections = decode_multi_accdoa(output, config.training.threshold)
+
+    folder = out or wav.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    csv_path, picture = folder / f"{wav.stem}.prediction.csv", folder / f"{wav.stem}.prediction.png"
+    write_events_csv(csv_path, detections.events())
+    plot_prediction(detections, reference, len(output), picture, f"{wav.name} by {model_uri}")
+    scored = {}
+    if reference is not None:
+        values = score_values(scores(seld_counts(reference, detections), "micro"))
+        scored = {name: round(value, 4) for name, value in zip(SCORE_NAMES, values, strict=True)}
+    found = sorted({SHORT_NAMES[c] for c in detections.class_index.tolist()})
+    return {
+        "model": model_uri,
+        "seconds": round(len(output) * LABEL_HOP_S, 1),
+        "rows": len(detections),
+        "classes": found,
+        "csv": str(csv_path),
+        "picture": str(picture),
+        "micro": scored,
+    }
+
+
+def load_registered(model_uri: str) -> tuple[Any, TrialConfig]:
+    """A model of ours from the registry, with its config.
+
+    Raises:
+        UserError: it is not there, or is no model of ours.
+    """
+    try:
+        info = mlflow.models.get_model_info(model_uri)
+        model = mlflow.pyfunc.load_model(model_uri)
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"{model_uri} cannot be loaded ({str(error).splitlines()[0]}); write models:/<name>@<alias> or "
+            "models:/<name>/<version>, and see the registry in the MLflow UI"
+        ) from error
+    if "config" not in (info.metadata or {}):
+        raise UserError(f"{model_uri} is no model that a sweep registered: it carries no config")
+    return model, from_dict(info.metadata["config"])
+
+
+def plot_prediction(
+    detections: Detections, reference: Events | None, num_frames: int, path: Path, title: str
+) -> None:
+    """Azimuth and elevation over time, a colour for each class: predicted as dots, the truth as wide pale strokes."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    predicted = detections.events()
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    palette = [colormaps["tab20"](i) for i in range(NUM_CLASSES)]
+    tables = [(predicted, {"s": 7, "zorder": 3})]
+    if reference is not None:
+        tables.insert(0, (reference, {"s": 60, "alpha": 0.25, "marker": "s", "linewidths": 0}))
+    for table, style in tables:
+        inside = table.select(table.frame < num_frames)
+        for class_index in np.unique(inside.class_index).tolist():
+            rows = inside.select(inside.class_index == class_index)
+            time_s = (rows.frame + 0.5) * LABEL_HOP_S
+            for panel, angle in zip(axes, (rows.azimuth_deg, rows.elevation_deg), strict=True):
+                panel.scatter(time_s, angle, color=palette[class_index], **style)
+    shown = set(predicted.class_index.tolist()) | set(reference.class_index.tolist() if reference else ())
+    for class_index in sorted(shown):
+        axes[0].scatter([], [], color=palette[class_index], label=SHORT_NAMES[class_index], s=25)
+    if shown:
+        axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    # 180 degrees is behind; azimuth grows to the left, so left is up.
+    axes[0].set(ylabel="azimuth (deg, left is +90)", ylim=(-185, 185), yticks=range(-180, 181, 60))
+    axes[1].set(ylabel="elevation (deg)", xlabel="time (s)", ylim=(-95, 95), yticks=range(-90, 91, 45))
+    axes[1].set_xlim(0, num_frames * LABEL_HOP_S)
+    for panel in axes:
+        panel.grid(alpha=0.25)
+    figure.suptitle(title + (" (dots: predicted, pale: truth)" if reference is not None else ""))
+    figure.savefig(path, dpi=110)
+

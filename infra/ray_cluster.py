@@ -1,0 +1,84 @@
+"""Connecting to a Ray cluster, embedded or the user's own, and what its libraries need to know of our storage."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from data import storage
+from data.errors import UserError
+from data.stream import user_errors
+from infra.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def connect(settings: Settings) -> None:
+    """Join the cluster of the settings; nothing happens when this process has joined one already.
+
+    Raises:
+        UserError: no cluster answers at the address, or it refuses the token.
+    """
+    os.environ.update(
+        {
+            # Ctrl-C ends a sweep at once; the sweep's record makes it resumable.
+            "TUNE_DISABLE_SIGINT_HANDLER": "1",
+            # Tune's own snapshots and loggers: the sweep's record replaces them.
+            "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+            # A report of a short epoch otherwise waits up to two seconds for the controller's next look.
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        }
+    )
+    import ray
+    from ray.data import DataContext
+
+    if not ray.is_initialized():
+        try:
+            # Without an address of its own, data can still be made: a Ray of this process's.
+            ray.init(address=settings.ray_address or "local", logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"Ray at {settings.ray_address} cannot be joined ({str(error).splitlines()[0]}); "
+                "start it (`seldtune up`) or correct RAY_ADDRESS"
+            ) from error
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def ray_storage(uri: str) -> dict[str, Any]:
+    """`storage_path` and, on S3, `storage_filesystem` for Ray Train and Tune. Holds no secret: keys stay in the
+    environment of each node."""
+    if not storage.is_s3(uri):
+        return {"storage_path": uri}
+    from pyarrow.fs import S3FileSystem
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    bucket, key = storage.split_s3(uri)
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    scheme, _, host = endpoint.partition("://") if endpoint else ("https", "", None)
+    filesystem = S3FileSystem(endpoint_override=host, scheme=scheme, region=region)
+    return {"storage_path": f"{bucket}/{key}", "storage_filesystem": filesystem}
+
+
+def ray_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Like `map`, on the cluster, one CPU a call; results in the order of `items`.
+
+    Raises:
+        UserError: from inside a call, as itself.
+    """
+    import ray
+
+    task = ray.remote(num_cpus=1)(function)
+    references = [task.remote(item) for item in items]
+    with user_errors():
+        for reference in references:
+            yield ray.get(reference)

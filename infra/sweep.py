@@ -1,0 +1,312 @@
+"""Run a sweep, or go on with one: the same command does either, by name.
+
+What happens, in this order: everything that can be refused is refused; the data is decoded once and shared by all
+trials; trials run until the budget in trials or time is spent; the outcome is tabled, plotted, and the best model
+registered as challenger. The driver keeps nothing that `infra.records` does not hold, so killing it at any point
+loses at most the epoch that was being trained.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from data import storage
+from data.errors import UserError
+from data.store import Store, open_store
+from infra.ray_cluster import connect, ray_storage
+from infra.records import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.search import StudySearcher, try_out
+from infra.settings import Settings
+from infra.shared_data import SharedData, load_shared
+from infra.stopping import DecisionBoard, GracefulStopping, asha
+from infra.tracking import SweepTracker, check_server, source_version
+from search_spaces.registry import find_space
+from search_spaces.space import SearchSpace
+from trainables.config import TrialConfig
+from trainables.config_tree import from_dict
+from trainables.loop import OBJECTIVE, REPORT_KEYS
+from trainables.visual_encoders import warn_random_weights
+from trainables.worker import SweepContext, TrialResources, run_trial
+
+logger = logging.getLogger(__name__)
+
+EXPERIMENT = "seldtune"
+STOPPERS = ("asha", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest:
+    """What the user asked for; nothing means: what the space is meant for."""
+
+    space: str
+    name: str | None = None
+    data: str | None = None
+    trials: int | None = None
+    budget_s: float | None = None
+    workers: int = 1
+    cpus_per_worker: int | None = None
+    gpus_per_worker: float | None = None
+    concurrency: int | None = None
+    stopper: str = "asha"
+    seed: int = 0
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `TrialConfig` that every trial takes, by dotted name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOutcome:
+    """A sweep as it stands, finished or interrupted."""
+
+    name: str
+    records: list[TrialRecord]
+    tracker: SweepTracker
+    store: Store
+    shared: SharedData | None
+    """Nothing when no trial was left to run."""
+    trials_uri: str
+    finished: bool
+    seconds: float
+    """Wall-clock time over all starts."""
+
+
+def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
+    """Start or continue a sweep and return when its budget is spent, or when it is interrupted.
+
+    Raises:
+        UserError: the request cannot be carried out; nothing was written then.
+    """
+    space, name, data_uri, resources = _resolve(request, settings)
+    if request.stopper not in STOPPERS:
+        raise UserError(f"stopper {request.stopper!r} is not known; choose one of {', '.join(STOPPERS)}")
+    num_trials = space.trials if request.trials is None else request.trials
+    budget_s = space.budget_s if request.budget_s is None else request.budget_s
+    if num_trials < 1 or budget_s <= 0:
+        raise UserError(f"a budget of {num_trials} trials and {budget_s:g} s leaves nothing to do; raise it")
+    configs = try_out(space, request.fixed, request.seed)
+    if len({config.inputs for config in configs}) > 1:
+        raise UserError(f"space {space.name!r} varies `inputs`; trials of a sweep share their decoded data")
+    _check_batches(configs, resources.workers)
+
+    storage.check_root(settings.root)
+    check_server(settings.mlflow_tracking_uri or "")
+    store = open_store(data_uri)
+    store.check()
+    sweep = SweepStore(settings.root, name)
+    fixed_settings = {
+        "space": space.name,
+        "data": store.manifest.sha256,
+        "seed": request.seed,
+        "stopper": request.stopper,
+        "fixed": dict(request.fixed),
+        "workers": request.workers,
+    }
+    there = sweep.check(fixed_settings)
+    records = sweep.trials() if there else []
+    spent_s = max((record.budget_spent_s for record in records), default=0.0)
+    owed = max(0, num_trials - sum(record.ended for record in records))
+    interrupted = [record for record in records if not record.ended]
+    if spent_s >= budget_s and not interrupted:
+        owed = 0
+
+    shared = None
+    started = time.monotonic()
+    provenance = {"data": store.manifest.sha256, "sweep": name, **source_version()}
+    if owed:
+        connect(settings)
+        concurrency = _concurrency(request.concurrency, resources)
+        shared = load_shared(store, configs[0].inputs, any(config.sees for config in configs))
+        for config in {type(config.visual): config for config in configs}.values():
+            warn_random_weights(config)
+    if not there:
+        sweep.create(fixed_settings)
+    tags = {"data": store.manifest.sha256, "space": space.name, **source_version()}
+    tracker = SweepTracker(settings.mlflow_tracking_uri or "", EXPERIMENT, name, tags)
+    tracker.log_sweep({**fixed_settings, "trials": num_trials, "budget_s": budget_s}, {}, {})
+    for record in records:
+        tracker.update(record)
+    finished = True
+    if owed:
+        logger.info("%d of %d trials to run, %d at a time", owed, num_trials, concurrency)
+
+        def elapsed() -> float:
+            return spent_s + time.monotonic() - started
+
+        searcher = StudySearcher(
+            space,
+            sweep,
+            records,
+            fixed=request.fixed,
+            seed=request.seed,
+            num_trials=num_trials,
+            is_over=lambda: elapsed() >= budget_s,
+        )
+        board = DecisionBoard()
+        inner = None
+        if request.stopper == "asha":
+            inner = asha(max(c.training.epochs for c in configs), space.grace_epochs, space.reduction)
+        stopping = GracefulStopping(inner, board, lambda: elapsed() >= budget_s, searcher.record_of)
+        stopping.replay([record for record in records if record.ended])
+        context = SweepContext(
+            trials_uri=sweep.work_uri,
+            feature_mean=shared.feature_mean,
+            feature_std=shared.feature_std,
+            ask=board.ask,
+            resources=resources,
+            provenance=provenance,
+            ray_storage=ray_storage(f"{sweep.uri}/ray"),
+        )
+        recorder = _recorder(sweep, searcher, stopping, tracker, elapsed)
+        finished = _fit(searcher, stopping, recorder, context, shared, owed, concurrency)
+    # A trial that never reported before the budget ended has nothing to show, but it has a record: it is owed.
+    return SweepOutcome(
+        name=name,
+        records=records,
+        tracker=tracker,
+        store=store,
+        shared=shared,
+        trials_uri=sweep.work_uri,
+        finished=finished and all(record.ended for record in records),
+        seconds=spent_s + (time.monotonic() - started if owed else 0.0),
+    )
+
+
+def _resolve(request: SweepRequest, settings: Settings) -> tuple[SearchSpace, str, str, TrialResources]:
+    space = find_space(request.space)
+    name = request.name or request.space
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise UserError(f"--name {name!r}: use letters, digits, - and _")
+    cpus = space.cpus_per_worker if request.cpus_per_worker is None else request.cpus_per_worker
+    gpus = space.gpus_per_worker if request.gpus_per_worker is None else request.gpus_per_worker
+    if request.workers < 1 or cpus < 1 or gpus < 0:
+        raise UserError(f"{request.workers} workers of {cpus} CPUs and {gpus:g} GPUs: workers and CPUs start at 1")
+    resources = TrialResources(workers=request.workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+    return space, name, request.data or f"{settings.root}/data/{space.name}", resources
+
+
+def _check_batches(configs: list[TrialConfig], workers: int) -> None:
+    for size in sorted({config.training.batch_size for config in configs}):
+        if size % workers:
+            raise UserError(
+                f"training.batch_size = {size} cannot be shared by {workers} workers; choose a multiple, e.g. "
+                f"--set training.batch_size={math.ceil(size / workers) * workers}"
+            )
+
+
+def _concurrency(asked: int | None, resources: TrialResources) -> int:
+    """Trials at a time that the cluster has room for. Decoding is done by then, so trials may have every CPU."""
+    import ray
+
+    total = ray.cluster_resources()
+    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    room = int(cpus // (resources.workers * resources.cpus_per_worker))
+    if resources.gpus_per_worker:
+        room = min(room, int(gpus // (resources.workers * resources.gpus_per_worker)))
+    if room < 1:
+        raise UserError(
+            f"a trial needs {resources.workers} x ({resources.cpus_per_worker} CPU, {resources.gpus_per_worker:g} "
+            f"GPU), but the Ray cluster has {cpus:g} CPU and {gpus:g} GPU in all; lower --workers, --cpus or --gpus"
+        )
+    return min(room, asked or room)
+
+
+def _recorder(
+    sweep: SweepStore, searcher: StudySearcher, stopping: GracefulStopping, tracker: SweepTracker, elapsed: Any
+) -> Any:
+    """The Tune callback that writes down what happens: to the sweep's record first, then to MLflow."""
+    from ray import tune
+
+    class Recorder(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+            record = searcher.record_of(trial.trial_id)
+            if record.add_report({key: result[key] for key in REPORT_KEYS}):
+                record.budget_spent_s = elapsed()
+                sweep.write(record)
+                tracker.update(record)
+                _log_report(record)
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            record = searcher.record_of(trial.trial_id)
+            self._end(record, PRUNED if record.number in stopping.stopped else COMPLETE)
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            record = searcher.record_of(trial.trial_id)
+            record.error = str(trial.get_error() or "the trial's process ended without a word")
+            logger.error("trial %d failed: %s", record.number, record.error.strip().splitlines()[-1])
+            self._end(record, FAILED)
+
+        def _end(self, record: TrialRecord, state: str) -> None:
+            record.state = state
+            record.budget_spent_s = elapsed()
+            sweep.write(record)
+            searcher.tell(record)
+            tracker.update(record)
+
+    return Recorder()
+
+
+def _log_report(record: TrialRecord) -> None:
+    report, config = record.reports[-1], from_dict(record.config)
+    logger.info(
+        "trial %2d %-12s epoch %2d/%d | loss %.4f | val SELD %.3f F %.2f LE %4.1f deg | %3.0f windows/s | %4.1f s",
+        record.number,
+        config.fusion.name,
+        int(report["epoch"]),
+        config.training.epochs,
+        report["train_loss"],
+        report[OBJECTIVE],
+        report["present/F"],
+        report["present/LE"],
+        report["windows_per_s"],
+        report["epoch_s"],
+    )
+
+
+def _fit(
+    searcher: StudySearcher,
+    stopping: GracefulStopping,
+    recorder: Any,
+    context: SweepContext,
+    shared: SharedData,
+    owed: int,
+    concurrency: int,
+) -> bool:
+    """Run the owed trials through Ray Tune; False when interrupted."""
+    from ray import tune
+
+    resources = context.resources
+    # A worker group brings its own placement group; the trial actor above it only waits, and may not cost a CPU.
+    request = (
+        {"CPU": resources.cpus_per_worker, **({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})}
+        if resources.workers == 1
+        else {"memory": 1}
+    )
+    trainable = tune.with_parameters(run_trial, context=context, datasets=shared.datasets)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, tune.PlacementGroupFactory([request])),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=stopping,
+            num_samples=owed,
+            max_concurrent_trials=concurrency,
+            reuse_actors=resources.workers == 1,
+            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(callbacks=[recorder], verbose=0, name="tune", **context.ray_storage),
+    )
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        logger.warning("interrupted; the same command goes on from here")
+        return False
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return True
+

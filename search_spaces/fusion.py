@@ -1,0 +1,96 @@
+"""`fusion`: the choices of "Fusion of audio and visual embeddings for SELD" (ICASSP 2024) at its sizes.
+
+Which fusion, how deep, which rate and schedule, and how wide the convolution of the Conformers looks. Meant for GPUs;
+a ResNet50 without `visual.weights` starts at random, which a run says loudly.
+"""
+
+from __future__ import annotations
+
+from search_spaces.space import SearchSpace, Trial
+from trainables.config import (
+    Adam,
+    AdamW,
+    AudioOnly,
+    AugmentConfig,
+    AvConformer,
+    Cmaf,
+    CnnConformer,
+    ConformerConfig,
+    ConstantDecay,
+    Cosine,
+    Fusion,
+    Gru,
+    NoVisual,
+    OneCycle,
+    ResNetConformer,
+    Schedule,
+    TrainingConfig,
+    TrialConfig,
+    WarmupCosine,
+)
+
+WIDTH = 512
+SCHEDULES: dict[str, Schedule] = {
+    "constant_decay": ConstantDecay(),
+    "cosine": Cosine(),
+    "one_cycle": OneCycle(),
+    "warmup_cosine": WarmupCosine(),
+}
+
+
+def suggest(trial: Trial) -> TrialConfig:
+    """The paper's audio and visual encoders under each fusion; depth and width of a fusion only where it has them."""
+    fusion = trial.suggest_categorical("fusion", ["audio_only", "av_conformer", "cmaf", "gru"])
+    kernel = trial.suggest_categorical("kernel", [7, 15, 31, 51])
+    encoder = ConformerConfig(layers=trial.suggest_int("encoder_depth", 2, 6), feed_forward=2 * WIDTH, kernel=kernel)
+    schedule = trial.suggest_categorical("schedule", list(SCHEDULES))
+    optimiser = trial.suggest_categorical("optimiser", ["adam", "adamw"])
+    lr = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
+    return TrialConfig(
+        audio=CnnConformer(conformer=encoder),
+        visual=NoVisual() if fusion == AudioOnly.name else ResNetConformer(conformer=encoder),
+        fusion=_fusion(trial, fusion, kernel),
+        schedule=SCHEDULES[schedule],
+        optimiser=Adam(lr=lr) if optimiser == "adam" else AdamW(lr=lr),
+        augment=AugmentConfig(channel_swaps=True),
+        training=TrainingConfig(epochs=50, batch_size=32),
+    )
+
+
+def _fusion(trial: Trial, name: str, kernel: int) -> Fusion:
+    if name == Gru.name:
+        return Gru(
+            layers=trial.suggest_int("gru_layers", 1, 3),
+            hidden=trial.suggest_categorical("gru_hidden", [256, 512]),
+        )
+    depth = trial.suggest_int("fusion_depth", 1, 8)
+    heads = trial.suggest_categorical("fusion_heads", [4, 8, 16])
+    if name == Cmaf.name:
+        return Cmaf(layers=depth, heads=heads)
+    conformer = ConformerConfig(layers=depth, heads=heads, feed_forward=2 * WIDTH, kernel=kernel)
+    return AudioOnly(conformer=conformer) if name == AudioOnly.name else AvConformer(conformer=conformer)
+
+
+FUSION = SearchSpace(
+    name="fusion",
+    summary="the paper's encoders and fusions at full size, on GPUs",
+    suggest=suggest,
+    first=tuple(
+        {
+            "fusion": fusion,
+            "kernel": 51,
+            "encoder_depth": 4,
+            "schedule": "constant_decay",
+            "optimiser": "adam",
+            "lr": 5e-4,
+            **({"gru_layers": 2, "gru_hidden": 256} if fusion == "gru" else {"fusion_depth": 4, "fusion_heads": 8}),
+        }
+        for fusion in ("audio_only", "av_conformer", "cmaf", "gru")
+    ),
+    trials=64,
+    budget_s=7 * 24 * 3600,
+    grace_epochs=5,
+    reduction=3,
+    cpus_per_worker=4,
+    gpus_per_worker=1.0,
+)

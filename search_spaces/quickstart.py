@@ -1,0 +1,93 @@
+"""`quickstart`: small models on synthetic scenes, minutes on two cores, with every kind of fusion in the race."""
+
+from __future__ import annotations
+
+from search_spaces.space import SearchSpace, Trial
+from trainables.config import (
+    AdamW,
+    AudioOnly,
+    AugmentConfig,
+    AvConformer,
+    Cmaf,
+    CnnConformer,
+    ConformerConfig,
+    Fusion,
+    Gru,
+    HeadConfig,
+    InputConfig,
+    NoVisual,
+    OneCycle,
+    ResNetConformer,
+    TrainingConfig,
+    TrialConfig,
+    VisualEncoder,
+    WarmupCosine,
+)
+
+# A coarser look at sound and picture than the paper's: a window costs about 1/50 of its work.
+INPUTS = InputConfig(n_fft=1024, hop=600, n_mels=64, frame_width=192, frame_height=96, frame_rate_hz=2.0)
+CHANNELS = (16, 32, 64)
+WIDTH = CHANNELS[-1]
+
+
+def suggest(trial: Trial) -> TrialConfig:
+    """One of the four fusions at a size that two cores can train, with its rate and schedule."""
+    fusion = trial.suggest_categorical("fusion", ["audio_only", "av_conformer", "gru", "cmaf"])
+    depth = trial.suggest_int("depth", 1, 2)
+    schedule = trial.suggest_categorical("schedule", ["one_cycle", "warmup_cosine"])
+    lr = trial.suggest_float("lr", 1e-3, 6e-3, log=True)
+    return TrialConfig(
+        inputs=INPUTS,
+        audio=CnnConformer(
+            channels=CHANNELS,
+            time_strides=(4, 1, 1),
+            frequency_strides=(4, 2, 2),
+            conformer=_conformer(1, WIDTH),
+        ),
+        visual=_visual(fusion),
+        fusion=_fusion(fusion, depth),
+        head=HeadConfig(hidden=64),
+        schedule=OneCycle() if schedule == "one_cycle" else WarmupCosine(),
+        optimiser=AdamW(lr=lr),
+        augment=AugmentConfig(channel_swaps=True),
+        training=TrainingConfig(epochs=12, batch_size=32, epoch_windows=1024),
+    )
+
+
+def _conformer(layers: int, width: int) -> ConformerConfig:
+    return ConformerConfig(layers=layers, heads=4, feed_forward=2 * width, kernel=7, dropout=0.05)
+
+
+def _visual(fusion: str) -> VisualEncoder:
+    if fusion == AudioOnly.name:
+        return NoVisual()
+    return ResNetConformer(
+        block="basic", depths=(1, 1, 1, 1), width=8, pool_columns=6, conformer=_conformer(1, WIDTH)
+    )
+
+
+def _fusion(name: str, depth: int) -> Fusion:
+    if name == AudioOnly.name:
+        return AudioOnly(conformer=_conformer(depth, WIDTH))
+    if name == AvConformer.name:
+        return AvConformer(conformer=_conformer(depth, 2 * WIDTH))
+    if name == Gru.name:
+        return Gru(layers=depth, hidden=WIDTH, dropout=0.05)
+    return Cmaf(layers=depth, heads=4, feed_forward=2 * WIDTH, dropout=0.05)
+
+
+QUICKSTART = SearchSpace(
+    name="quickstart",
+    summary="tiny models, all fusions, minutes on two cores",
+    suggest=suggest,
+    first=(
+        {"fusion": "audio_only", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
+        {"fusion": "gru", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
+        {"fusion": "av_conformer", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
+        {"fusion": "cmaf", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
+    ),
+    trials=10,
+    budget_s=600,
+    grace_epochs=2,
+    reduction=3,
+)

@@ -1,0 +1,187 @@
+"""Scenes: repeatable, within their settings, with labels that say what is heard."""
+
+import numpy as np
+import pytest
+
+from data.classes import NUM_CLASSES
+from data.errors import UserError
+from data.geometry import angle_between_deg, unit_vector
+from data.rows import RATE_HZ, SAMPLES_PER_LABEL
+from data.scenes import (
+    PROFILES,
+    SceneSettings,
+    make_room,
+    profile,
+    render_audio,
+    render_stems,
+    sample_scene,
+    scene_events,
+    sounding_samples,
+)
+from data.sources import REFERENCE_RMS, active_rms, make_source
+
+EASY = SceneSettings(duration_s=12.0)
+
+
+def easy_scene(seed=0, settings=EASY):
+    return sample_scene(settings, make_room(settings, "room1", seed), seed)
+
+
+@pytest.mark.parametrize("class_index", range(NUM_CLASSES))
+def test_sources_are_varied_repeatable_and_equally_loud(class_index):
+    first, again, other = (make_source(class_index, np.random.default_rng(seed), 2.0) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+    assert first.dtype == np.float32
+    assert first.shape == (2 * RATE_HZ,)
+    assert active_rms(first) == pytest.approx(REFERENCE_RMS, rel=1e-4)
+
+
+def test_classes_are_told_apart_by_their_mean_spectrum_and_rhythm():
+    """Nearest neighbour on a crude fingerprint: were two classes alike, it would mix them up."""
+
+    def fingerprint(signal):
+        blocks = signal[: len(signal) // 480 * 480].reshape(-1, 480)
+        spectrum = np.abs(np.fft.rfft(blocks * np.hanning(480))) ** 2
+        edges = np.unique(np.geomspace(1, 241, 17).astype(int))
+        bands = 10 * np.log10(np.add.reduceat(spectrum, edges[:-1], axis=1) + 1e-4)
+        return np.concatenate([bands.mean(0), bands.std(0)])
+
+    seen = {c: [fingerprint(make_source(c, np.random.default_rng([c, i]), 3.0)) for i in range(4)] for c in range(13)}
+    hits = 0
+    for c in range(NUM_CLASSES):
+        unseen = fingerprint(make_source(c, np.random.default_rng([c, 99]), 3.0))
+        hits += min(seen, key=lambda k: min(np.linalg.norm(unseen - known) for known in seen[k])) == c
+    assert hits >= 12
+
+
+def test_a_scene_follows_from_its_seed():
+    np.testing.assert_array_equal(render_audio(easy_scene(3)), render_audio(easy_scene(3)))
+    assert not np.array_equal(render_audio(easy_scene(3)), render_audio(easy_scene(4)))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_keep_their_promises(name):
+    settings = profile(name)
+    for seed in range(3):
+        scene = easy_scene(seed, settings)
+        labels = scene_events(scene)
+        assert np.bincount(labels.frame).max() <= settings.polyphony
+        low, high = settings.elevation_deg
+        assert labels.elevation_deg.min() >= low - 1e-6
+        assert labels.elevation_deg.max() <= high + 1e-6
+        for event in scene.events:
+            assert (event.positions_m > 0).all()
+            assert (event.positions_m < scene.room.size_m).all()
+        assert settings.rt60_s[0] <= scene.room.rt60_s <= settings.rt60_s[1]
+
+
+def test_easy_scenes_are_balanced_and_mostly_of_one_or_two_voices():
+    counts, voices = np.zeros(NUM_CLASSES), []
+    for seed in range(20):
+        labels = scene_events(easy_scene(seed, profile("easy")))
+        counts += np.bincount(labels.class_index, minlength=NUM_CLASSES)
+        voices.append(np.bincount(labels.frame, minlength=600))
+    assert counts.min() / counts.max() > 0.6
+    assert (np.concatenate(voices) >= 1).mean() > 0.85
+    assert 0.1 < (np.concatenate(voices) == 2).mean() < 0.5
+
+
+def test_noise_is_diffuse_and_at_the_asked_level():
+    scene = easy_scene(5)
+    stems = render_stems(scene)
+    correlation = np.corrcoef(stems.noise)
+    assert np.abs(correlation[~np.eye(4, dtype=bool)]).max() < 0.1
+    sounding = sounding_samples(scene)
+    signal = np.square(stems.mix_events()[0, sounding].astype(float)).mean()
+    noise = np.square(stems.noise[0].astype(float)).mean()
+    assert 10 * np.log10(signal / noise) == pytest.approx(scene.snr_db, abs=0.01)
+
+
+def test_polyphony_of_the_stems_equals_the_labels():
+    scene = easy_scene(6)
+    stems = render_stems(scene)
+    voices = np.zeros(scene.num_frames, dtype=int)
+    for event, (begin, sound) in zip(scene.events, stems.events, strict=True):
+        assert begin == event.start_frame * SAMPLES_PER_LABEL
+        heard = np.abs(sound).max(axis=0) > 0
+        # Reverberation goes on after the label has ended, but not before it begins.
+        assert heard[: (event.stop_frame - event.start_frame) * SAMPLES_PER_LABEL].any()
+        voices[event.start_frame : event.stop_frame] += 1
+    np.testing.assert_array_equal(np.bincount(scene_events(scene).frame, minlength=scene.num_frames), voices)
+
+
+@pytest.mark.parametrize(("rt60", "limit_deg"), [(0.0, 1.0), (0.2, 12.0)])
+def test_each_event_is_heard_from_where_its_label_says(rt60, limit_deg):
+    """Direction of the intensity of each event's own sound against its labels, moving events too."""
+    settings = SceneSettings(duration_s=20.0, moving_share=0.6, overlap=0.0, rt60_s=(rt60, rt60))
+    errors = {True: [], False: []}
+    for seed in range(2):
+        scene = easy_scene(seed, settings)
+        for event, (_, sound) in zip(scene.events, render_stems(scene).events, strict=True):
+            frames = np.arange(event.start_frame, event.stop_frame)
+            truth = event.position_at((frames + 0.5) * 0.1) - np.asarray(scene.room.receiver_m)
+            for i in range(1, len(frames) - 1):
+                w, y, z, x = sound[:, i * SAMPLES_PER_LABEL : (i + 1) * SAMPLES_PER_LABEL].astype(float)
+                heard = np.array([(w * x).sum(), (w * y).sum(), (w * z).sum()])
+                if (w**2).mean() > 1e-6:
+                    errors[event.moving].append(angle_between_deg(heard, truth[i]))
+    assert np.median(errors[True]) < limit_deg
+    assert np.median(errors[False]) < limit_deg
+
+
+def test_labels_cover_events_from_their_first_frame_to_their_last():
+    scene = easy_scene(7)
+    labels = scene_events(scene)
+    for event in scene.events:
+        mine = labels.select((labels.class_index == event.class_index) & (labels.source == event.source))
+        assert set(range(event.start_frame, event.stop_frame)) <= set(mine.frame.tolist())
+    assert (np.diff(labels.frame) >= 0).all()
+    assert len(labels) == sum(event.stop_frame - event.start_frame for event in scene.events)
+
+
+def test_labels_hold_the_direction_at_the_middle_of_the_frame():
+    scene = next(s for s in map(easy_scene, range(50)) if any(e.moving for e in s.events))
+    event = next(e for e in scene.events if e.moving)
+    labels = scene_events(scene)
+    row = np.flatnonzero((labels.frame == event.start_frame + 3) & (labels.source == event.source))[0]
+    # 0.35 s after the start: step 7 of the path.
+    offset = event.positions_m[7] - np.asarray(scene.room.receiver_m)
+    label = unit_vector(labels.azimuth_deg[row], labels.elevation_deg[row])
+    assert angle_between_deg(label, offset) < 1e-6
+    assert labels.distance_cm[row] == pytest.approx(100 * np.linalg.norm(offset))
+
+
+def test_visible_share_is_kept():
+    hidden = SceneSettings(duration_s=60.0, visible_share=0.0)
+    assert not any(event.visible for event in easy_scene(0, hidden).events)
+
+
+def test_recordings_do_not_clip():
+    loud = SceneSettings(duration_s=6.0, level_db=(10.0, 10.0), polyphony=5, overlap=1.0)
+    assert np.abs(render_audio(easy_scene(1, loud)).astype(int)).max() < 32767
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("duration_s", 0.0),
+        ("duration_s", 1.23),
+        ("polyphony", 0),
+        ("overlap", 1.5),
+        ("event_s", (5.0, 2.0)),
+        ("rt60_s", (0.2, 9.0)),
+        ("rt60_s", (0.01, 0.5)),
+        ("classes", (13,)),
+        ("classes", ()),
+        ("room_m", ((1, 2), (3, 4), (2, 3))),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(field, value):
+    with pytest.raises(UserError, match=field):
+        SceneSettings(**{field: value})
+
+
+def test_an_unknown_profile_lists_the_choices():
+    with pytest.raises(UserError, match=r"'hard'.*easy, standard"):
+        profile("hard")

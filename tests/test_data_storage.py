@@ -1,0 +1,179 @@
+"""S3 as a real server speaks it: SeaweedFS on free ports of the loopback, with credentials of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data import storage
+from data.errors import UserError
+from data.store import open_store, verify
+from data.synth import SynthSettings, synthesise
+
+KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
+TINY = SynthSettings(
+    train_clips=1, val_clips=1, test_clips=0, clip_s=3.0, train_rooms=1, val_rooms=1, test_rooms=1, clips_per_shard=1
+)
+
+
+def free_ports(count):
+    """Ports whose gRPC neighbours 10,000 above, which SeaweedFS takes too, are free as well."""
+    ports, port = [], 21_000 + os.getpid() % 5_000
+    while len(ports) < count:
+        port += 1
+        with socket.socket() as low, socket.socket() as high:
+            try:
+                low.bind(("127.0.0.1", port))
+                high.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+        ports.append(port)
+    return ports
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """URL of a running S3 service; stopped by its process id."""
+    weed = Path(sys.executable).parent / "weed"
+    if not weed.exists():
+        pytest.skip("needs the extra `embedded`")
+    folder = tmp_path_factory.mktemp("weed")
+    s3, master, volume, filer, admin = free_ports(5)
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [
+                weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={s3}",
+                f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}",
+                "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            ],
+            stdout=log, stderr=log, cwd=folder,
+            env={**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET},
+        )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{s3}"
+        with pytest.MonkeyPatch.context() as patch:
+            set_environment(patch, url)
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    storage.make_bucket("s3://store")
+                    break
+                except UserError:
+                    assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                    assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+                    time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def set_environment(patch, url, key=KEY, secret=SECRET):
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        patch.delenv(name, raising=False)
+    patch.setenv("AWS_ENDPOINT_URL", url)
+    patch.setenv("AWS_ACCESS_KEY_ID", key)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+
+
+@pytest.fixture
+def s3(server, monkeypatch):
+    set_environment(monkeypatch, server)
+    return server
+
+
+@pytest.mark.slow
+def test_files_on_s3_are_written_listed_read_and_deleted(s3):
+    root = "s3://store/files"
+    assert storage.list_files(root) == {}
+    storage.write_bytes(f"{root}/a/b", b"first")
+    storage.write_bytes(f"{root}/a/b", b"second")
+    storage.write_bytes(f"{root}/c", b"x" * 9_000_000)
+    storage.write_bytes("s3://store/files-of-others", b"x")
+    assert storage.list_files(root) == {"a/b": 6, "c": 9_000_000}
+    assert storage.read_bytes(f"{root}/a/b") == b"second"
+    assert storage.size(f"{root}/c") == 9_000_000
+    storage.delete(f"{root}/a/b")
+    assert not storage.exists(f"{root}/a/b")
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(f"{root}/a/b")
+
+
+@pytest.mark.slow
+def test_a_store_on_s3_equals_one_on_disk(s3, tmp_path):
+    remote = synthesise(TINY, "s3://store/synthetic/tiny")
+    assert remote.manifest.sha256 == synthesise(TINY, str(tmp_path)).manifest.sha256
+    opened = open_store("s3://store/synthetic/tiny")
+    assert verify(opened) == 2
+    assert synthesise(TINY, "s3://store/synthetic/tiny").manifest.sha256 == remote.manifest.sha256
+    shard = opened.split("val").shards[0]
+    storage.delete(f"s3://store/synthetic/tiny/{shard.path}")
+    with pytest.raises(UserError, match=r"part-.* is missing"):
+        opened.check()
+
+
+@pytest.mark.slow
+def test_a_missing_bucket_is_named_and_not_made(s3):
+    for action in (storage.check_root, open_store, lambda uri: synthesise(TINY, uri)):
+        with pytest.raises(UserError, match="no bucket 'nowhere'"):
+            action("s3://nowhere/data")
+    with pytest.raises(UserError, match="no bucket 'nowhere'"):
+        storage.check_root("s3://nowhere")
+
+
+@pytest.mark.slow
+def test_no_data_in_a_bucket_is_said(s3):
+    with pytest.raises(UserError, match=r"no data at s3://store/empty"):
+        open_store("s3://store/empty")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("key", "secret"), [(KEY, "wrong"), ("nobody", SECRET)])
+def test_wrong_credentials_are_told_from_a_missing_bucket(s3, monkeypatch, key, secret):
+    set_environment(monkeypatch, s3, key, secret)
+    for uri in ("s3://store/data", "s3://nowhere/data"):
+        with pytest.raises(UserError, match=r"refuses the credentials.*AWS_ACCESS_KEY_ID"):
+            storage.check_root(uri)
+    with pytest.raises(UserError, match="refuses the credentials"):
+        storage.write_bytes("s3://store/data", b"x")
+
+
+@pytest.mark.slow
+def test_a_bucket_is_made_once(s3):
+    storage.make_bucket("s3://another/with/a/path")
+    storage.make_bucket("s3://another")
+    storage.check_root("s3://another")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid", "nonsense"])
+def test_an_endpoint_that_does_not_answer_is_said_within_seconds(monkeypatch, url):
+    set_environment(monkeypatch, url)
+    started = time.monotonic()
+    with pytest.raises(UserError, match=rf"{url}.*AWS_ENDPOINT_URL") as refused:
+        storage.check_root("s3://store/data")
+    assert "\n" not in str(refused.value)
+    assert time.monotonic() - started < 15
+
+
+def test_an_endpoint_that_takes_the_call_and_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr(storage, "READ_TIMEOUT_S", 1)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        set_environment(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(UserError, match="does not answer"):
+            storage.check_root("s3://store/data")
+
+
+def test_a_bucket_name_that_cannot_be_is_said(monkeypatch):
+    set_environment(monkeypatch, "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="no valid S3 URI"):
+        storage.check_root("s3://Not A Bucket/data")

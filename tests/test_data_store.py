@@ -1,0 +1,208 @@
+"""The chunk store: rows that cut and join without loss, a manifest that is the data's identity, honest errors."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from data import storage
+from data.errors import UserError
+from data.labels import Events
+from data.rows import class_frames, cut_rows, decode_flac, decode_shard, encode_shard, row_events
+from data.store import Manifest, Split, open_store, read_shard, verify, write_manifest, write_shard
+from data.video import encode_jpeg
+
+
+def recording(seconds=70.0, seed=0, with_video=True):
+    rng = np.random.default_rng(seed)
+    audio = (rng.standard_normal((4, int(seconds * 24_000))) * 1000).astype(np.int16)
+    frame = np.arange(0, int(seconds * 10), 3)
+    events = Events.build(frame, frame % 13, frame % 2, frame % 360 - 180.0, frame % 90, frame + 100.0)
+    pictures = [encode_jpeg(np.full((224, 448, 3), c, np.uint8)) for c in range(8)]
+    frames = [pictures[i % 8] for i in range(int(seconds * 10))] if with_video else []
+    return audio, events, frames
+
+
+def small_store(root, seconds=7.0):
+    audio, events, frames = recording(seconds)
+    rows = cut_rows("fold3_room1_mix001", "room1", audio, events, frames)
+    shard = write_shard(str(root), "train/part-0.parquet", rows)
+    split = Split(1, seconds / 3600, ("room1",), tuple(class_frames(rows)), (shard,))
+    return write_manifest(str(root), Manifest("synthetic", {"seed": 1}, {"train": split}))
+
+
+def test_rows_own_a_minute_and_carry_a_tail():
+    audio, events, frames = recording(70.0)
+    first, second = cut_rows("r", "room1", audio, events, frames)
+    assert (first["start_frame"], first["num_frames"], first["num_samples"]) == (0, 600, 625 * 2400)
+    assert (second["start_frame"], second["num_frames"], second["num_samples"]) == (600, 100, 100 * 2400)
+    np.testing.assert_array_equal(decode_flac(first["audio"]), audio[:, : 625 * 2400])
+    np.testing.assert_array_equal(decode_flac(second["audio"]), audio[:, 600 * 2400 :])
+    assert first["frames"] == frames[:625]
+    assert second["frames"] == frames[600:]
+    assert row_events(second).frame.tolist() == events.between(600, 700).frame.tolist()
+    assert row_events(first).frame.max() == 624
+    np.testing.assert_array_equal(row_events(first).distance_cm, events.between(0, 625).distance_cm)
+
+
+def test_class_counts_leave_the_tail_out():
+    audio, events, _ = recording(70.0)
+    expected = np.bincount(events.class_index, minlength=13).tolist()
+    assert class_frames(cut_rows("r", "room1", audio, events)) == expected
+
+
+def test_events_past_the_end_and_a_part_of_a_label_frame_are_dropped():
+    audio, events, _ = recording(2.0)
+    (row,) = cut_rows("r", "room1", audio[:, : 24_000 + 999], events)
+    assert row["num_frames"] == 10
+    assert row_events(row).frame.max() < 10
+    assert row["has_video"] is False
+
+
+def test_shards_keep_rows_and_their_bytes_repeat():
+    audio, events, frames = recording(4.0)
+    rows = cut_rows("r", "room1", audio, events, frames)
+    content = encode_shard(rows)
+    assert content == encode_shard(rows)
+    assert decode_shard(content) == rows
+    assert list(decode_shard(content, ["recording", "events"])[0]) == ["recording", "events"]
+
+
+def test_a_picture_that_repeats_is_stored_once():
+    audio, events, frames = recording(10.0)
+    distinct = sum(map(len, set(frames)))
+    (row,) = cut_rows("r", "room1", audio, events, frames)
+    assert len(encode_shard([row])) < len(row["audio"]) + 2 * distinct + 20_000
+
+
+def test_a_store_is_read_back_and_verified(tmp_path):
+    written = small_store(tmp_path)
+    store = open_store(str(tmp_path))
+    assert store.manifest == written.manifest
+    assert store.manifest.sha256 == written.manifest.sha256
+    store.check()
+    assert verify(store) == 1
+    (row,) = read_shard(store, store.split("train").shards[0])
+    assert row["recording"] == "fold3_room1_mix001"
+
+
+def test_the_manifest_is_the_identity(tmp_path):
+    first, again = small_store(tmp_path / "a"), small_store(tmp_path / "b")
+    assert first.manifest.sha256 == again.manifest.sha256
+    other = dataclasses.replace(first.manifest, settings={"seed": 2})
+    assert other.sha256 != first.manifest.sha256
+
+
+def test_an_unknown_split_lists_the_choices(tmp_path):
+    with pytest.raises(UserError, match=r"'val'.*train"):
+        small_store(tmp_path).split("val")
+
+
+def test_no_manifest_is_said(tmp_path):
+    with pytest.raises(UserError, match="no data at"):
+        open_store(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "null", "{}", '{"schema_version": 1}', '{"schema_version": 1, "splits": 3}']
+)
+def test_what_is_no_manifest_is_said(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        open_store(str(tmp_path))
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    small_store(tmp_path)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**document, "schema_version": 2}))
+    with pytest.raises(UserError, match=r"version 2.*update seldtune"):
+        open_store(str(tmp_path))
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    store = small_store(tmp_path)
+    (tmp_path / "train" / "part-0.parquet").unlink()
+    for action in (store.check, lambda: read_shard(store, store.split("train").shards[0]), lambda: verify(store)):
+        with pytest.raises(UserError, match=r"train/part-0\.parquet is missing"):
+            action()
+
+
+def test_a_corrupted_shard_is_named_with_both_hashes(tmp_path):
+    store = small_store(tmp_path)
+    shard = store.split("train").shards[0]
+    path = tmp_path / shard.path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    store.check()
+    with pytest.raises(
+        UserError, match=rf"part-0\.parquet is corrupted: expected SHA-256 {shard.sha256}, got [0-9a-f]{{64}}"
+    ):
+        read_shard(store, shard)
+
+
+def test_a_truncated_shard_is_found_without_reading_it(tmp_path):
+    store = small_store(tmp_path)
+    path = tmp_path / "train" / "part-0.parquet"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"part-0\.parquet has \d+ bytes"):
+        store.check()
+
+
+def test_verify_finds_counts_that_differ(tmp_path):
+    store = small_store(tmp_path)
+    split = dataclasses.replace(store.split("train"), class_frames=(1,) * 13)
+    wrong = dataclasses.replace(store, manifest=dataclasses.replace(store.manifest, splits={"train": split}))
+    with pytest.raises(UserError, match="class counts"):
+        verify(wrong)
+
+
+def test_a_manifest_is_not_written_for_shards_that_are_not_there(tmp_path):
+    store = small_store(tmp_path / "a")
+    with pytest.raises(UserError, match="is missing"):
+        write_manifest(str(tmp_path / "b"), store.manifest)
+    assert not (tmp_path / "b" / "manifest.json").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_bytes(tmp_path, monkeypatch):
+    path = str(tmp_path / "file")
+    storage.write_bytes(path, b"old")
+
+    def no_room(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_room)
+    with pytest.raises(OSError, match="No space"):
+        storage.write_bytes(path, b"new")
+    assert storage.read_bytes(path) == b"old"
+
+
+def test_local_files_are_listed_sized_and_deleted(tmp_path):
+    root = str(tmp_path)
+    storage.write_bytes(storage.join(root, "a", "b"), b"12345")
+    assert storage.list_files(root) == {"a/b": 5}
+    assert storage.size(f"{root}/a/b") == 5
+    assert storage.exists(f"{root}/a/b")
+    storage.delete(f"{root}/a/b")
+    storage.delete(f"{root}/a/b")
+    assert not storage.exists(f"{root}/a/b")
+    assert storage.list_files(f"{root}/none") == {}
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(f"{root}/a/b")
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/x", "s3:///x"])
+def test_places_that_cannot_be_are_refused(uri):
+    with pytest.raises(UserError, match=re.escape(uri)):
+        storage.check_root(uri)
+
+
+def test_a_file_is_no_root(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a file"):
+        storage.check_root(str(tmp_path / "file"))
+    with pytest.raises(UserError, match="cannot write"):
+        storage.write_bytes(str(tmp_path / "file" / "below"), b"x")

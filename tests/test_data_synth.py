@@ -1,0 +1,255 @@
+"""Synthetic data sets: the same from the same settings, made once, and carried on after a kill."""
+
+import dataclasses
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data import synth
+from data.errors import UserError
+from data.labels import read_events_csv
+from data.rows import row_events
+from data.scenes import scene_events
+from data.store import open_store, read_shard, verify
+from data.synth import SynthSettings, make_scene, render_shard, shard_tasks, synthesise, write_tree
+
+TINY = SynthSettings(
+    train_clips=4, val_clips=1, test_clips=1, clip_s=4.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_shard=1
+)
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """Paths of the shards rendered while a test runs."""
+    paths = []
+    write = synth.write_shard
+
+    def counted(root, path, rows):
+        paths.append(path)
+        return write(root, path, rows)
+
+    monkeypatch.setattr(synth, "write_shard", counted)
+    return paths
+
+
+def all_rows(store):
+    return {
+        name: [row for shard in split.shards for row in read_shard(store, shard)]
+        for name, split in store.manifest.splits.items()
+    }
+
+
+def test_a_data_set_holds_what_was_asked_and_verifies(tmp_path):
+    store = synthesise(TINY, str(tmp_path))
+    assert verify(store) == 6
+    splits = store.manifest.splits
+    assert [splits[name].clips for name in ("train", "val", "test")] == [4, 1, 1]
+    assert splits["train"].hours == pytest.approx(16 / 3600, abs=1e-6)
+    assert sum(splits["train"].class_frames) > 50
+    row = all_rows(store)["train"][0]
+    assert row["num_frames"] == len(row["frames"]) == 40
+    assert row["has_video"]
+
+
+def test_splits_share_no_room(tmp_path):
+    store = synthesise(TINY, str(tmp_path))
+    rooms = [set(split.rooms) for split in store.manifest.splits.values()]
+    assert [len(r) for r in rooms] == [2, 1, 1]
+    assert len(set.union(*rooms)) == 4
+    sizes = {make_scene(TINY, split, clip)[1].room.size_m for split in ("train", "val", "test") for clip in range(2)}
+    assert len(sizes) == 4
+
+
+def test_labels_in_the_store_are_the_scenes(tmp_path):
+    settings = dataclasses.replace(TINY, with_video=False)
+    row = all_rows(synthesise(settings, str(tmp_path)))["val"][0]
+    name, scene = make_scene(settings, "val", 0)
+    assert row["recording"] == name == "fold3_room3_mix001"
+    assert not row["has_video"]
+    for stored, expected in zip(row_events(row).columns(), scene_events(scene).columns(), strict=True):
+        np.testing.assert_allclose(stored, expected)
+
+
+def test_the_same_settings_are_made_once(tmp_path, rendered):
+    first = synthesise(TINY, str(tmp_path))
+    assert len(rendered) == 6
+    again = synthesise(TINY, str(tmp_path))
+    assert len(rendered) == 6
+    assert again.manifest.sha256 == first.manifest.sha256
+
+
+def test_order_and_process_of_the_tasks_do_not_matter(tmp_path):
+    def backwards(function, tasks):
+        return [pickle.loads(pickle.dumps(function))(pickle.loads(pickle.dumps(t))) for t in reversed(tasks)]
+
+    first = synthesise(TINY, str(tmp_path / "a"))
+    other = synthesise(TINY, str(tmp_path / "b"), run=backwards)
+    assert first.manifest.sha256 == other.manifest.sha256
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path, rendered):
+    def interrupted(function, tasks):
+        for task in tasks[:3]:
+            yield function(task)
+        raise KeyboardInterrupt
+
+    whole = synthesise(TINY, str(tmp_path / "whole"))
+    rendered.clear()
+    root = tmp_path / "part"
+    with pytest.raises(KeyboardInterrupt):
+        synthesise(TINY, str(root), run=interrupted)
+    assert not (root / "manifest.json").exists()
+    # What a kill leaves behind: a shard without its record, and half a file under a temporary name.
+    task = shard_tasks(TINY, str(root))[2]
+    (root / task.record_path).unlink()
+    (root / "train" / ".part-dead-00009.parquet.1.tmp").write_bytes(b"half")
+    rendered.clear()
+    store = synthesise(TINY, str(root))
+    assert rendered == [t.path for t in shard_tasks(TINY, str(root))[2:]]
+    assert store.manifest.sha256 == whole.manifest.sha256
+    assert not list(root.rglob("*.tmp"))
+
+
+KILLED = """
+import sys, time
+from data.synth import SynthSettings, synthesise
+
+def run(function, tasks):
+    for i, task in enumerate(tasks):
+        yield function(task)
+        print(i, flush=True)
+        time.sleep(0.2)
+
+synthesise(SynthSettings(**{settings}), sys.argv[1], run=run)
+"""
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tmp_path, rendered):
+    root = tmp_path / "killed"
+    script = KILLED.replace("{settings}", repr(dataclasses.asdict(TINY)))
+    repository = Path(__file__).parents[1]
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(root)],
+        stdout=subprocess.PIPE,
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    assert child.stdout is not None
+    for _ in range(3):
+        child.stdout.readline()
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    finished = {path.name for path in root.rglob("part-*.json")}
+    assert 3 <= len(finished) < 6
+    store = synthesise(TINY, str(root))
+    assert len(rendered) == 6 - len(finished)
+    rendered.clear()
+    assert store.manifest.sha256 == synthesise(TINY, str(tmp_path / "whole")).manifest.sha256
+
+
+def test_a_missing_shard_alone_is_rendered_again(tmp_path, rendered):
+    store = synthesise(TINY, str(tmp_path))
+    lost = store.split("train").shards[1].path
+    (tmp_path / lost).unlink()
+    rendered.clear()
+    assert synthesise(TINY, str(tmp_path)).manifest.sha256 == store.manifest.sha256
+    assert rendered == [lost]
+
+
+def test_other_settings_replace_the_data_only_when_they_are_whole(tmp_path):
+    root = str(tmp_path)
+    old = synthesise(TINY, root)
+    other = dataclasses.replace(TINY, seed=7)
+
+    def broken(function, tasks):
+        yield function(tasks[0])
+        raise RuntimeError("the lights went out")
+
+    with pytest.raises(RuntimeError):
+        synthesise(other, root, run=broken)
+    assert open_store(root).manifest.sha256 == old.manifest.sha256
+    assert verify(open_store(root)) == 6
+    new = synthesise(other, root)
+    assert open_store(root).manifest.sha256 == new.manifest.sha256 != old.manifest.sha256
+    assert {path.name.split("-")[1] for path in tmp_path.rglob("part-*")} == {other.tag}
+
+
+def test_data_from_elsewhere_is_not_overwritten(tmp_path):
+    store = synthesise(TINY, str(tmp_path))
+    foreign = dataclasses.replace(store.manifest, source="starss23")
+    (tmp_path / "manifest.json").write_text(foreign.to_json())
+    with pytest.raises(UserError, match="'starss23'"):
+        synthesise(TINY, str(tmp_path))
+
+
+def test_settings_and_manifest_are_json_all_through(tmp_path):
+    manifest = synthesise(TINY, str(tmp_path)).manifest
+    assert json.loads(manifest.to_json())["settings"]["scene"]["duration_s"] == 4.0
+    assert str(tmp_path) not in manifest.to_json()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("train_clips", -1),
+        ("val_rooms", 0),
+        ("profile", "hard"),
+        ("seed", -3),
+        ("clips_per_shard", 0),
+        ("clip_s", 0.05),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(field, value):
+    name = "duration_s" if field == "clip_s" else field
+    with pytest.raises(UserError, match=name):
+        dataclasses.replace(TINY, **{field: value})
+
+
+def test_tasks_can_be_rendered_one_by_one(tmp_path):
+    task = shard_tasks(TINY, str(tmp_path))[0]
+    record = render_shard(task)
+    assert (tmp_path / record.shard.path).stat().st_size == record.shard.bytes
+    assert record.clips == 1
+
+
+def test_a_tree_has_the_layout_and_formats_of_starss23(tmp_path):
+    settings = dataclasses.replace(TINY, train_clips=1, with_video=False)
+    write_tree(settings, str(tmp_path))
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    assert found == [
+        "foa_dev/dev-test-synth/fold4_room4_mix001.wav",
+        "foa_dev/dev-train-synth/fold3_room1_mix001.wav",
+        "foa_dev/dev-train-synth/fold3_room3_mix001.wav",
+        "metadata_dev/dev-test-synth/fold4_room4_mix001.csv",
+        "metadata_dev/dev-train-synth/fold3_room1_mix001.csv",
+        "metadata_dev/dev-train-synth/fold3_room3_mix001.csv",
+    ]
+    info = soundfile.info(tmp_path / found[1])
+    assert (info.samplerate, info.channels, info.subtype, info.frames) == (24_000, 4, "PCM_16", 96_000)
+    labels = read_events_csv(tmp_path / found[4])
+    expected = scene_events(make_scene(settings, "train", 0)[1])
+    np.testing.assert_allclose(labels.azimuth_deg, expected.azimuth_deg, atol=0.51)
+    assert not np.isnan(labels.distance_cm).any()
+
+
+@pytest.mark.slow
+def test_a_trees_videos_are_like_starss23s(tmp_path):
+    import av
+
+    settings = dataclasses.replace(TINY, train_clips=1, val_clips=0, test_clips=0, clip_s=1.0)
+    write_tree(settings, str(tmp_path))
+    (path,) = tmp_path.glob("video_dev/dev-train-synth/*.mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (1920, 960)
+        assert float(stream.average_rate) == pytest.approx(29.97, abs=0.01)
+        assert sum(1 for _ in container.decode(stream)) == 29

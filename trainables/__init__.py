@@ -1,0 +1,1 @@
+"""What one trial trains: features, encoders, fusion, loss, scores, and the loop around them."""

@@ -1,0 +1,133 @@
+"""Multi-ACCDOA: one vector for each track and class, whose length is activity and whose direction is where it is.
+
+Loss and decoding of Shimada et al., "Multi-ACCDOA: localizing and detecting overlapping sounds from the same class
+with auxiliary duplicating permutation invariant training" (ICASSP 2022), sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.classes import NUM_CLASSES
+from data.geometry import angles_deg
+from data.labels import MAX_TRACKS, Events
+
+NUM_AXES = 3
+NUM_OUTPUTS = MAX_TRACKS * NUM_AXES * NUM_CLASSES
+"""Values in one output frame: 3 tracks x 3 axes x 13 classes, in that order (117)."""
+
+# The sources of one cell (frame and class) as three vectors and a spare: with one event A A A | A, with two
+# B0 B1 B0 | B1, with three C0 C1 C2 | C2. Which of the four each track is compared with, in every allowed way: the six
+# orders of the first three hold all of A, all of C and three of B; the spare gives the other three of B.
+_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 1, 3), (1, 0, 3), (1, 3, 0))
+
+
+def adpit_loss(output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean squared error under the best assignment of tracks to events, chosen for each frame and class.
+
+    Args:
+        output: (B, T, 117), 3 tracks x 3 axes x 13 classes.
+        target: (B, T, 6, 4, 13), dummy tracks A0 B0 B1 C0 C1 C2; activity, x, y, z (`data.labels.adpit_target`).
+        valid: bool (B, T); only these frames count. Nothing: all.
+
+    Returns:
+        Scalar in the precision of float32 or better; 0 where no frame is valid.
+    """
+    # Frames and classes last, in one piece: every step of the assignment then runs along contiguous memory.
+    tracks = output.unflatten(-1, (MAX_TRACKS, NUM_AXES, NUM_CLASSES)).float().permute(2, 3, 0, 1, 4).contiguous()
+    nearest = _nearest_target(tracks.detach(), target.float())
+    if valid is None:
+        return F.mse_loss(tracks, nearest)
+    per_frame = F.mse_loss(tracks, nearest, reduction="none").mean(dim=(0, 1, 4))
+    return (per_frame * valid).sum() / valid.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def _nearest_target(tracks: Tensor, target: Tensor) -> Tensor:
+    """Of the allowed targets the one nearest to `tracks` (3 tracks, 3 axes, B, T, 13), in that layout."""
+    activity, vectors = target.permute(2, 3, 0, 1, 4).split((1, NUM_AXES), dim=1)
+    a0, b0, b1, c0, c1, c2 = activity * vectors
+    sources = torch.stack((a0 + b0 + c0, a0 + b1 + c1, a0 + b0 + c2, a0 + b1 + c2))
+    # |track - source|^2 without |track|^2, which is the same for every order: (3 tracks, 4 sources, B, T, 13).
+    distance = sources.square().sum(1) - 2.0 * (tracks.unsqueeze(1) * sources).sum(2)
+    first, *others = [distance[0, i] + distance[1, j] + distance[2, k] for i, j, k in _ORDERS]
+    # A running minimum is several times faster than argmin over a short leading axis.
+    lowest, best = first, torch.zeros_like(first, dtype=torch.int64)
+    for number, cost in enumerate(others, 1):
+        best.masked_fill_(cost < lowest, number)
+        lowest = torch.minimum(lowest, cost)
+    order = torch.tensor(_ORDERS, device=tracks.device).t()[:, best]
+    return sources.gather(0, order.unsqueeze(1).expand_as(tracks))
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Predicted events, one row per event and label frame; the length of a vector is how active its class is."""
+
+    frame: NDArray[np.int64]
+    class_index: NDArray[np.int64]
+    vector: NDArray[np.float64]
+    """(n, 3): x, y, z."""
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def events(self) -> Events:
+        """As an event table with angles in degrees; the source is the number of the row within its frame and class."""
+        azimuth, elevation = angles_deg(self.vector)
+        cell = self.frame * NUM_CLASSES + self.class_index
+        return Events.build(self.frame, self.class_index, rank_within(cell), azimuth, elevation)
+
+
+def rank_within(key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row, how many earlier rows have its key."""
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    rank = np.empty(len(key), dtype=np.int64)
+    rank[order] = np.arange(len(key)) - np.searchsorted(ordered, ordered)
+    return rank
+
+
+def decode_multi_accdoa(output: Tensor | NDArray, threshold: float = 0.5, unify_deg: float = 15.0) -> Detections:
+    """Detections of a recording, ordered by frame, then class.
+
+    A track is active where its vector is longer than `threshold`. Active tracks of one class closer than `unify_deg`
+    are one event, at the mean of their vectors; with two or more close pairs all three are.
+
+    Args:
+        output: (T, 117), 3 tracks x 3 axes x 13 classes; row i is label frame i.
+    """
+    values = output.detach().cpu().numpy() if isinstance(output, Tensor) else np.asarray(output)
+    tracks = values.astype(np.float64).reshape(len(values), MAX_TRACKS, NUM_AXES, NUM_CLASSES).transpose(0, 3, 1, 2)
+    length = np.linalg.norm(tracks, axis=-1)
+    active = length > threshold
+    # Only cells with an active track go on: a few in a hundred.
+    frame, class_index = np.nonzero(active.any(axis=-1))
+    tracks, length, active = tracks[frame, class_index], length[frame, class_index], active[frame, class_index]
+    unit = tracks / np.maximum(length, 1e-12)[..., None]
+    near = np.cos(np.deg2rad(unify_deg))
+    pairs = ((0, 1), (1, 2), (2, 0))
+    similar = np.stack(
+        [active[:, i] & active[:, j] & ((unit[:, i] * unit[:, j]).sum(-1) > near) for i, j in pairs], axis=1
+    )
+    # Up to three rows per cell: single tracks first, then what was unified.
+    rows = np.zeros((len(frame), MAX_TRACKS, NUM_AXES))
+    kept = np.zeros((len(frame), MAX_TRACKS), dtype=bool)
+    count = similar.sum(axis=1)
+    apart = count == 0
+    rows[apart], kept[apart] = tracks[apart], active[apart]
+    for pair, (i, j) in enumerate(pairs):
+        chosen = (count == 1) & similar[:, pair]
+        alone = MAX_TRACKS - i - j
+        rows[chosen, 0], kept[chosen, 0] = tracks[chosen, alone], active[chosen, alone]
+        rows[chosen, 1], kept[chosen, 1] = (tracks[chosen, i] + tracks[chosen, j]) / 2, True
+    together = count >= 2
+    rows[together, 0], kept[together, 0] = tracks[together].mean(axis=1), True
+    cell, _ = np.nonzero(kept)
+    return Detections(frame[cell].astype(np.int64), class_index[cell].astype(np.int64), rows[kept])

@@ -1,0 +1,90 @@
+"""Where a trial keeps what it must not lose: its state after each epoch, and its best model.
+
+Everything lies under the trial's own folder on the sweep's storage, local or S3, so that whoever continues the trial,
+on whatever machine and after whatever accident, finds it by the trial's number alone:
+
+    checkpoints/epoch-0007.pt    complete state, written in one atomic piece; the last two are kept
+    best/epoch-0005/             bundle of the best epoch so far (`trainables.bundle`): safetensors and JSON
+
+A checkpoint names the best epoch it knows; bundles are written before the checkpoint that names them and removed
+after, so a crash at any point leaves a checkpoint whose best model is there.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data import storage
+from trainables.bundle import save_bundle
+from trainables.config import TrialConfig
+from trainables.model import SeldModel
+
+logger = logging.getLogger(__name__)
+
+KEEP_CHECKPOINTS = 2
+EXAMPLE_NAME = "example.npz"
+
+
+class TrialStore:
+    """A trial's folder on storage."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+
+    def save(self, epoch: int, state: dict[str, Any]) -> None:
+        """Write the state after `epoch` epochs, then drop checkpoints and best models that nothing names any more."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        storage.write_bytes(f"{self.uri}/checkpoints/{_name(epoch)}.pt", buffer.getvalue())
+        for uri in self._checkpoints()[:-KEEP_CHECKPOINTS]:
+            storage.delete(uri)
+        for path in storage.list_files(f"{self.uri}/best"):
+            if path.split("/")[0] != _name(state["best_epoch"]):
+                storage.delete(f"{self.uri}/best/{path}")
+
+    def latest(self) -> dict[str, Any] | None:
+        """State of the newest checkpoint that can be read, on the CPU; nothing for a fresh trial.
+
+        Only tensors and plain values are loaded, never pickled code.
+        """
+        for uri in reversed(self._checkpoints()):
+            try:
+                return torch.load(io.BytesIO(storage.read_bytes(uri)), map_location="cpu", weights_only=True)
+            except (RuntimeError, EOFError, ValueError) as error:
+                logger.warning("checkpoint %s cannot be read (%s); trying the one before it", uri, error)
+        return None
+
+    def save_best(
+        self, epoch: int, model: SeldModel, config: TrialConfig, extra: dict[str, Any], example: dict[str, np.ndarray]
+    ) -> None:
+        """Write the bundle of the best epoch.
+
+        Args:
+            extra: JSON: scores, and where the data came from.
+            example: what the model predicted for one validation recording, kept as `example.npz` so that whoever
+                loads the model elsewhere can check that it predicts the same.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            save_bundle(Path(folder), model, config, extra)
+            np.savez_compressed(Path(folder) / EXAMPLE_NAME, **example)  # type: ignore[arg-type]
+            for path in Path(folder).iterdir():
+                storage.write_bytes(f"{self.best(epoch)}/{path.name}", path.read_bytes())
+
+    def best(self, epoch: int) -> str:
+        """URI of the bundle written for `epoch`."""
+        return f"{self.uri}/best/{_name(epoch)}"
+
+    def _checkpoints(self) -> list[str]:
+        names = sorted(n for n in storage.list_files(f"{self.uri}/checkpoints") if n.endswith(".pt"))
+        return [f"{self.uri}/checkpoints/{name}" for name in names]
+
+
+def _name(epoch: int) -> str:
+    return f"epoch-{epoch:04d}"

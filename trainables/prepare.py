@@ -1,0 +1,86 @@
+"""From a row as it is stored to a row as windows are cut from it: decoded, with features, targets and frames.
+
+The contract of the result is `data.windows`'. Runs once a row and sweep, on whatever process reads the row.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.labels import LABEL_RATE_HZ, adpit_target
+from trainables.config import RATE_HZ, InputConfig
+from trainables.features import FeatureExtractor
+
+_INT16_SCALE = 1.0 / 32768.0
+
+
+class PrepareRow:
+    """Raw store row (`data.rows`) -> prepared row. Picklable; the same row gives the same result everywhere.
+
+    Args:
+        with_frames: decode pictures; without, `frames` is empty and costs nothing.
+    """
+
+    def __init__(self, inputs: InputConfig, with_frames: bool) -> None:
+        self._inputs = inputs
+        self._with_frames = with_frames
+        self._extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Decode and extract.
+
+        Beside the contract's columns, `events` is float64 (n, 6), the columns of `data.labels.Events`. What does not
+        fill a label frame at the end is dropped.
+        """
+        from data.rows import decode_flac, row_events  # which need libraries of the store
+
+        labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
+        audio = torch.from_numpy(decode_flac(row["audio"])).float().mul_(_INT16_SCALE)
+        features = self._extract(audio)[:, : labels * self._inputs.features_per_label]
+        events = row_events(row)
+        return {
+            "recording": row["recording"],
+            "room": row["room"],
+            "start_frame": row["start_frame"],
+            "num_frames": row["num_frames"],
+            "features": features.contiguous().numpy(),
+            "target": adpit_target(events, labels),
+            "events": np.stack([column.astype(np.float64) for column in events.columns()], axis=1),
+            "frames": self._frames(row, labels),
+            "has_video": bool(row["has_video"]),
+        }
+
+    def _frames(self, row: dict[str, Any], labels: int) -> NDArray[np.uint8]:
+        """uint8 (V, H, W, 3), frame j the stored one nearest in time to j / frame_rate_hz."""
+        width, height, rate_hz = self._inputs.frame_width, self._inputs.frame_height, self._inputs.frame_rate_hz
+        stored = row["frames"]
+        if not (self._with_frames and row["has_video"] and len(stored)):
+            return np.zeros((0, height, width, 3), dtype=np.uint8)
+        count = math.ceil(labels * rate_hz / LABEL_RATE_HZ - 1e-6)
+        nearest = np.floor(np.arange(count) * (row["frame_rate_hz"] / rate_hz) + 0.5).astype(np.int64)
+        frames = np.empty((count, height, width, 3), dtype=np.uint8)
+        decoded: dict[bytes, int] = {}
+        for j, index in enumerate(np.minimum(nearest, len(stored) - 1).tolist()):
+            # Pictures repeat where nothing moves: the same bytes are decoded once.
+            same = decoded.setdefault(stored[index], j)
+            frames[j] = frames[same] if same < j else decode_picture(stored[index], width, height)
+        return frames
+
+
+def decode_picture(content: bytes, width: int, height: int) -> NDArray[np.uint8]:
+    """JPEG -> uint8 (height, width, 3), scaled where its size differs."""
+    from PIL import Image
+
+    picture: Image.Image = Image.open(io.BytesIO(content))
+    # Lets the decoder drop detail by powers of two that scaling would average away anyway.
+    picture.draft("RGB", (width, height))
+    picture = picture.convert("RGB")
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture)

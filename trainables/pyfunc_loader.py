@@ -1,0 +1,39 @@
+"""How MLflow loads a model of ours: a bundle of safetensors and JSON, and this function. Nothing is unpickled.
+
+Inputs of the loaded model (a dict of arrays; one clip, or several of one length):
+    audio   float32 (n, 4, N) first-order ambisonics W Y Z X (SN3D) at 24 kHz, in [-1, 1]
+    frames  uint8 (n, V, H, W, 3) equirectangular pictures at the model's size and rate; V = 0: no video.
+            Left out for a model that does not see.
+Output: float32 (n, T, 117), T label frames of 0.1 s, 3 tracks x 3 axes x 13 classes (multi-ACCDOA).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.bundle import load_bundle
+from trainables.inference import predict_clip
+
+
+class ClipModel:
+    """The model as MLflow calls it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model, self.config, self.extra = load_bundle(folder)
+
+    def predict(self, model_input: Mapping[str, NDArray[Any]], params: Any = None) -> NDArray[np.float32]:
+        audio = np.asarray(model_input["audio"])
+        frames = model_input.get("frames")
+        return np.stack(
+            [predict_clip(self.model, clip, None if frames is None else frames[i]) for i, clip in enumerate(audio)]
+        )
+
+
+def _load_pyfunc(path: str) -> ClipModel:
+    """Entry point that MLflow calls with the folder of the bundle."""
+    return ClipModel(Path(path))
