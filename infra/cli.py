@@ -9,18 +9,21 @@ import json
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data.errors import GateError, UserError
+from infra.arguments import parse_assignments, parse_duration_s
 
 if TYPE_CHECKING:
+    from infra.conclude import Conclusion
     from infra.stack import StackStatus
 
 log = logging.getLogger(__name__)
 
-EXIT_FAILED, EXIT_REFUSED, EXIT_GATE = 1, 2, 3
+EXIT_FAILED, EXIT_REFUSED, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 130
 OWN_LOGGERS = ("data", "trainables", "search_spaces", "infra")
 
 app = typer.Typer(
@@ -31,6 +34,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 
@@ -114,6 +120,182 @@ def down(
             typer.echo(f"{home} deleted")
 
 
+@data_app.command("synth")
+def data_synth(
+    name: Annotated[str, typer.Argument(help="Name of the data set: it goes to <root>/data/<name>.")] = "quickstart",
+    out: Annotated[str | None, typer.Option(help="Another place for it: a folder or s3://bucket/path.")] = None,
+    profile: Annotated[str, typer.Option(help="What scenes are like: easy or standard.")] = "easy",
+    train_clips: Annotated[int, typer.Option(help="Clips to train on, a minute each.")] = 40,
+    val_clips: Annotated[int, typer.Option(help="Clips to validate on, in other rooms.")] = 8,
+    test_clips: Annotated[int, typer.Option(help="Clips to test on, in other rooms again.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same data, on any number of workers.")] = 0,
+    video: Annotated[bool, typer.Option("--video/--no-video", help="Render panorama frames as well.")] = True,
+    tree: Annotated[
+        Path | None, typer.Option(help="Write wav, csv and mp4 files in the layout of STARSS23 here instead.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make synthetic scenes: rooms, moving and overlapping sources, ambisonic sound and panorama frames.
+
+    Data that is there already is kept. Example: `seldtune data synth quickstart`
+    """
+    from data.synth import SynthSettings, synthesise, write_tree
+
+    made = SynthSettings(
+        profile=profile,
+        train_clips=train_clips,
+        val_clips=val_clips,
+        test_clips=test_clips,
+        seed=seed,
+        with_video=video,
+    )
+    if tree is not None:
+        folder = write_tree(made, str(tree))
+        _say({"tree": str(folder)}, f"written to {folder}", as_json=as_json)
+        return
+    from infra.ray_cluster import connect, ray_map
+    from infra.settings import load_settings
+
+    settings = load_settings(need=("s3",))
+    settings.export()
+    root = out or f"{settings.root}/data/{name}"
+
+    def run(function: Any, tasks: Any) -> Any:
+        connect(settings)
+        return ray_map(function, tasks)
+
+    store = synthesise(made, root, run=run)
+    hours = {split: content.hours for split, content in store.manifest.splits.items()}
+    document = {"root": root, "manifest": store.manifest.sha256, "hours": hours}
+    listed = ", ".join(f"{split} {60 * value:.0f} min" for split, value in hours.items())
+    _say(document, f"{root}: {listed}; manifest {store.manifest.sha256[:12]}", as_json=as_json)
+
+
+@data_app.command("verify")
+def data_verify(
+    root: Annotated[str, typer.Argument(help="A chunk store: a folder or s3://bucket/path.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Read every shard of a store, check its hash, and decode everything in it.
+
+    Example: `seldtune data verify s3://seldtune/data/quickstart`
+    """
+    from data.store import open_store, verify
+    from infra.settings import load_settings
+
+    load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
+    store = open_store(root)
+    rows = verify(store)
+    document = {"root": root, "manifest": store.manifest.sha256, "rows": rows}
+    _say(document, f"{root}: {rows} rows are as the manifest says", as_json=as_json)
+
+
+@app.command()
+def sweep(
+    space: Annotated[str, typer.Argument(help="Search space: quickstart or fusion.")],
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; an existing one is continued.")] = None,
+    data: Annotated[str | None, typer.Option(help="Chunk store; <root>/data/<space> if not given.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in all.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Wall-clock time in all: 90s, 15m, 12h, 7d.")] = None,
+    workers: Annotated[int, typer.Option(help="Ray Train workers of a trial; two or more train with DDP.")] = 1,
+    cpus: Annotated[int | None, typer.Option(help="CPUs of a worker.")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Trials at a time; as many as fit if not given.")] = None,
+    stopper: Annotated[str, typer.Option(help="Early stopping: asha or none.")] = "asha",
+    seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0,
+    fix: Annotated[
+        list[str] | None, typer.Option("--set", help="A field that every trial takes, e.g. training.epochs=4.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = "seld",
+    as_json: JsonOption = False,
+) -> None:
+    """Search a space: run trials, compare them, and register the best model as challenger.
+
+    The same command goes on after a crash or Ctrl-C. Example: `seldtune sweep quickstart --trials 10 --budget 10m`
+    """
+    from infra.settings import load_settings
+
+    settings = load_settings()
+    settings.export()
+    from infra.conclude import conclude
+    from infra.sweep import SweepRequest, run_sweep
+
+    request = SweepRequest(
+        space=space,
+        name=name,
+        data=data,
+        trials=trials,
+        budget_s=None if budget is None else parse_duration_s(budget),
+        workers=workers,
+        cpus_per_worker=cpus,
+        gpus_per_worker=gpus,
+        concurrency=concurrency,
+        stopper=stopper,
+        seed=seed,
+        fixed=parse_assignments(fix or []),
+    )
+    outcome = run_sweep(request, settings)
+    if not outcome.finished:
+        outcome.tracker.close("KILLED")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    conclusion = conclude(outcome, model)
+    if as_json:
+        print_json(conclusion.as_json())
+    else:
+        _show_conclusion(conclusion)
+    if conclusion.best is None:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="Name in the registry.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the version.")],
+    candidate: Annotated[str, typer.Option("--from", help="Version number or alias to promote.")] = "challenger",
+    alias: Annotated[str, typer.Option("--to", help="Alias to move.")] = "champion",
+    force: Annotated[bool, typer.Option("--force", help="Promote against the gate; written down.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Move an alias to a better model, with the reason. Refuses (exit code 3) one that did not score better.
+
+    Example: `seldtune promote seld --reason "best of the quickstart sweep"`
+    """
+    from infra.settings import load_settings
+
+    load_settings(need=("mlflow",)).export()
+    from infra import registry
+
+    chosen, before = registry.promote(model, candidate, alias, reason, force)
+    document = {"model": model, "alias": alias, "version": chosen.version, "before": before, "reason": reason}
+    was = f" (was version {before})" if before else ""
+    _say(document, f"{model}@{alias} is version {chosen.version}{was}", as_json=as_json)
+
+
+@app.command()
+def predict(
+    wav: Annotated[Path, typer.Argument(help="First-order ambisonics W Y Z X, 24 kHz.")],
+    video: Annotated[Path | None, typer.Argument(help="Equirectangular mp4 of the same scene.")] = None,
+    model: Annotated[
+        str, typer.Option(help="models:/<name>@<alias> or models:/<name>/<version>.")
+    ] = "models:/seld@champion",
+    truth: Annotated[Path | None, typer.Option(help="DCASE csv to draw and score against.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; the recording's own if not given.")] = None,
+    resample: Annotated[bool, typer.Option("--resample", help="Accept another sample rate and convert it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Apply a registered model to a recording: a DCASE csv and a picture.
+
+    Example: `seldtune predict --model models:/seld@champion clip.wav clip.mp4 --truth clip.csv`
+    """
+    from infra.settings import load_settings
+
+    load_settings(need=("mlflow",)).export()
+    from infra.predict import predict_files
+
+    result = predict_files(model, wav, video, truth, out, resample)
+    _say(result, _prediction_text(result), as_json=as_json)
+
+
 def _show(state: StackStatus, *, as_json: bool) -> None:
     """`status` as a table for people, or as JSON."""
     if as_json:
@@ -144,6 +326,34 @@ def _show(state: StackStatus, *, as_json: bool) -> None:
         typer.echo(f"logs     {state.home}/logs")
     if any(one.state == "stopped" for one in state.services):
         typer.echo("Not everything runs here: `seldtune up` starts what is missing.")
+
+
+def _say(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """A result as one line for people, or as JSON."""
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(text)
+
+
+def _prediction_text(result: dict[str, Any]) -> str:
+    heard = ", ".join(result["classes"]) or "nothing"
+    scored = " ".join(f"{name} {value:g}" for name, value in result["micro"].items())
+    lines = [f"{result['seconds']} s, {result['rows']} rows: {heard}"]
+    lines += [f"micro {scored}"] if scored else []
+    return "\n".join([*lines, result["csv"], result["picture"]])
+
+
+def _show_conclusion(conclusion: Conclusion) -> None:
+    """What a sweep found, on one screen."""
+    from rich.console import Console
+
+    from infra.report import terminal_table
+
+    console = Console(highlight=False, width=max(Console().width, 118))
+    console.print(terminal_table(conclusion.rows, f"Sweep {conclusion.name} (validation, classes present)"))
+    for line in conclusion.lines():
+        typer.echo(line)
 
 
 def main() -> None:

@@ -24,14 +24,15 @@ from data.store import Store, read_shard
 from data.stream import rows_of
 from infra.predict import plot_prediction
 from infra.records import FAILED, SweepStore, TrialRecord, best_trial
-from infra.registry import ModelVersion, register_best
+from infra.registry import CHALLENGER, ModelVersion, register_best
 from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
 from infra.shared_data import SharedData
 from infra.sweep import SweepOutcome
 from trainables.accdoa import decode_multi_accdoa
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict
-from trainables.evaluate import count_scores, flat_scores, predict
+from trainables.evaluate import SCORE_NAMES, count_scores, flat_scores, predict
+from trainables.loop import OBJECTIVE
 from trainables.model import SeldModel
 
 logger = logging.getLogger(__name__)
@@ -47,17 +48,60 @@ class Conclusion:
     untrained: dict[str, float]
     """Scores of the best trial's model before its first step."""
     version: ModelVersion | None
+    name: str
+    seconds: float
+    """Wall-clock time of the search, over all its starts."""
+    url: str
+    """The sweep's page in MLflow."""
+
+    def as_json(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "sweep": self.name,
+            "seconds": round(self.seconds, 1),
+            "mlflow": self.url,
+            "trials": self.rows,
+            "best": None if best is None else {"trial": best.number, "config": best.config, "validation": best.best},
+            "untrained": self.untrained,
+            "model": None if self.version is None else self.version.uri,
+        }
+
+    def lines(self) -> list[str]:
+        """What stands under the table."""
+        lines = []
+        if self.best is not None and self.best.best is not None:
+            score = self.best.best
+            lines += [
+                f"best     trial {self.best.number}, epoch {int(score['epoch'])}: "
+                + ", ".join(f"{name} {value}" for name, value in self.best.params.items()),
+                *(f"{average:<8} " + _scores_text(score, average) for average in ("present", "macro", "micro")),
+            ]
+            if self.untrained:
+                gain = self.untrained[OBJECTIVE] - score[OBJECTIVE]
+                lines.append(f"before   SELD {self.untrained[OBJECTIVE]:.3f} untrained: {gain:.3f} better now")
+        lines.append(f"MLflow   {self.url}")
+        if self.version is not None:
+            lines += [
+                f"model    {self.version.uri} is {self.version.name}@{CHALLENGER}",
+                f'next     seldtune promote {self.version.name} --reason "..."',
+            ]
+        return [*lines, f"time     {self.seconds:.0f} s of search"]
 
 
-def conclude(outcome: SweepOutcome, sweep: SweepStore, model_name: str) -> Conclusion:
+def _scores_text(score: dict[str, float], average: str) -> str:
+    values = {name: score[f"{average}/{name}"] for name in SCORE_NAMES}
+    return "  ".join(f"{n} {v:.1f} deg" if n == "LE" else f"{n} {v:.3f}" for n, v in values.items())
+
+
+def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
     """Table, plot and register; then close the sweep's runs."""
     best = best_trial(outcome.records)
     rows = rows_of_table(outcome.records)
     untrained: dict[str, float] = {}
     version = None
     if best is not None:
-        untrained = _untrained(best, outcome.shared, sweep)
-        trial_store = TrialStore(f"{outcome.trials_uri}/{best.number:05d}")
+        untrained = _untrained(best, outcome.shared, outcome.sweep)
+        trial_store = outcome.sweep.trial_store(best.number)
     tracker = outcome.tracker
     tracker.flush()
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,7 +124,15 @@ def conclude(outcome: SweepOutcome, sweep: SweepStore, model_name: str) -> Concl
         tracker.log_sweep({}, {**metrics, **{f"untrained/{k}": v for k, v in untrained.items()}}, tags)
     everything_failed = all(record.state == FAILED for record in outcome.records)
     tracker.close("FAILED" if everything_failed else "FINISHED")
-    return Conclusion(rows=rows, best=best, untrained=untrained, version=version)
+    return Conclusion(
+        rows=rows,
+        best=best,
+        untrained=untrained,
+        version=version,
+        name=outcome.name,
+        seconds=outcome.seconds,
+        url=tracker.url,
+    )
 
 
 def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) -> dict[str, float]:

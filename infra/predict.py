@@ -108,7 +108,7 @@ def plot_prediction(
     figure = Figure(figsize=(12, 6.5), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     palette = [colormaps["tab20"](i) for i in range(NUM_CLASSES)]
-    tables = [(predicted, {"s": 7, "zorder": 3})]
+    tables: list[tuple[Events, dict[str, Any]]] = [(predicted, {"s": 7, "zorder": 3})]
     if reference is not None:
         tables.insert(0, (reference, {"s": 60, "alpha": 0.25, "marker": "s", "linewidths": 0}))
     for table, style in tables:

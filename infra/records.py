@@ -19,6 +19,7 @@ from typing import Any
 
 from data import storage
 from data.errors import UserError
+from trainables.checkpoint import TrialStore, trial_uri
 from trainables.loop import OBJECTIVE
 
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
@@ -75,6 +76,10 @@ class SweepStore:
     @property
     def work_uri(self) -> str:
         return f"{self.uri}/work"
+
+    def trial_store(self, number: int) -> TrialStore:
+        """Where a trial keeps its checkpoints and best model."""
+        return TrialStore(trial_uri(self.work_uri, number))
 
     def settings(self) -> dict[str, Any] | None:
         """Settings the sweep was created with; nothing if it does not exist."""

@@ -17,6 +17,7 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from infra.driver_only import DriverOnly
 from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
@@ -54,7 +55,7 @@ def try_out(space: SearchSpace, fixed: Mapping[str, Any], seed: int, samples: in
     return [propose(space, study.ask(), fixed, seed) for _ in range(samples)]
 
 
-class StudySearcher(Searcher):
+class StudySearcher(DriverOnly, Searcher):
     """Suggests until `num_trials` are recorded, `is_over()` says so, or nothing is left to continue."""
 
     def __init__(

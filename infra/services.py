@@ -66,6 +66,11 @@ class Service:
     healthy: Callable[[StackState], bool]
 
 
+def log_path(home: Path, service: str) -> Path:
+    """Where a service's output goes."""
+    return home / "logs" / f"{service}.log"
+
+
 def is_ok(url: str) -> bool:
     """Whether a service on this machine answers with 200."""
     return http_status(url, proxied=False) == 200

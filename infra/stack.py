@@ -1,4 +1,4 @@
-"""`up`, `down` and `status` of the embedded stack: an object store, MLflow and Ray on this machine, on loopback alone.
+"""`up` and `down` of the embedded stack: an object store, MLflow and Ray on this machine, on loopback alone.
 
 Only what the environment does not give is started, and only what does not run already.
 """
@@ -13,70 +13,26 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 from data.errors import UserError
 from infra.home import ServiceRecord, StackState, create_home, find_home, locked, read_state, write_private, write_state
-from infra.processes import end_service, memory_bytes, recorded_process, service_processes, start_detached
-from infra.reach import mlflow_answers, ray_answers, s3_answers
-from infra.services import SERVICES, choose_ports, inputs_hash, ray_folder
-from infra.settings import (
-    REGION,
-    Settings,
-    bucket_of,
-    choose_root,
-    embedded_urls,
-    given_services,
-    is_s3,
-    settings_from,
-)
+from infra.processes import end_service, recorded_process, start_detached
+from infra.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder
+from infra.settings import REGION, bucket_of, choose_root, embedded_urls, given_services, is_s3, settings_from
+from infra.status import TOKEN_NAME, StackStatus, status
 
 log = logging.getLogger(__name__)
 
 # A service that runs but is slow to answer may be at work for a sweep: replacing it would end that.
 ANSWER_PATIENCE_S = 30.0
 LOG_TAIL_LINES = 15
-TOKEN_NAME = "ray_token"
 
 
 class StackError(RuntimeError):
     """A service of the stack did not start. The message ends with the last lines of its log."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServiceStatus:
-    """One line of `status`."""
-
-    service: str
-    state: str
-    """running, stopped, not answering (its process lives), given or unreachable (by the environment), not needed."""
-    source: str
-    """embedded or environment; empty when there is neither."""
-    url: str | None = None
-    pid: int | None = None
-    memory_bytes: int | None = None
-    """Of all its processes; shared pages are counted once."""
-    log: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackStatus:
-    """What runs where. Holds no secret."""
-
-    root: str
-    home: str | None
-    """None: no stack was ever started here."""
-    services: list[ServiceStatus]
-    ray_address: str | None = None
-    """For `ray.init`; the service's URL is the dashboard's, which is for `ray job submit` as well."""
-    ray_token_file: str | None = None
-    """Its contents are what the dashboard asks for; RAY_AUTH_TOKEN_PATH takes it too."""
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def up() -> StackStatus:
@@ -122,10 +78,10 @@ def _prepare(home: Path, state: StackState, root: str, given: set[str]) -> None:
     ray_folder(state).mkdir(exist_ok=True)
     state.root = root
     endpoint = "" if not is_s3(root) else os.environ.get("AWS_ENDPOINT_URL", "aws") if "s3" in given else "embedded"
-    if not state.artifacts:
+    if "mlflow" not in given and not state.artifacts:
         destination = f"s3://{bucket_of(root)}/mlflow" if is_s3(root) else f"{root}/mlflow"
         state.artifacts = {"destination": destination, "endpoint": endpoint}
-    elif "mlflow" not in given and state.artifacts["endpoint"] not in ("", endpoint):
+    if "mlflow" not in given and state.artifacts["endpoint"] not in ("", endpoint):
         raise UserError(
             f"the MLflow database in {home} keeps its artifacts on {state.artifacts['endpoint']} S3, which this call "
             "does not use: set SELDTUNE_HOME to another folder, or set SELDTUNE_ROOT and AWS_* as they were"
@@ -162,7 +118,7 @@ def _start_if_needed(
     launch = service.launch(home, state, settings_from(home, state, wanted))
     log.info("starting %s", service.title)
     started.append(name)
-    process = start_detached(launch.command, launch.environment, launch.folder, _log_path(home, name))
+    process = start_detached(launch.command, launch.environment, launch.folder, log_path(home, name))
     record.pid, record.created = process.pid, psutil.Process(process.pid).create_time()
     record.inputs = inputs_hash(launch)
     write_state(home, state)
@@ -197,7 +153,7 @@ def _wait_until_healthy(home: Path, state: StackState, pending: dict[str, psutil
 
 
 def _failure(home: Path, state: StackState, name: str, what: str) -> str:
-    path = _log_path(home, name)
+    path = log_path(home, name)
     with contextlib.suppress(OSError):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
         text = "\n".join(lines)
@@ -205,10 +161,6 @@ def _failure(home: Path, state: StackState, name: str, what: str) -> str:
             text = text.replace(secret, "***")
         return f"{SERVICES[name].title} {what}; the end of {path}:\n{text}"
     return f"{SERVICES[name].title} {what}; it left no log in {path}"
-
-
-def _log_path(home: Path, name: str) -> Path:
-    return home / "logs" / f"{name}.log"
 
 
 def _ensure_bucket(home: Path, state: StackState, bucket: str) -> None:
@@ -296,46 +248,3 @@ def purge() -> Path | None:
     down()
     shutil.rmtree(home)
     return home
-
-
-def status() -> StackStatus:
-    """What runs where. Starts nothing and needs nothing to be there."""
-    home = find_home()
-    state = read_state(home)
-    records = state.services if state else {}
-    alive = [name for name, record in records.items() if recorded_process(record) is not None]
-    settings = settings_from(home, state, alive)
-    embedded_ray = settings.sources["ray"] == "embedded"
-    return StackStatus(
-        root=settings.root,
-        home=str(home) if state else None,
-        services=[_service_status(home, state, settings, name) for name in SERVICES],
-        ray_address=settings.ray_address,
-        ray_token_file=str(home / TOKEN_NAME) if embedded_ray else None,
-    )
-
-
-def _service_status(home: Path, state: StackState | None, settings: Settings, name: str) -> ServiceStatus:
-    source = settings.sources[name]
-    url = {
-        "s3": settings.s3_endpoint_url,
-        "mlflow": settings.mlflow_tracking_uri,
-        "ray": settings.ray_dashboard_url or settings.ray_address,
-    }[name]
-    if source == "environment":
-        answers = {"s3": s3_answers, "mlflow": mlflow_answers, "ray": ray_answers}[name](url)
-        return ServiceStatus(service=name, state="unreachable" if answers is False else "given", source=source, url=url)
-    if source == "unused":
-        return ServiceStatus(service=name, state="not needed", source="")
-    if source == "missing" or state is None:
-        return ServiceStatus(service=name, state="stopped", source="")
-    record = state.services[name]
-    return ServiceStatus(
-        service=name,
-        state="running" if SERVICES[name].healthy(state) else "not answering",
-        source=source,
-        url=url,
-        pid=record.pid,
-        memory_bytes=memory_bytes(service_processes(home, name, record)),
-        log=str(_log_path(home, name)),
-    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from infra.driver_only import DriverOnly
 from infra.records import TrialRecord
 from trainables.loop import OBJECTIVE
 
@@ -75,7 +76,7 @@ class DecisionBoard:
         return keep_going
 
 
-class GracefulStopping(FIFOScheduler):
+class GracefulStopping(DriverOnly, FIFOScheduler):
     """Wraps a scheduler of Tune: its STOP becomes a decision on the board, and Tune is told CONTINUE.
 
     Args:

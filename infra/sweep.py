@@ -20,7 +20,8 @@ from data import storage
 from data.errors import UserError
 from data.store import Store, open_store
 from infra.ray_cluster import connect, ray_storage
-from infra.records import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.recorder import Recorder
+from infra.records import SweepStore, TrialRecord
 from infra.search import StudySearcher, try_out
 from infra.settings import Settings
 from infra.shared_data import SharedData, load_shared
@@ -29,8 +30,6 @@ from infra.tracking import SweepTracker, check_server, source_version
 from search_spaces.registry import find_space
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict
-from trainables.loop import OBJECTIVE, REPORT_KEYS
 from trainables.visual_encoders import warn_random_weights
 from trainables.worker import SweepContext, TrialResources, run_trial
 
@@ -69,7 +68,7 @@ class SweepOutcome:
     store: Store
     shared: SharedData | None
     """Nothing when no trial was left to run."""
-    trials_uri: str
+    sweep: SweepStore
     finished: bool
     seconds: float
     """Wall-clock time over all starts."""
@@ -114,9 +113,8 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     if spent_s >= budget_s and not interrupted:
         owed = 0
 
+    tags = {"data": store.manifest.sha256, **source_version()}
     shared = None
-    started = time.monotonic()
-    provenance = {"data": store.manifest.sha256, "sweep": name, **source_version()}
     if owed:
         connect(settings)
         concurrency = _concurrency(request.concurrency, resources)
@@ -125,32 +123,29 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
             warn_random_weights(config)
     if not there:
         sweep.create(fixed_settings)
-    tags = {"data": store.manifest.sha256, "space": space.name, **source_version()}
-    tracker = SweepTracker(settings.mlflow_tracking_uri or "", EXPERIMENT, name, tags)
+    tracker = SweepTracker(settings.mlflow_tracking_uri or "", EXPERIMENT, name, {**tags, "space": space.name})
     tracker.log_sweep({**fixed_settings, "trials": num_trials, "budget_s": budget_s}, {}, {})
     for record in records:
         tracker.update(record)
-    finished = True
-    if owed:
+    finished, seconds = True, spent_s
+    if shared is not None:
         logger.info("%d of %d trials to run, %d at a time", owed, num_trials, concurrency)
+        started = time.monotonic()
 
         def elapsed() -> float:
             return spent_s + time.monotonic() - started
 
+        def is_over() -> bool:
+            return elapsed() >= budget_s
+
         searcher = StudySearcher(
-            space,
-            sweep,
-            records,
-            fixed=request.fixed,
-            seed=request.seed,
-            num_trials=num_trials,
-            is_over=lambda: elapsed() >= budget_s,
+            space, sweep, records, fixed=request.fixed, seed=request.seed, num_trials=num_trials, is_over=is_over
         )
         board = DecisionBoard()
         inner = None
         if request.stopper == "asha":
             inner = asha(max(c.training.epochs for c in configs), space.grace_epochs, space.reduction)
-        stopping = GracefulStopping(inner, board, lambda: elapsed() >= budget_s, searcher.record_of)
+        stopping = GracefulStopping(inner, board, is_over, searcher.record_of)
         stopping.replay([record for record in records if record.ended])
         context = SweepContext(
             trials_uri=sweep.work_uri,
@@ -158,21 +153,21 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
             feature_std=shared.feature_std,
             ask=board.ask,
             resources=resources,
-            provenance=provenance,
+            provenance={"sweep": name, **tags},
             ray_storage=ray_storage(f"{sweep.uri}/ray"),
         )
-        recorder = _recorder(sweep, searcher, stopping, tracker, elapsed)
+        recorder = Recorder(sweep, searcher, stopping, tracker, elapsed)
         finished = _fit(searcher, stopping, recorder, context, shared, owed, concurrency)
-    # A trial that never reported before the budget ended has nothing to show, but it has a record: it is owed.
+        seconds = elapsed()
     return SweepOutcome(
         name=name,
         records=records,
         tracker=tracker,
         store=store,
         shared=shared,
-        trials_uri=sweep.work_uri,
+        sweep=sweep,
         finished=finished and all(record.ended for record in records),
-        seconds=spent_s + (time.monotonic() - started if owed else 0.0),
+        seconds=seconds,
     )
 
 
@@ -215,62 +210,10 @@ def _concurrency(asked: int | None, resources: TrialResources) -> int:
     return min(room, asked or room)
 
 
-def _recorder(
-    sweep: SweepStore, searcher: StudySearcher, stopping: GracefulStopping, tracker: SweepTracker, elapsed: Any
-) -> Any:
-    """The Tune callback that writes down what happens: to the sweep's record first, then to MLflow."""
-    from ray import tune
-
-    class Recorder(tune.Callback):
-        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-            record = searcher.record_of(trial.trial_id)
-            if record.add_report({key: result[key] for key in REPORT_KEYS}):
-                record.budget_spent_s = elapsed()
-                sweep.write(record)
-                tracker.update(record)
-                _log_report(record)
-
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            record = searcher.record_of(trial.trial_id)
-            self._end(record, PRUNED if record.number in stopping.stopped else COMPLETE)
-
-        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            record = searcher.record_of(trial.trial_id)
-            record.error = str(trial.get_error() or "the trial's process ended without a word")
-            logger.error("trial %d failed: %s", record.number, record.error.strip().splitlines()[-1])
-            self._end(record, FAILED)
-
-        def _end(self, record: TrialRecord, state: str) -> None:
-            record.state = state
-            record.budget_spent_s = elapsed()
-            sweep.write(record)
-            searcher.tell(record)
-            tracker.update(record)
-
-    return Recorder()
-
-
-def _log_report(record: TrialRecord) -> None:
-    report, config = record.reports[-1], from_dict(record.config)
-    logger.info(
-        "trial %2d %-12s epoch %2d/%d | loss %.4f | val SELD %.3f F %.2f LE %4.1f deg | %3.0f windows/s | %4.1f s",
-        record.number,
-        config.fusion.name,
-        int(report["epoch"]),
-        config.training.epochs,
-        report["train_loss"],
-        report[OBJECTIVE],
-        report["present/F"],
-        report["present/LE"],
-        report["windows_per_s"],
-        report["epoch_s"],
-    )
-
-
 def _fit(
     searcher: StudySearcher,
     stopping: GracefulStopping,
-    recorder: Any,
+    recorder: Recorder,
     context: SweepContext,
     shared: SharedData,
     owed: int,

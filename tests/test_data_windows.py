@@ -176,9 +176,9 @@ def test_impossible_requests_are_refused():
 def test_cutting_a_batch_takes_milliseconds():
     rows = []
     for i in range(4):
-        row = prepared_row(str(i), own=600, tail=25, rate_hz=2.0, seed=i)
-        row["features"] = np.zeros((7, 625 * 8, 64), dtype=np.float32)
-        row["frames"] = np.zeros((125, 64, 128, 3), dtype=np.uint8)
+        row = prepared_row(str(i), own=200, tail=25, rate_hz=2.0, seed=i)
+        row["features"] = np.zeros((7, 225 * 8, 64), dtype=np.float32)
+        row["frames"] = np.zeros((45, 64, 128, 3), dtype=np.uint8)
         rows.append(row)
     sampler = WindowSampler(rows, batch_size=32, swap=True, frame_rate_hz=2.0)
     list(sampler.epoch(0))[:1]

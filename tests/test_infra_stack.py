@@ -88,7 +88,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home whose three services are stand-ins; nothing of it outlives the test."""
     home = tmp_path / "home"
     clear_environment(monkeypatch, home)
-    monkeypatch.setattr(stack, "SERVICES", {name: stand_in(name) for name in ("s3", "mlflow", "ray")})
+    for name in services.SERVICES:
+        monkeypatch.setitem(services.SERVICES, name, stand_in(name))
     monkeypatch.setattr(processes, "LEADER_PATIENCE_S", 2.0)
     monkeypatch.setattr(processes, "STRAGGLER_PATIENCE_S", 0.3)
     monkeypatch.setattr(stack, "_ensure_bucket", lambda *_: None)
@@ -120,7 +121,7 @@ def stand_in(name: str, what: str = "serve") -> Service:
 
 
 def test_up_starts_once_and_down_ends_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(stack.SERVICES, "mlflow", stand_in("mlflow", "parent"))
+    monkeypatch.setitem(services.SERVICES, "mlflow", stand_in("mlflow", "parent"))
     first = stack.up()
     assert [one.state for one in first.services] == ["running"] * 3
     assert all((one.memory_bytes or 0) > 2**20 for one in first.services)
@@ -138,7 +139,7 @@ def test_up_starts_once_and_down_ends_all(home: Path, monkeypatch: pytest.Monkey
 
 
 def test_only_the_killed_service_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(stack.SERVICES, "mlflow", stand_in("mlflow", "parent"))
+    monkeypatch.setitem(services.SERVICES, "mlflow", stand_in("mlflow", "parent"))
     urls = [one.url for one in stack.up().services]
     before = pids(home)
     assert before["mlflow"] is not None
@@ -188,7 +189,7 @@ def test_a_taken_port_moves_the_service_and_those_that_use_it(home: Path) -> Non
 
 
 def test_a_failing_service_leaves_nothing_of_this_call(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(stack.SERVICES, "ray", stand_in("ray", "fail"))
+    monkeypatch.setitem(services.SERVICES, "ray", stand_in("ray", "fail"))
     with pytest.raises(StackError) as caught:
         stack.up()
     message = str(caught.value)
@@ -198,12 +199,12 @@ def test_a_failing_service_leaves_nothing_of_this_call(home: Path, monkeypatch: 
     assert state.secrets["ray_token"] not in message
     assert processes_naming(str(home)) == []
     # What ran before this call goes on.
-    monkeypatch.setitem(stack.SERVICES, "ray", stand_in("ray"))
+    monkeypatch.setitem(services.SERVICES, "ray", stand_in("ray"))
     stack.up()
     before = pids(home)
     assert before["ray"] is not None
     os.kill(before["ray"], signal.SIGKILL)
-    monkeypatch.setitem(stack.SERVICES, "ray", stand_in("ray", "fail"))
+    monkeypatch.setitem(services.SERVICES, "ray", stand_in("ray", "fail"))
     with pytest.raises(StackError):
         stack.up()
     after = pids(home)
@@ -226,6 +227,7 @@ def test_other_settings_do_not_touch_what_runs(home: Path, monkeypatch: pytest.M
 def test_only_what_the_environment_lacks_is_started(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELDTUNE_ROOT", str(home.parent / "data"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert not home.exists()
     states = {one.service: (one.state, one.source) for one in stack.up().services}
     assert states == {
         "s3": ("not needed", ""),
@@ -233,6 +235,7 @@ def test_only_what_the_environment_lacks_is_started(home: Path, monkeypatch: pyt
         "ray": ("running", "embedded"),
     }
     assert set(pids(home)) == {"ray"}
+    assert (read_state(home) or StackState()).artifacts == {}, "MLflow's are not ours to place"
 
 
 def test_purge_deletes_only_a_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +415,7 @@ def test_real_services_answer(real: Path, settings: Settings) -> None:
 
 
 def command_lines(home: Path) -> list[str]:
-    return [" ".join(one.cmdline()) for name in stack.SERVICES for one in settled(home, name)]
+    return [" ".join(one.cmdline()) for name in services.SERVICES for one in settled(home, name)]
 
 
 @pytest.mark.slow
@@ -424,7 +427,7 @@ def test_real_private_files(real: Path) -> None:
 
 @pytest.mark.slow
 def test_real_memory_is_low(real: Path) -> None:
-    memory = {name: memory_bytes(settled(real, name)) / 2**20 for name in stack.SERVICES}
+    memory = {name: memory_bytes(settled(real, name)) / 2**20 for name in services.SERVICES}
     assert memory["s3"] < 400, memory
     assert memory["mlflow"] < 900, memory
     assert sum(memory.values()) < 2500, memory
@@ -488,7 +491,7 @@ def test_real_ray_with_and_without_its_token(real: Path, settings: Settings) -> 
 def test_real_sockets_are_on_loopback(real: Path) -> None:
     listening = [
         (one.laddr.ip, one.laddr.port, process.name())
-        for name in stack.SERVICES
+        for name in services.SERVICES
         for process in settled(real, name)
         for one in process.net_connections("inet")
         if one.status == psutil.CONN_LISTEN

@@ -97,7 +97,8 @@ def test_decoding_equals_the_reference():
 
 def test_decoding_inverts_the_target():
     """Up to three events of a class, further apart than what is unified, come back as they were."""
-    events = Events.build([0, 0, 2, 2, 2, 7], [1, 1, 4, 4, 4, 12], [0, 1, 0, 1, 2, 0], [0, 60, -90, 90, 179, 45], [0] * 6)
+    azimuths = [0, 60, -90, 90, 179, 45]
+    events = Events.build([0, 0, 2, 2, 2, 7], [1, 1, 4, 4, 4, 12], [0, 1, 0, 1, 2, 0], azimuths, [0] * 6)
     target = torch.from_numpy(adpit_target(events, 8))
     tracks = target[:, [0, 0, 0], 1:] + target[:, [1, 1, 2], 1:] + target[:, [3, 4, 5], 1:]
     decoded = decode_multi_accdoa(tracks.reshape(8, NUM_OUTPUTS)).events()

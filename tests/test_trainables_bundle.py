@@ -30,7 +30,7 @@ def tiny_config(fusion: str) -> TrialConfig:
     }
     return from_dict(
         {
-            "inputs": {"hop": 600, "n_mels": 8, "frame_width": 32, "frame_height": 32},
+            "inputs": {"n_fft": 1024, "hop": 600, "n_mels": 8, "frame_width": 32, "frame_height": 32},
             "audio": {
                 "channels": [4, 4],
                 "time_strides": [2, 2],
@@ -109,6 +109,7 @@ def test_no_folder_at_all(tmp_path):
         (lambda d: json.dumps({**d, "format": "other"}), "not written by seldtune"),
         (lambda d: json.dumps({**d, "format_version": FORMAT_VERSION + 1}), "update seldtune"),
         (lambda d: json.dumps({**d, "config": {**d["config"], "colour": {}}}), "colour is not a field"),
+        (lambda d: json.dumps({**d, "config": {**d["config"], "head": {"hidden": 3}}}), "does not fit the config"),
     ],
 )
 def test_foreign_and_newer_descriptions_are_refused(saved, change, message):

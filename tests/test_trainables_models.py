@@ -258,9 +258,7 @@ def test_audio_visual_models_equal_the_reference(name, fusion):
     with torch.device("meta"):
         model = SeldModel(config).eval()
     model.feature_mean, model.feature_std = torch.zeros(7, 1, 128), torch.ones(7, 1, 128)
-    missing, unexpected = model.load_state_dict(
-        from_reference(deterministic_weights(name)), strict=False, assign=True
-    )
+    missing, unexpected = model.load_state_dict(from_reference(deterministic_weights(name)), strict=False, assign=True)
     assert not unexpected
     ours_alone = ("visual.backbone.", "feature_")
     assert all(key.startswith(ours_alone) or key.endswith("num_batches_tracked") for key in missing)

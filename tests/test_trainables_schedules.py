@@ -54,7 +54,12 @@ def test_cosine():
 def test_one_cycle_equals_torch():
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=1.0, total_steps=101, pct_start=0.31, div_factor=25, final_div_factor=400,
+        optimiser,
+        max_lr=1.0,
+        total_steps=101,
+        pct_start=0.31,
+        div_factor=25,
+        final_div_factor=400,
         cycle_momentum=False,
     )
     # Theirs peaks at 0.31 * 101 - 1 = 30.31, ours at a fraction of the last step.

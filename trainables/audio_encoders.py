@@ -28,8 +28,8 @@ class ResidualBlock(nn.Module):
         self.bn_shortcut = nn.BatchNorm2d(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The stride is taken before the 1 x 1 convolution: the same numbers, and oneDNN's gradient of a strided one writes
-        # out of bounds where fewer than 8 channels are stored channels-last (torch 2.14, one thread).
+        # The stride is taken before the 1 x 1 convolution: the same numbers, and oneDNN's gradient of a strided one
+        # writes out of bounds where fewer than 8 channels are stored channels-last (torch 2.14, one thread).
         # Where the stride does not divide the bands, pooling leaves the last ones out; so does this.
         time, bands = (size // step * step for size, step in zip(x.shape[2:], self.stride, strict=True))
         shortcut = self.bn_shortcut(self.shortcut(x[:, :, : time : self.stride[0], : bands : self.stride[1]]))
@@ -48,9 +48,7 @@ class CnnConformerEncoder(nn.Module):
         super().__init__()
         widths = (NUM_FEATURE_CHANNELS, *config.channels)
         strides = zip(config.time_strides, config.frequency_strides, strict=True)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(widths[i], widths[i + 1], stride) for i, stride in enumerate(strides)
-        )
+        self.blocks = nn.ModuleList(ResidualBlock(widths[i], widths[i + 1], stride) for i, stride in enumerate(strides))
         self.conformer = Conformer(widths[-1], config.conformer)
 
     def forward(self, features: Tensor) -> Tensor:

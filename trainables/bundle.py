@@ -31,18 +31,19 @@ def save_bundle(directory: str | Path, model: SeldModel, config: TrialConfig, ex
     """
     from safetensors.torch import save  # so that training can run where it is not installed
 
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
-    description = {
+    document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "config": to_dict(config),
         "extra": extra,
     }
+    description = json.dumps(document, indent=2).encode()
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
     _write_atomically(folder / WEIGHTS_NAME, weights)
-    _write_atomically(folder / JSON_NAME, json.dumps(description, indent=2).encode())
+    _write_atomically(folder / JSON_NAME, description)
 
 
 def load_bundle(directory: str | Path) -> tuple[SeldModel, TrialConfig, dict[str, Any]]:
@@ -76,7 +77,10 @@ def load_bundle(directory: str | Path) -> tuple[SeldModel, TrialConfig, dict[str
         raise UserError(f"{folder / WEIGHTS_NAME} is damaged or belongs to another model: its SHA-256 differs")
     config = from_dict(description["config"])
     model = SeldModel(config)
-    model.load_state_dict(load(weights))
+    try:
+        model.load_state_dict(load(weights))
+    except RuntimeError as error:
+        raise UserError(f"{folder / WEIGHTS_NAME} does not fit the config in {JSON_NAME}; was it edited?") from error
     return model.eval(), config, description["extra"]
 
 

@@ -86,5 +86,10 @@ class TrialStore:
         return [f"{self.uri}/checkpoints/{name}" for name in names]
 
 
+def trial_uri(trials_uri: str, number: int) -> str:
+    """A trial's folder among those of its sweep."""
+    return f"{trials_uri}/{number:05d}"
+
+
 def _name(epoch: int) -> str:
     return f"epoch-{epoch:04d}"

@@ -17,7 +17,7 @@ from ray import train
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from trainables.checkpoint import TrialStore
+from trainables.checkpoint import TrialStore, trial_uri
 from trainables.config_tree import from_dict
 from trainables.loop import train as train_trial
 from trainables.session import KeepGoing, TrialActorSession, WorkerGroupSession
@@ -48,7 +48,7 @@ class SweepContext:
     """`storage_path` and `storage_filesystem` for Ray Train's own bookkeeping."""
 
     def trial_store(self, number: int) -> TrialStore:
-        return TrialStore(f"{self.trials_uri}/{number:05d}")
+        return TrialStore(trial_uri(self.trials_uri, number))
 
 
 def run_trial(assignment: dict[str, Any], context: SweepContext, datasets: dict[str, Any]) -> None:
