@@ -37,9 +37,9 @@ class SceneSettings:
     """Length of a recording; a multiple of 0.1."""
     polyphony: int = 2
     """Most events at once."""
-    overlap: float = 0.35
+    overlap: float = 0.25
     """Chance that a further voice speaks up when it could; 0 leaves one event at a time."""
-    event_s: tuple[float, float] = (1.5, 5.0)
+    event_s: tuple[float, float] = (2.0, 5.0)
     """Length of an event."""
     gap_s: tuple[float, float] = (0.1, 0.6)
     """Silence of a voice between two of its events."""
@@ -51,13 +51,13 @@ class SceneSettings:
     """Share of events whose source walks."""
     speed_m_s: tuple[float, float] = (0.3, 1.0)
     """How fast walking sources are."""
-    elevation_deg: tuple[float, float] = (-35.0, 35.0)
-    distance_m: tuple[float, float] = (0.9, 2.0)
+    elevation_deg: tuple[float, float] = (-30.0, 30.0)
+    distance_m: tuple[float, float] = (0.9, 1.7)
     level_db: tuple[float, float] = (-3.0, 3.0)
     """Level of a source against the common one, at 1 m; the distance comes on top."""
-    snr_db: tuple[float, float] = (20.0, 30.0)
+    snr_db: tuple[float, float] = (25.0, 35.0)
     """Power of all events together while one sounds, over that of the noise, both in W."""
-    rt60_s: tuple[float, float] = (0.2, 0.35)
+    rt60_s: tuple[float, float] = (0.15, 0.25)
     """Reverberation time of rooms."""
     room_m: tuple[tuple[float, float], tuple[float, float], tuple[float, float]] = ((5, 8), (4, 6.5), (2.6, 3.4))
     """Length, width and height of rooms."""
@@ -115,6 +115,7 @@ PROFILES: Final[dict[str, SceneSettings]] = {
         level_db=(-6.0, 6.0),
         snr_db=(6.0, 20.0),
         rt60_s=(0.2, 1.2),
+        elevation_deg=(-40.0, 40.0),
         room_m=((4, 10), (3.5, 8), (2.4, 4)),
         visible_share=0.85,
     ),

@@ -142,18 +142,19 @@ def _male(rng: np.random.Generator, samples: int) -> NDArray:
 
 
 def _clapping(rng: np.random.Generator, samples: int) -> NDArray:
-    onsets = _onsets(rng, samples, rng.uniform(0.17, 0.28), 0.12)
-    strokes = [rng.uniform(0.7, 1.0) * _decay(0.12, 0.012) * _noise(rng, int(0.12 * RATE_HZ)) for _ in onsets]
-    return _filtered(_place(samples, onsets, strokes), _band(rng.uniform(900, 1300), rng.uniform(3000, 4500)))
+    """Several hands at once: dense, bright, short bursts."""
+    onsets = _onsets(rng, samples, rng.uniform(0.08, 0.12), 0.3)
+    strokes = [rng.uniform(0.7, 1.0) * _decay(0.15, 0.02) * _noise(rng, int(0.15 * RATE_HZ)) for _ in onsets]
+    return _filtered(_place(samples, onsets, strokes), _band(rng.uniform(1000, 1200), rng.uniform(2200, 3000)))
 
 
 def _telephone(rng: np.random.Generator, samples: int) -> NDArray:
     """Two tones that take turns, in rings with short pauses."""
     t = _time(samples)
-    low = rng.uniform(1300, 1700)
+    low = rng.uniform(1350, 1500)
     turns = (t * rng.uniform(16, 24)) % 1.0 < 0.5
     tone = np.sin(2 * np.pi * np.cumsum(np.where(turns, low, low * rng.uniform(1.2, 1.3))) / RATE_HZ)
-    ring, pause = rng.uniform(0.5, 0.9), rng.uniform(0.15, 0.3)
+    ring, pause = rng.uniform(0.5, 0.9), rng.uniform(0.08, 0.15)
     return (tone + 0.3 * np.sign(tone) * np.abs(tone) ** 3) * (t % (ring + pause) < ring)
 
 
@@ -161,11 +162,10 @@ def _laughter(rng: np.random.Generator, samples: int) -> NDArray:
     """A quick, even row of breathy bursts, each falling in pitch."""
     interval = rng.uniform(0.17, 0.22)
     phase = _time(samples) / interval % 1.0
-    burst = np.where(phase < 0.55, np.sin(np.pi * phase / 0.55), 0.0)
-    voice = _saw(rng.uniform(300, 420) * (1.25 - 0.5 * phase) * _curve(rng, samples, 0.8, 0.85, 1.15))
-    centre = rng.uniform(1000, 1300)
-    formants = _formants((centre, centre * 1.5, 3100), (1.0, 0.9, 0.5))
-    return _filtered((voice + 0.9 * _noise(rng, samples)) * burst, formants)
+    burst = np.where(phase < 0.7, np.sin(np.pi * phase / 0.7), 0.0)
+    voice = _saw(rng.uniform(380, 480) * (1.25 - 0.5 * phase) * _curve(rng, samples, 0.8, 0.85, 1.15))
+    formants = _formants((rng.uniform(1150, 1350), 2200, 3300), (0.8, 1.0, 0.9))
+    return _filtered((voice + 1.2 * _noise(rng, samples)) * burst, formants)
 
 
 def _domestic(rng: np.random.Generator, samples: int) -> NDArray:
@@ -177,12 +177,12 @@ def _domestic(rng: np.random.Generator, samples: int) -> NDArray:
 
 def _footsteps(rng: np.random.Generator, samples: int) -> NDArray:
     """A low thud and a short scrape after it."""
-    onsets = _onsets(rng, samples, rng.uniform(0.34, 0.45), 0.06)
+    onsets = _onsets(rng, samples, rng.uniform(0.24, 0.32), 0.06)
     thud_hz, strokes = rng.uniform(70, 130), []
     for _ in onsets:
         t = _time(int(0.25 * RATE_HZ))
-        thud = np.sin(2 * np.pi * thud_hz * rng.uniform(0.9, 1.1) * t) * _decay(0.25, 0.04)
-        scrape = _noise(rng, len(t)) * np.exp(-(((t - 0.09) / 0.03) ** 2))
+        thud = np.sin(2 * np.pi * thud_hz * rng.uniform(0.9, 1.1) * t) * _decay(0.25, 0.06)
+        scrape = _noise(rng, len(t)) * np.exp(-(((t - 0.1) / 0.04) ** 2))
         strokes.append(thud + 0.35 * scrape)
     return _place(samples, onsets, strokes)
 
@@ -223,10 +223,10 @@ def _music(rng: np.random.Generator, samples: int) -> NDArray:
     for _ in onsets:
         step = 2 ** (rng.choice([0, 3, 5, 7]) / 12)
         notes = [root * step * 2 ** (n / 12) for n in (0, 12, 16, 19)]
-        chords.append(np.sum([_pluck(rng, note, beat * 1.1, 6, 0.5) for note in notes], axis=0))
+        chords.append(np.sum([_pluck(rng, note, beat * 1.1, 10, 1.0) for note in notes], axis=0))
     hats = _onsets(rng, samples, beat / 2, 0.0)
-    hat = _filtered(_noise(rng, int(0.06 * RATE_HZ)), _band(7000, 11000)) * _decay(0.06, 0.015)
-    return _place(samples, onsets, chords) + 1.5 * _place(samples, hats, [hat] * len(hats))
+    hat = _filtered(_noise(rng, int(0.2 * RATE_HZ)), _band(6000, 11000)) * _decay(0.2, 0.06)
+    return _place(samples, onsets, chords) + 4.0 * _place(samples, hats, [hat] * len(hats))
 
 
 def _instrument(rng: np.random.Generator, samples: int) -> NDArray:
@@ -250,20 +250,20 @@ def _water(rng: np.random.Generator, samples: int) -> NDArray:
 
 def _bell(rng: np.random.Generator, samples: int) -> NDArray:
     """Inharmonic partials that ring on."""
-    base = rng.uniform(700, 1050)
-    onsets = _onsets(rng, samples, rng.uniform(0.6, 1.0), 0.08)
+    base = rng.uniform(1900, 2400)
+    onsets = _onsets(rng, samples, rng.uniform(0.35, 0.55), 0.08)
     t = _time(int(2.0 * RATE_HZ))
-    partials = ((1.0, 1.0), (2.0, 0.6), (2.76, 0.7), (4.07, 0.5), (5.4, 0.45), (7.1, 0.3))
+    partials = ((0.5, 0.4), (1.0, 1.0), (1.52, 0.7), (2.1, 0.7), (2.76, 0.6), (3.6, 0.5), (4.5, 0.4))
     stroke = sum(g * np.sin(2 * np.pi * base * r * t) * np.exp(-t * (0.8 + 0.4 * r)) for r, g in partials)
     stroke = stroke * np.minimum(1.0, t / 0.002)
-    stroke[: RATE_HZ // 10] += _filtered(_noise(rng, RATE_HZ // 10), _band(2500, 9000)) * _decay(0.1, 0.012)
+    stroke[: RATE_HZ // 10] += _filtered(_noise(rng, RATE_HZ // 10), _band(3500, 9000)) * (3.0 * _decay(0.1, 0.03))
     return _place(samples, onsets, [stroke * rng.uniform(0.7, 1.0) for _ in onsets])
 
 
 def _knock(rng: np.random.Generator, samples: int) -> NDArray:
     """Groups of quick, woody strokes."""
-    base, interval = rng.uniform(330, 480), rng.uniform(0.11, 0.15)
-    group, onsets, strokes = int(rng.integers(3, 6)), [], []
+    base, interval = rng.uniform(330, 480), rng.uniform(0.09, 0.12)
+    group, onsets, strokes = int(rng.integers(4, 7)), [], []
     start = 0.01
     while start * RATE_HZ < samples:
         for i in range(group):
@@ -271,9 +271,9 @@ def _knock(rng: np.random.Generator, samples: int) -> NDArray:
             if onset < samples:
                 onsets.append(onset)
                 ring = sum(np.sin(2 * np.pi * base * r * _time(int(0.1 * RATE_HZ))) / r for r in (1.0, 1.6, 2.3))
-                click = 0.5 * _noise(rng, int(0.1 * RATE_HZ)) * _decay(0.1, 0.003)
-                strokes.append(rng.uniform(0.8, 1.0) * (ring * _decay(0.1, 0.018) + click))
-        start += group * interval + rng.uniform(0.2, 0.35)
+                click = 1.5 * _noise(rng, int(0.1 * RATE_HZ)) * _decay(0.1, 0.006)
+                strokes.append(rng.uniform(0.8, 1.0) * (ring * _decay(0.1, 0.03) + click))
+        start += group * interval + rng.uniform(0.08, 0.18)
     return _place(samples, onsets, strokes)
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,7 @@ def set_up_logging(*, verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
+    warnings.filterwarnings("default" if verbose else "ignore", module=r"optuna|ray|mlflow")
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 

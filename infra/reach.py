@@ -57,7 +57,7 @@ def require_answers(settings: Settings) -> None:
     address = settings.ray_address or ""
     if address.startswith(("http://", "https://")):
         raise UserError(
-            f"RAY_ADDRESS is {address}, a dashboard's URL: give host:port of the cluster, or use `seldtune submit`"
+            f"RAY_ADDRESS is {address}, a dashboard's URL: give host:port of the cluster"
         )
     if mlflow_answers(settings.mlflow_tracking_uri) is False:
         raise UserError(f"MLflow does not answer at {settings.mlflow_tracking_uri}: check MLFLOW_TRACKING_URI")

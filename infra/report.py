@@ -7,15 +7,14 @@ import io
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from infra.records import TrialRecord, best_trial
-from trainables.config import FUSIONS, Cmaf, Gru, TrialConfig
+from trainables.config import FUSIONS, Cmaf, Gru
 from trainables.config_tree import from_dict
 from trainables.evaluate import SCORE_NAMES
 from trainables.loop import OBJECTIVE
-from trainables.model import SeldModel, count_parameters
+from trainables.model import count_parameters
 
 COLUMNS = ("trial", "fusion", "depth", "schedule", "lr", "epochs", "state", *SCORE_NAMES, "parameters", "seconds")
 OBJECTIVE_AVERAGE = OBJECTIVE.split("/")[0]
@@ -40,7 +39,7 @@ def rows_of_table(records: list[TrialRecord]) -> list[dict[str, Any]]:
                 "epochs": len(record.reports),
                 "state": record.state,
                 **{name: best[f"{OBJECTIVE_AVERAGE}/{name}"] if best else None for name in SCORE_NAMES},
-                "parameters": _parameters(config),
+                "parameters": count_parameters(config),
                 "seconds": record.seconds,
             }
         )
@@ -48,8 +47,8 @@ def rows_of_table(records: list[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def terminal_table(rows: list[dict[str, Any]], title: str) -> Table:
-    """The table for a terminal of 100 columns; the best trial stands out."""
-    table = Table(title=title, title_justify="left", pad_edge=False, collapse_padding=True)
+    """The table for a terminal of about 110 columns; the best trial stands out."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("fusion", "schedule", "state") else "right", no_wrap=True)
     for index, row in enumerate(rows):
@@ -110,11 +109,6 @@ def plot_sweep(records: list[TrialRecord], path: Path, title: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
-
-
-def _parameters(config: TrialConfig) -> int:
-    with torch.device("meta"):
-        return count_parameters(SeldModel(config))
 
 
 def _text(column: str, value: Any) -> str:

@@ -74,6 +74,8 @@ class Settings:
             "RAY_ADDRESS": self.ray_address,
             "RAY_AUTH_MODE": self.ray_auth_mode,
             "RAY_AUTH_TOKEN": self.ray_auth_token,
+            # MLflow otherwise prints a line to stdout for each run that ends.
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         }
         if self.sources.get("s3") == "embedded":
             values["AWS_DEFAULT_REGION"] = REGION

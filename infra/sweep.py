@@ -20,13 +20,14 @@ from data import storage
 from data.errors import UserError
 from data.store import Store, open_store
 from infra.ray_cluster import connect, ray_storage
+from infra.reach import require_answers
 from infra.recorder import Recorder
 from infra.records import SweepStore, TrialRecord
 from infra.search import StudySearcher, try_out
 from infra.settings import Settings
 from infra.shared_data import SharedData, load_shared
 from infra.stopping import DecisionBoard, GracefulStopping, asha
-from infra.tracking import SweepTracker, check_server, source_version
+from infra.tracking import SweepTracker, source_version
 from search_spaces.registry import find_space
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
@@ -93,7 +94,7 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     _check_batches(configs, resources.workers)
 
     storage.check_root(settings.root)
-    check_server(settings.mlflow_tracking_uri or "")
+    require_answers(settings)
     store = open_store(data_uri)
     store.check()
     sweep = SweepStore(settings.root, name)
@@ -124,7 +125,8 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     if not there:
         sweep.create(fixed_settings)
     tracker = SweepTracker(settings.mlflow_tracking_uri or "", EXPERIMENT, name, {**tags, "space": space.name})
-    tracker.log_sweep({**fixed_settings, "trials": num_trials, "budget_s": budget_s}, {}, {})
+    # Budgets may grow from one start to the next; MLflow's parameters may not change, its tags may.
+    tracker.log_sweep(fixed_settings, {}, {"budget.trials": str(num_trials), "budget.seconds": f"{budget_s:g}"})
     for record in records:
         tracker.update(record)
     finished, seconds = True, spent_s

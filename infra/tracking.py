@@ -22,7 +22,6 @@ import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from data.errors import UserError
 from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from trainables.config_tree import from_dict, to_flat
 from trainables.loop import OBJECTIVE
@@ -196,27 +195,6 @@ class SweepTracker:
             token = page.token
             if not token:
                 return runs
-
-
-def check_server(tracking_uri: str) -> None:
-    """Refuse a tracking server that does not answer, within seconds.
-
-    Raises:
-        UserError: nothing answers at the address, or what answers is not MLflow.
-    """
-    import requests
-
-    if not tracking_uri.startswith(("http://", "https://")):
-        return
-    try:
-        answer = requests.get(f"{tracking_uri.rstrip('/')}/health", timeout=5)
-    except requests.RequestException as error:
-        raise UserError(
-            f"MLflow at {tracking_uri} does not answer ({type(error).__name__}); "
-            "start it (`seldtune up`) or correct MLFLOW_TRACKING_URI"
-        ) from None
-    if answer.status_code != 200:
-        raise UserError(f"MLflow at {tracking_uri} answers {answer.status_code} to /health; is it an MLflow server?")
 
 
 def source_version() -> dict[str, str]:

@@ -59,11 +59,11 @@ def test_any_length_gives_whole_hops(samples):
 
 
 def test_leading_axes_and_blocks_do_not_matter():
-    audio = torch.randn(2, 3, 4, 48_000, generator=torch.Generator().manual_seed(0))
+    audio = torch.randn(1, 2, 4, 48_000, generator=torch.Generator().manual_seed(0))
     extractor = FeatureExtractor(n_mels=64)
     together = extractor(audio)
-    assert together.shape == (2, 3, 7, 320, 64)
-    torch.testing.assert_close(together[1, 2], extractor(audio[1, 2].double()))
+    assert together.shape == (1, 2, 7, 320, 64)
+    torch.testing.assert_close(together[0, 1], extractor(audio[0, 1].double()))
     # A stretch in the middle is the same whatever surrounds it.
     torch.testing.assert_close(extractor(audio[0, 0, :, 2400:24000])[:, 4:-4], together[0, 0, :, 20:156])
 

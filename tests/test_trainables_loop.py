@@ -184,7 +184,7 @@ def test_a_model_that_does_not_see_gets_no_pictures(tmp_path: Path, monkeypatch:
     run(override(CONFIG, {"training.epochs": 1}), tmp_path / "blind")
     assert set(seen) == {False}
     seen.clear()
-    visual = ResNetConformer(block="basic", depths=(1, 1, 1, 1), width=4, conformer=CONFORMER)
+    visual = ResNetConformer(block="basic", depths=(1, 1, 1, 1), width=8, conformer=CONFORMER)
     seeing = TrialConfig(
         inputs=INPUTS,
         audio=CONFIG.audio,

@@ -182,28 +182,32 @@ def test_resnet_has_torchvision_names(name, block, depths):
     assert {key: value.shape for key, value in ours.items()} == shapes
 
 
-def test_resnet_embedding_equals_torchvision(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "block", "depths", "embedding_width"),
+    [
+        ("resnet18", "basic", (2, 2, 2, 2), 1024),
+        pytest.param("resnet50", "bottleneck", (3, 4, 6, 3), 4096, marks=pytest.mark.slow),
+    ],
+)
+def test_resnet_embedding_equals_torchvision(tmp_path, name, block, depths, embedding_width):
     """448 x 224 frames, two 7 x 7 poolings, columns interleaved per channel."""
     torch.manual_seed(0)
-    theirs = torchvision.models.resnet50().eval()
-    path = tmp_path / "resnet50.pth"
+    theirs = getattr(torchvision.models, name)().eval()
+    path = tmp_path / "weights.pth"
     torch.save(theirs.state_dict(), path)
-    config = TrialConfig(visual=ResNetConformer(weights=str(path)), fusion=AvConformer())
-    with torch.device("meta"):
-        shell = SeldModel(config)
-    shell.visual = ResNetConformerEncoder(
-        ResNetConformer(conformer=ConformerConfig(layers=1, feed_forward=8, heads=1, kernel=3)), 8
-    )
-    load_visual_weights(shell, config)
-    encoder = shell.visual.eval()
+    conformer = ConformerConfig(**CONFORMER)
+    visual = ResNetConformer(block=block, depths=depths, weights=str(path), conformer=conformer)
+    model = torch.nn.Module()
+    model.visual = ResNetConformerEncoder(visual, 8).eval()
+    load_visual_weights(model, TrialConfig(visual=visual, fusion=AvConformer()))
     frames = torch.randint(0, 256, (1, 2, 224, 448, 3), dtype=torch.uint8)
     pictures = torchvision.transforms.functional.normalize(
         frames[0].movedim(-1, 1) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
     trunk = torch.nn.Sequential(*list(theirs.children())[:-2], torch.nn.AvgPool2d(7, stride=7))
     with torch.no_grad():
-        expected = trunk(pictures).reshape(1, 2, 4096)
-        torch.testing.assert_close(encoder.embed(frames), expected, atol=1e-4, rtol=1e-4)
+        expected = trunk(pictures).reshape(1, 2, embedding_width)
+        torch.testing.assert_close(model.visual.embed(frames), expected, atol=1e-4, rtol=1e-4)
 
 
 def deterministic_weights(name: str) -> dict[str, torch.Tensor]:

@@ -176,7 +176,7 @@ class ResNetConformer:
             self.depths,
             "has to hold four positive numbers",
         )
-        _check(self.width > 0, "visual.width", self.width, "has to be positive")
+        _check(self.width >= 8, "visual.width", self.width, "has to be 8 or more")
         _check(self.pool_columns > 0, "visual.pool_columns", self.pool_columns, "has to be positive")
         _check(
             not (self.frozen and self.weights is None),
@@ -215,7 +215,7 @@ class Cmaf:
     feed_forward: int = 2048
     dropout: float = 0.1
     sequential: bool = False
-    """As in the authors' release: the audio branch of a layer attends to the visual branch's fresh output. The paper
+    """As in the authors' release: the visual branch of a layer attends to the audio branch's fresh output. The paper
     describes, and the default does, both branches at once."""
     positional_encoding: bool = False
     """Add sinusoids to both inputs of every layer, as the authors' release does."""
@@ -295,6 +295,8 @@ class OneCycle:
 
     def __post_init__(self) -> None:
         _check(0.0 < self.rise_fraction < 1.0, "schedule.rise_fraction", self.rise_fraction, "has to be in (0, 1)")
+        for name in ("initial_fraction", "final_fraction"):
+            _check(0.0 <= getattr(self, name) <= 1.0, f"schedule.{name}", getattr(self, name), "has to be in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +310,9 @@ class WarmupCosine:
     def __post_init__(self) -> None:
         _check(
             0.0 < self.warmup_fraction < 1.0, "schedule.warmup_fraction", self.warmup_fraction, "has to be in (0, 1)"
+        )
+        _check(
+            0.0 <= self.final_fraction <= 1.0, "schedule.final_fraction", self.final_fraction, "has to be in [0, 1]"
         )
 
 

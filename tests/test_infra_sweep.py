@@ -1,0 +1,392 @@
+"""Whole sweeps on the embedded stack: a real S3 server, MLflow server and Ray cluster, real recordings, tiny models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.entities import Run
+
+from data import storage
+from data.audio_files import write_foa_wav
+from data.labels import read_events_csv
+from data.store import open_store
+from infra.records import SweepStore
+from infra.settings import load_settings
+from infra.tracking import PARENT_TAG, STATE_TAG, TRIAL_TAG
+from trainables.loop import OBJECTIVE
+
+pytestmark = pytest.mark.slow
+
+SELDTUNE = str(Path(sys.executable).parent / "seldtune")
+DATA = "s3://seldtune/data/tiny"
+QUICK = ("--data", DATA, "--set", "training.epochs=2", "--set", "training.epoch_windows=32")
+
+
+class Stack:
+    """The embedded stack of this module, and the command line on it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "MLFLOW_", "RAY_", "SELDTUNE_"))
+        } | {"SELDTUNE_HOME": str(home)}
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [SELDTUNE, *arguments],
+            env=self.environment | environment,
+            cwd=self.home.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == code, f"{arguments}: exit code {process.returncode}\n{out}\n{err}"
+        return out if code == 0 else err
+
+    def sweep(self, name: str, *arguments: str) -> dict[str, Any]:
+        return json.loads(self.run("sweep", "quickstart", "--name", name, *QUICK, *arguments, "--json"))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack") / ".seldtune")
+    patch = pytest.MonkeyPatch()
+    try:
+        stack.run("up")
+        patch.setenv("SELDTUNE_HOME", str(stack.home))
+        for name, value in load_settings().environment().items():
+            patch.setenv(name, value)
+        stack.run("data", "synth", "tiny", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1")
+        yield stack
+    finally:
+        stack.run("down")
+        patch.undo()
+
+
+@pytest.fixture(scope="module")
+def finished(stack: Stack) -> dict[str, Any]:
+    """A sweep of one trial per fusion."""
+    return stack.sweep("all", "--trials", "4", "--stopper", "none")
+
+
+def runs_of(name: str) -> tuple[Run, list[Run]]:
+    """Parent and children of a sweep, as MLflow has them."""
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("seldtune")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], f"tags.`seldtune.sweep` = '{name}'", max_results=1000)
+    parents = [run for run in found if PARENT_TAG not in run.data.tags]
+    assert len(parents) == 1
+    children = [run for run in found if run.data.tags.get(PARENT_TAG) == parents[0].info.run_id]
+    assert len(children) == len(found) - 1
+    return parents[0], sorted(children, key=lambda run: int(run.data.tags[TRIAL_TAG]))
+
+
+def assert_complete(name: str, trials: int) -> None:
+    """Every trial is there once, ended, in the record and in MLflow alike."""
+    records = SweepStore("s3://seldtune", name).trials()
+    assert [record.number for record in records] == list(range(trials))
+    assert all(record.ended for record in records)
+    parent, children = runs_of(name)
+    assert parent.info.status == "FINISHED"
+    assert [int(run.data.tags[TRIAL_TAG]) for run in children] == list(range(trials))
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert [run.data.tags[STATE_TAG] for run in children] == [record.state for record in records]
+    client = mlflow.MlflowClient()
+    for run, record in zip(children, records, strict=True):
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, OBJECTIVE)]
+        assert steps == [int(report["epoch"]) for report in record.reports]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+# --- a sweep and its traces -------------------------------------------------------------------------------------------
+
+
+def test_every_fusion_is_compared(finished: dict[str, Any]) -> None:
+    trials = finished["trials"]
+    assert {row["fusion"] for row in trials} == {"audio_only", "gru", "av_conformer", "cmaf"}
+    assert [row["SELD"] for row in trials] == sorted(row["SELD"] for row in trials)
+    assert all(row["parameters"] > 1000 and row["seconds"] > 0 and row["epochs"] == 2 for row in trials)
+    assert finished["best"]["trial"] == trials[0]["trial"]
+    assert finished["best"]["validation"][OBJECTIVE] == trials[0]["SELD"]
+    assert finished["untrained"].keys() >= {OBJECTIVE}
+
+
+def test_mlflow_holds_the_sweep(finished: dict[str, Any]) -> None:
+    assert_complete("all", 4)
+    parent, children = runs_of("all")
+    data = open_store(DATA).manifest.sha256
+    assert parent.data.tags["data"] == data
+    assert {run.data.tags["data"] for run in children} == {data}
+    assert len({run.data.tags["fusion"] for run in children}) == 4
+    client = mlflow.MlflowClient()
+    files = {item.path for item in client.list_artifacts(parent.info.run_id)}
+    assert {"trials.md", "trials.csv", "trials.png", "validation.png", "manifest.json"} <= files
+    assert client.list_artifacts(children[0].info.run_id)[0].path == "config.json"
+    assert children[0].data.params["audio.name"] == "cnn_conformer"
+    # Artifacts went through the server to the object store.
+    assert any(path.endswith("trials.png") for path in storage.list_files("s3://seldtune/mlflow"))
+
+
+def test_the_registered_model_predicts_in_a_fresh_process_what_the_trainer_predicted(
+    stack: Stack, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    version = mlflow.MlflowClient().get_model_version_by_alias("seld", "challenger")
+    assert finished["model"] == f"models:/seld/{version.version}"
+    best = finished["best"]
+    example = SweepStore("s3://seldtune", "all").trial_store(best["trial"]).best(int(best["validation"]["epoch"]))
+    (tmp_path / "example.npz").write_bytes(storage.read_bytes(f"{example}/example.npz"))
+    code = f"""
+import io, sys, mlflow, numpy as np
+from data.store import open_store, read_shard
+from data.rows import decode_flac
+from trainables.prepare import PrepareRow
+from trainables.config_tree import from_dict
+example = np.load({str(tmp_path / "example.npz")!r})
+store = open_store({DATA!r})
+rows = [row for shard in store.split("val").shards for row in read_shard(store, shard)]
+row = next(r for r in rows if r["recording"] == str(example["recording"]))
+info = mlflow.models.get_model_info({finished["model"]!r})
+config = from_dict(info.metadata["config"])
+inputs = {{"audio": decode_flac(row["audio"])[None].astype(np.float32) / 32768}}
+if config.sees:
+    inputs["frames"] = PrepareRow(config.inputs, True)(row)["frames"][None]
+output = mlflow.pyfunc.load_model({finished["model"]!r}).predict(inputs)[0]
+print(float(np.abs(output[: len(example["output"])] - example["output"]).max()), len(example["output"]))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    difference, frames = result.stdout.split()
+    assert float(difference) < 1e-5
+    assert int(frames) == 600
+
+
+def test_the_model_on_the_server_holds_no_pickle(finished: dict[str, Any]) -> None:
+    client = mlflow.MlflowClient()
+    version = client.get_model_version_by_alias("seld", "challenger")
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/seld/{version.version}"))
+    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert ".safetensors" in suffixes
+    assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".bin"}
+
+
+def test_the_same_command_again_changes_nothing(stack: Stack, finished: dict[str, Any]) -> None:
+    again = stack.sweep("all", "--trials", "4", "--stopper", "none")
+    assert again["trials"] == finished["trials"]
+    assert again["model"] == finished["model"]
+    assert_complete("all", 4)
+
+
+def test_more_trials_are_added_to_a_finished_sweep(stack: Stack, finished: dict[str, Any]) -> None:
+    more = stack.sweep("all", "--trials", "5", "--stopper", "none")
+    assert len(more["trials"]) == 5
+    assert_complete("all", 5)
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------------
+
+
+def wait_for_reports(name: str, reports: int) -> None:
+    store = SweepStore("s3://seldtune", name)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        if store.settings() and sum(len(record.reports) for record in store.trials()) >= reports:
+            return
+        time.sleep(0.3)
+    raise AssertionError(f"{name} made no {reports} reports in time")
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_driver_loses_nothing(stack: Stack, blow: signal.Signals) -> None:
+    name = f"hit-{blow.name}"
+    command = ("sweep", "quickstart", "--name", name, *QUICK, "--trials", "4", "--stopper", "none", "--seed", "1")
+    process = stack.start(*command)
+    wait_for_reports(name, 3)
+    process.send_signal(blow)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if blow == signal.SIGINT else -signal.SIGKILL), err
+    before = {record.number: record for record in SweepStore("s3://seldtune", name).trials()}
+    if blow == signal.SIGINT:
+        assert all(run.info.status != "RUNNING" for run in [*runs_of(name)[1], runs_of(name)[0]])
+
+    stack.run(*command)
+    assert_complete(name, 4)
+    for record in SweepStore("s3://seldtune", name).trials():
+        if record.number in before and before[record.number].ended:
+            assert record == before[record.number], "a finished trial ran again"
+        elif record.number in before:
+            kept = before[record.number].reports
+            assert record.reports[: len(kept)] == kept, "an interrupted trial began anew"
+
+
+# --- early stopping, budgets, failures, worker groups -----------------------------------------------------------------
+
+
+def test_asha_stops_trials_and_returns_their_cpus(stack: Stack) -> None:
+    result = stack.sweep("asha", "--trials", "6", "--set", "training.epoch_windows=33")
+    assert len(result["trials"]) == 6
+    assert_complete("asha", 6)
+
+
+def test_the_wall_clock_budget_ends_the_sweep_with_its_best(stack: Stack) -> None:
+    started = time.monotonic()
+    result = stack.sweep("brief", "--trials", "50", "--budget", "12s", "--set", "training.batch_size=16")
+    assert 2 <= len(result["trials"]) < 50
+    assert time.monotonic() - started < 200
+    assert result["model"]
+    assert_complete("brief", len(result["trials"]))
+
+
+def test_a_trial_that_diverges_is_failed_with_its_reason(stack: Stack) -> None:
+    command = ("sweep", "quickstart", "--name", "wild", *QUICK, "--trials", "2", "--set", "optimiser.lr=1e38")
+    stack.run(*command, code=1)
+    records = SweepStore("s3://seldtune", "wild").trials()
+    assert [record.state for record in records] == ["failed", "failed"]
+    assert all("loss is" in (record.error or "") for record in records)
+    parent, children = runs_of("wild")
+    assert {run.info.status for run in [parent, *children]} == {"FAILED"}
+
+
+def test_two_workers_train_a_trial_together(stack: Stack) -> None:
+    result = stack.sweep("pair", "--trials", "2", "--workers", "2", "--stopper", "none")
+    assert [row["state"] for row in result["trials"]] == ["complete", "complete"]
+    assert_complete("pair", 2)
+
+
+# --- promotion and prediction -----------------------------------------------------------------------------------------
+
+
+def test_promotion_is_gated_and_explained(stack: Stack, finished: dict[str, Any]) -> None:
+    client = mlflow.MlflowClient()
+    first = client.get_model_version_by_alias("seld", "challenger").version
+    stack.run("promote", "seld", "--from", first, "--reason", "the first")
+    tags = client.get_model_version("seld", first).tags
+    assert client.get_model_version_by_alias("seld", "champion").version == first
+    assert (tags["champion.reason"], tags["champion.before"]) == ("the first", "none")
+    # Another model that scored no better on the same data.
+    stack.sweep("worse", "--trials", "1", "--set", "training.epochs=1", "--set", "optimiser.lr=1e-9")
+    worse = client.get_model_version_by_alias("seld", "challenger").version
+    assert worse != first
+    assert "not better" in stack.run("promote", "seld", "--reason", "hope", code=3)
+    assert client.get_model_version_by_alias("seld", "champion").version == first
+    stack.run("promote", "seld", "--reason", "a test of force", "--force")
+    assert client.get_model_version("seld", worse).tags["champion.before"] == first
+    assert "is 'champion' already" in stack.run("promote", "seld", "--reason", "again", code=2)
+
+
+def test_prediction_of_a_recording_with_video_and_truth(stack: Stack, finished: dict[str, Any], tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    stack.run("data", "synth", "--train-clips", "1", "--val-clips", "0", "--test-clips", "0", "--tree", str(tree))
+    wav, csv, mp4 = (next(tree.rglob(pattern)) for pattern in ("*.wav", "*.csv", "*.mp4"))
+    for row in finished["trials"][:1]:
+        model = finished["model"]
+        out = tmp_path / str(row["trial"])
+        text = stack.run(
+            "predict", "--model", model, str(wav), str(mp4), "--truth", str(csv), "--out", str(out), "--json"
+        )
+        result = json.loads(text)
+        assert result["seconds"] == 60.0
+        assert len(read_events_csv(result["csv"])) == result["rows"]
+        assert Path(result["picture"]).stat().st_size > 10_000
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def refused(stack: Stack, *arguments: str, **environment: str) -> str:
+    """The one line that a refusal prints, after checking that nothing was written."""
+    before = storage.list_files("s3://seldtune/sweeps").keys()
+    err = stack.run(*arguments, code=2, **environment)
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    assert storage.list_files("s3://seldtune/sweeps").keys() == before
+    return lines[0]
+
+
+def test_wrong_names_and_sizes(stack: Stack) -> None:
+    assert "quickstart, fusion" in refused(stack, "sweep", "quickstat")
+    heads = refused(stack, "sweep", "quickstart", *QUICK, "--name", "r", "--set", "audio.conformer.heads=5")
+    assert "audio.conformer.heads = 5" in heads
+    name = refused(stack, "sweep", "quickstart", *QUICK, "--name", "r", "--set", "fusion.name=transformer")
+    assert "av_conformer" in name
+    assert "nobody" in refused(stack, "promote", "nobody", "--reason", "x")
+
+
+def test_places_that_are_not_there(stack: Stack) -> None:
+    sweep = ("sweep", "quickstart", "--name", "r")
+    assert "no bucket 'nowhere'" in refused(stack, *sweep, "--data", "s3://nowhere/data")
+    assert "no data at" in refused(stack, *sweep, "--data", "s3://seldtune/data/nothing")
+    url = refused(stack, *sweep, "--data", DATA, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "MLflow does not answer at http://127.0.0.1:9" in url
+    keys = refused(
+        stack,
+        *sweep,
+        "--data",
+        DATA,
+        AWS_ENDPOINT_URL=os.environ["AWS_ENDPOINT_URL"].replace("127.0.0.1", "localhost"),
+        AWS_ACCESS_KEY_ID=os.environ["AWS_ACCESS_KEY_ID"],
+        AWS_SECRET_ACCESS_KEY="wrong",
+    )
+    assert "refuses the credentials" in keys
+
+
+def copy_store(root: str) -> list[str]:
+    """A copy of the tiny store; returns its shards."""
+    for path in storage.list_files(DATA):
+        storage.write_bytes(f"{root}/{path}", storage.read_bytes(f"{DATA}/{path}"))
+    return [shard.path for shard in open_store(root).split("train").shards]
+
+
+def test_damaged_stores(stack: Stack) -> None:
+    sweep = ("sweep", "quickstart", "--name", "r", "--set", "training.epoch_windows=32", "--data")
+    shard = copy_store("s3://seldtune/data/missing")[0]
+    storage.delete(f"s3://seldtune/data/missing/{shard}")
+    assert f"{shard} is missing" in refused(stack, *sweep, "s3://seldtune/data/missing")
+
+    shard = copy_store("s3://seldtune/data/broken")[0]
+    content = bytearray(storage.read_bytes(f"s3://seldtune/data/broken/{shard}"))
+    content[len(content) // 2] ^= 1
+    storage.write_bytes(f"s3://seldtune/data/broken/{shard}", bytes(content))
+    assert f"{shard} is corrupted" in refused(stack, *sweep, "s3://seldtune/data/broken")
+
+
+def test_files_that_do_not_fit(stack: Stack, finished: dict[str, Any], tmp_path: Path) -> None:
+    import soundfile
+
+    good = tmp_path / "good.wav"
+    write_foa_wav(good, np.zeros((4, 24_000), np.int16))
+    soundfile.write(tmp_path / "stereo.wav", np.zeros((100, 2)), 24_000)
+    soundfile.write(tmp_path / "fast.wav", np.zeros((4410, 4)), 44_100)
+    (tmp_path / "class13.csv").write_text("0,1,0,10,0\n1,13,0,10,0\n")
+    out = ("--model", finished["model"], "--out", str(tmp_path / "out"))
+    assert "2 channels" in refused(stack, "predict", *out, str(tmp_path / "stereo.wav"))
+    assert "44100 Hz" in refused(stack, "predict", *out, str(tmp_path / "fast.wav"))
+    csv = refused(stack, "predict", *out, str(good), "--truth", str(tmp_path / "class13.csv"))
+    assert "class13.csv:2" in csv
+    assert "models:/seld@nobody" in refused(stack, "predict", "--model", "models:/seld@nobody", str(good))
+    assert not (tmp_path / "out").exists()
+    stack.run("predict", *out, str(tmp_path / "fast.wav"), "--resample")
+    assert (tmp_path / "out" / "fast.prediction.csv").exists()
+
+
+def test_a_sweep_is_not_continued_with_other_settings(stack: Stack, finished: dict[str, Any]) -> None:
+    other = refused(stack, "sweep", "quickstart", "--name", "all", *QUICK, "--stopper", "none", "--seed", "7")
+    assert "seed: was 0, now 7" in other
