@@ -223,10 +223,10 @@ def _music(rng: np.random.Generator, samples: int) -> NDArray:
     for _ in onsets:
         step = 2 ** (rng.choice([0, 3, 5, 7]) / 12)
         notes = [root * step * 2 ** (n / 12) for n in (0, 12, 16, 19)]
-        chords.append(np.sum([_pluck(rng, note, beat * 1.1, 10, 1.0) for note in notes], axis=0))
+        chords.append(np.sum([_pluck(rng, note, beat * 1.1, 6, 0.5) for note in notes], axis=0))
     hats = _onsets(rng, samples, beat / 2, 0.0)
-    hat = _filtered(_noise(rng, int(0.2 * RATE_HZ)), _band(6000, 11000)) * _decay(0.2, 0.06)
-    return _place(samples, onsets, chords) + 4.0 * _place(samples, hats, [hat] * len(hats))
+    hat = _filtered(_noise(rng, int(0.06 * RATE_HZ)), _band(7000, 11000)) * _decay(0.06, 0.015)
+    return _place(samples, onsets, chords) + 1.5 * _place(samples, hats, [hat] * len(hats))
 
 
 def _instrument(rng: np.random.Generator, samples: int) -> NDArray:
@@ -256,7 +256,7 @@ def _bell(rng: np.random.Generator, samples: int) -> NDArray:
     partials = ((0.5, 0.4), (1.0, 1.0), (1.52, 0.7), (2.1, 0.7), (2.76, 0.6), (3.6, 0.5), (4.5, 0.4))
     stroke = sum(g * np.sin(2 * np.pi * base * r * t) * np.exp(-t * (0.8 + 0.4 * r)) for r, g in partials)
     stroke = stroke * np.minimum(1.0, t / 0.002)
-    stroke[: RATE_HZ // 10] += _filtered(_noise(rng, RATE_HZ // 10), _band(3500, 9000)) * (3.0 * _decay(0.1, 0.03))
+    stroke[: RATE_HZ // 10] += _filtered(_noise(rng, RATE_HZ // 10), _band(2500, 9000)) * _decay(0.1, 0.012)
     return _place(samples, onsets, [stroke * rng.uniform(0.7, 1.0) for _ in onsets])
 
 
@@ -271,7 +271,7 @@ def _knock(rng: np.random.Generator, samples: int) -> NDArray:
             if onset < samples:
                 onsets.append(onset)
                 ring = sum(np.sin(2 * np.pi * base * r * _time(int(0.1 * RATE_HZ))) / r for r in (1.0, 1.6, 2.3))
-                click = 1.5 * _noise(rng, int(0.1 * RATE_HZ)) * _decay(0.1, 0.006)
+                click = 0.5 * _noise(rng, int(0.1 * RATE_HZ)) * _decay(0.1, 0.003)
                 strokes.append(rng.uniform(0.8, 1.0) * (ring * _decay(0.1, 0.03) + click))
         start += group * interval + rng.uniform(0.08, 0.18)
     return _place(samples, onsets, strokes)

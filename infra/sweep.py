@@ -22,7 +22,7 @@ from data.store import Store, open_store
 from infra.ray_cluster import connect, ray_storage
 from infra.reach import require_answers
 from infra.recorder import Recorder
-from infra.records import SweepStore, TrialRecord
+from infra.records import FAILED, PRUNED, SweepStore, TrialRecord
 from infra.search import StudySearcher, try_out
 from infra.settings import Settings
 from infra.shared_data import SharedData, load_shared
@@ -109,10 +109,7 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     there = sweep.check(fixed_settings)
     records = sweep.trials() if there else []
     spent_s = max((record.budget_spent_s for record in records), default=0.0)
-    owed = max(0, num_trials - sum(record.ended for record in records))
-    interrupted = [record for record in records if not record.ended]
-    if spent_s >= budget_s and not interrupted:
-        owed = 0
+    owed = 0 if spent_s >= budget_s else max(0, num_trials - sum(record.ended for record in records))
 
     tags = {"data": store.manifest.sha256, **source_version()}
     shared = None
@@ -161,6 +158,8 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
         recorder = Recorder(sweep, searcher, stopping, tracker, elapsed)
         finished = _fit(searcher, stopping, recorder, context, shared, owed, concurrency)
         seconds = elapsed()
+    if finished and seconds >= budget_s:
+        _end_overdue(records, sweep, tracker)
     return SweepOutcome(
         name=name,
         records=records,
@@ -210,6 +209,16 @@ def _concurrency(asked: int | None, resources: TrialResources) -> int:
             f"GPU), but the Ray cluster has {cpus:g} CPU and {gpus:g} GPU in all; lower --workers, --cpus or --gpus"
         )
     return min(room, asked or room)
+
+
+def _end_overdue(records: list[TrialRecord], sweep: SweepStore, tracker: SweepTracker) -> None:
+    """Trials that an earlier start left open, and that the time budget has no room for, end with what they have."""
+    for record in records:
+        if not record.ended:
+            record.state = PRUNED if record.reports else FAILED
+            record.error = None if record.reports else "interrupted before its first report, and the budget is spent"
+            sweep.write(record)
+            tracker.update(record)
 
 
 def _fit(
