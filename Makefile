@@ -21,6 +21,7 @@ up: $(READY) ## Start S3, MLflow and Ray on this machine, as far as they are not
 	$(BIN)/seldtune up
 
 sweep: up ## Make data, search, compare and register the best model
+	$(BIN)/seldtune data synth quickstart
 	$(BIN)/seldtune sweep quickstart
 
 down: $(READY) ## Stop what `up` started

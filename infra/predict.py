@@ -15,7 +15,6 @@ from data.audio_files import read_foa_wav
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
-from data.video import read_video
 from trainables.accdoa import Detections, decode_multi_accdoa
 from trainables.config import TrialConfig
 from trainables.config_tree import from_dict
@@ -48,6 +47,8 @@ def predict_files(
         size = config.inputs
         frames = np.zeros((0, size.frame_height, size.frame_width, 3), np.uint8)
         if video is not None:
+            from data.video import read_video  # PyAV and what draws scenes: nothing else here needs them
+
             frames = read_video(video, size.frame_width, size.frame_height, size.frame_rate_hz)
         else:
             logger.warning("%s sees, but was given no video; it goes by sound alone", model_uri)

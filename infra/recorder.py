@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -52,7 +53,8 @@ class Recorder(DriverOnly, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)
-        record.error = str(trial.get_error() or "the trial's process ended without a word").strip()
+        # `Trial.get_error` looks on storage, where Tune has not put the file yet.
+        record.error = Path(trial.error_file).read_text().strip() if trial.error_file else "its process vanished"
         logger.error("trial %d failed: %s", record.number, record.error.splitlines()[-1])
         self._end(record, FAILED)
 

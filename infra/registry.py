@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 import tempfile
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -153,7 +154,8 @@ def _gate(chosen: ModelVersion, holder: ModelVersion, alias: str) -> None:
 def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     """Log the bundle to the run as a model and register it; returns its version and what the bundle says of itself."""
     _, config, extra = load_bundle(bundle)
-    with mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow would like an input example as well; the signature says it all
         logged = mlflow.pyfunc.log_model(
             name="model",
             loader_module=pyfunc_loader.__name__,
@@ -163,9 +165,17 @@ def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any
             signature=_signature(config),
             metadata={"config": to_dict(config), "epoch": extra.get("epoch"), "data": extra.get("data")},
             pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS],
-            registered_model_name=name,
         )
-    return str(logged.registered_model_version), extra
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name, logged.model_uri, run_id=run_id, model_id=logged.model_id, await_creation_for=0
+    )
+    return str(version.version), extra
 
 
 def _signature(config: TrialConfig) -> ModelSignature:

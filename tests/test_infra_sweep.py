@@ -30,7 +30,8 @@ pytestmark = pytest.mark.slow
 
 SELDTUNE = str(Path(sys.executable).parent / "seldtune")
 DATA = "s3://seldtune/data/tiny"
-QUICK = ("--data", DATA, "--set", "training.epochs=2", "--set", "training.epoch_windows=32")
+EPOCHS = ("--set", "training.epochs=2")
+QUICK = ("--data", DATA, "--set", "training.epoch_windows=32")
 
 
 class Stack:
@@ -61,7 +62,8 @@ class Stack:
         return out if code == 0 else err
 
     def sweep(self, name: str, *arguments: str) -> dict[str, Any]:
-        return json.loads(self.run("sweep", "quickstart", "--name", name, *QUICK, *arguments, "--json"))
+        epochs = () if any("training.epochs" in argument for argument in arguments) else EPOCHS
+        return json.loads(self.run("sweep", "quickstart", "--name", name, *QUICK, *epochs, *arguments, "--json"))
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,7 @@ def assert_complete(name: str, trials: int) -> None:
     records = SweepStore("s3://seldtune", name).trials()
     assert [record.number for record in records] == list(range(trials))
     assert all(record.ended for record in records)
+    assert not [record.error for record in records if record.error]
     parent, children = runs_of(name)
     assert parent.info.status == "FINISHED"
     assert [int(run.data.tags[TRIAL_TAG]) for run in children] == list(range(trials))
@@ -216,7 +219,7 @@ def wait_for_reports(name: str, reports: int) -> None:
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_driver_loses_nothing(stack: Stack, blow: signal.Signals) -> None:
     name = f"hit-{blow.name}"
-    command = ("sweep", "quickstart", "--name", name, *QUICK, "--trials", "4", "--stopper", "none", "--seed", "1")
+    command = ("sweep", "quickstart", "--name", name, *QUICK, *EPOCHS, "--trials", "4", "--stopper", "none", "--seed", "1")
     process = stack.start(*command)
     wait_for_reports(name, 3)
     process.send_signal(blow)
@@ -240,9 +243,17 @@ def test_a_stopped_driver_loses_nothing(stack: Stack, blow: signal.Signals) -> N
 
 
 def test_asha_stops_trials_and_returns_their_cpus(stack: Stack) -> None:
-    result = stack.sweep("asha", "--trials", "6", "--set", "training.epoch_windows=33")
+    result = stack.sweep("asha", "--trials", "6", "--set", "training.epochs=6")
     assert len(result["trials"]) == 6
     assert_complete("asha", 6)
+    states = [record.state for record in SweepStore("s3://seldtune", "asha").trials()]
+    assert "pruned" in states
+    assert "complete" in states
+    assert all(row["epochs"] == 6 for row in result["trials"] if row["state"] == "complete")
+    code = "import ray; ray.init(log_to_driver=False); print(ray.cluster_resources()['CPU'], ray.available_resources()['CPU'])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    total, free = out.split()
+    assert total == free
 
 
 def test_the_wall_clock_budget_ends_the_sweep_with_its_best(stack: Stack) -> None:
@@ -255,11 +266,11 @@ def test_the_wall_clock_budget_ends_the_sweep_with_its_best(stack: Stack) -> Non
 
 
 def test_a_trial_that_diverges_is_failed_with_its_reason(stack: Stack) -> None:
-    command = ("sweep", "quickstart", "--name", "wild", *QUICK, "--trials", "2", "--set", "optimiser.lr=1e38")
+    command = ("sweep", "quickstart", "--name", "wild", *QUICK, *EPOCHS, "--trials", "2", "--set", "optimiser.lr=1e38")
     stack.run(*command, code=1)
     records = SweepStore("s3://seldtune", "wild").trials()
     assert [record.state for record in records] == ["failed", "failed"]
-    assert all("loss is" in (record.error or "") for record in records)
+    assert all("loss is" in (record.error or "") for record in records), records[0].error
     parent, children = runs_of("wild")
     assert {run.info.status for run in [parent, *children]} == {"FAILED"}
 
@@ -388,5 +399,5 @@ def test_files_that_do_not_fit(stack: Stack, finished: dict[str, Any], tmp_path:
 
 
 def test_a_sweep_is_not_continued_with_other_settings(stack: Stack, finished: dict[str, Any]) -> None:
-    other = refused(stack, "sweep", "quickstart", "--name", "all", *QUICK, "--stopper", "none", "--seed", "7")
+    other = refused(stack, "sweep", "quickstart", "--name", "all", *QUICK, *EPOCHS, "--stopper", "none", "--seed", "7")
     assert "seed: was 0, now 7" in other
