@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ray.tune.schedulers import AsyncHyperBandScheduler
+
 from data import storage
 from data.errors import UserError
 from data.store import Store, open_store
@@ -81,6 +83,102 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     Raises:
         UserError: the request cannot be carried out; nothing was written then.
     """
+    plan = _plan(request, settings)
+    space, store, sweep, records = plan.space, plan.store, plan.sweep, plan.records
+    tags = {"data": store.manifest.sha256, **source_version()}
+    shared = None
+    if plan.owed:
+        connect(settings)
+        concurrency = _concurrency(request.concurrency, plan.resources)
+        shared = load_shared(store, plan.configs[0].inputs, any(config.sees for config in plan.configs))
+        for config in {config.visual.name: config for config in plan.configs}.values():
+            warn_random_weights(config)
+    # From here on things are written.
+    sweep.create(plan.settings)
+    tracker = SweepTracker(settings.mlflow_tracking_uri or "", EXPERIMENT, sweep.name, {**tags, "space": space.name})
+    # Budgets may grow from one start to the next; MLflow's parameters may not change, its tags may.
+    budget = {"budget.trials": str(plan.num_trials), "budget.seconds": f"{plan.budget_s:g}"}
+    tracker.log_sweep(plan.settings, {}, budget)
+    for record in records:
+        tracker.update(record)
+
+    started = time.monotonic()
+
+    def elapsed() -> float:
+        return plan.spent_s + (time.monotonic() - started if plan.owed else 0.0)
+
+    def is_over() -> bool:
+        return elapsed() >= plan.budget_s
+
+    finished = True
+    if shared is not None:
+        logger.info("%d of %d trials to run, %d at a time", plan.owed, plan.num_trials, concurrency)
+        searcher = StudySearcher(
+            space,
+            sweep,
+            records,
+            fixed=request.fixed,
+            seed=request.seed,
+            num_trials=plan.num_trials,
+            is_over=is_over,
+        )
+        board = DecisionBoard()
+        stopping = GracefulStopping(plan.stopper(), board, is_over, searcher.record_of)
+        stopping.replay([record for record in records if record.ended])
+        context = SweepContext(
+            trials_uri=sweep.work_uri,
+            feature_mean=shared.feature_mean,
+            feature_std=shared.feature_std,
+            ask=board.ask,
+            resources=plan.resources,
+            provenance={"sweep": sweep.name, **tags},
+            ray_storage=ray_storage(f"{sweep.uri}/ray"),
+        )
+        recorder = Recorder(sweep, searcher, stopping, tracker, elapsed)
+        finished = _fit(searcher, stopping, recorder, context, shared, plan.owed, concurrency)
+    seconds = elapsed()
+    if finished and seconds >= plan.budget_s:
+        _end_overdue(records, sweep, tracker)
+    return SweepOutcome(
+        name=sweep.name,
+        records=records,
+        tracker=tracker,
+        store=store,
+        shared=shared,
+        sweep=sweep,
+        finished=finished and all(record.ended for record in records),
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A request that has been found possible, and where its sweep stands."""
+
+    space: SearchSpace
+    store: Store
+    sweep: SweepStore
+    settings: dict[str, Any]
+    """What must not change while the sweep lives."""
+    configs: list[TrialConfig]
+    """Samples of the space."""
+    records: list[TrialRecord]
+    resources: TrialResources
+    num_trials: int
+    budget_s: float
+    spent_s: float
+    owed: int
+    """Trials still to be run or continued."""
+
+    def stopper(self) -> AsyncHyperBandScheduler | None:
+        if self.settings["stopper"] == "none":
+            return None
+        epochs = max(config.training.epochs for config in self.configs)
+        return asha(epochs, self.space.grace_epochs, self.space.reduction)
+
+
+def _plan(request: SweepRequest, settings: Settings) -> _Plan:
+    """Check everything that can be checked without writing or decoding anything."""
     space, name, data_uri, resources = _resolve(request, settings)
     if request.stopper not in STOPPERS:
         raise UserError(f"stopper {request.stopper!r} is not known; choose one of {', '.join(STOPPERS)}")
@@ -92,7 +190,6 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     if len({config.inputs for config in configs}) > 1:
         raise UserError(f"space {space.name!r} varies `inputs`; trials of a sweep share their decoded data")
     _check_batches(configs, resources.workers)
-
     storage.check_root(settings.root)
     require_answers(settings)
     store = open_store(data_uri)
@@ -106,69 +203,20 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
         "fixed": dict(request.fixed),
         "workers": request.workers,
     }
-    there = sweep.check(fixed_settings)
-    records = sweep.trials() if there else []
+    records = sweep.trials() if sweep.check(fixed_settings) else []
     spent_s = max((record.budget_spent_s for record in records), default=0.0)
-    owed = 0 if spent_s >= budget_s else max(0, num_trials - sum(record.ended for record in records))
-
-    tags = {"data": store.manifest.sha256, **source_version()}
-    shared = None
-    if owed:
-        connect(settings)
-        concurrency = _concurrency(request.concurrency, resources)
-        shared = load_shared(store, configs[0].inputs, any(config.sees for config in configs))
-        for config in {type(config.visual): config for config in configs}.values():
-            warn_random_weights(config)
-    if not there:
-        sweep.create(fixed_settings)
-    tracker = SweepTracker(settings.mlflow_tracking_uri or "", EXPERIMENT, name, {**tags, "space": space.name})
-    # Budgets may grow from one start to the next; MLflow's parameters may not change, its tags may.
-    tracker.log_sweep(fixed_settings, {}, {"budget.trials": str(num_trials), "budget.seconds": f"{budget_s:g}"})
-    for record in records:
-        tracker.update(record)
-    finished, seconds = True, spent_s
-    if shared is not None:
-        logger.info("%d of %d trials to run, %d at a time", owed, num_trials, concurrency)
-        started = time.monotonic()
-
-        def elapsed() -> float:
-            return spent_s + time.monotonic() - started
-
-        def is_over() -> bool:
-            return elapsed() >= budget_s
-
-        searcher = StudySearcher(
-            space, sweep, records, fixed=request.fixed, seed=request.seed, num_trials=num_trials, is_over=is_over
-        )
-        board = DecisionBoard()
-        inner = None
-        if request.stopper == "asha":
-            inner = asha(max(c.training.epochs for c in configs), space.grace_epochs, space.reduction)
-        stopping = GracefulStopping(inner, board, is_over, searcher.record_of)
-        stopping.replay([record for record in records if record.ended])
-        context = SweepContext(
-            trials_uri=sweep.work_uri,
-            feature_mean=shared.feature_mean,
-            feature_std=shared.feature_std,
-            ask=board.ask,
-            resources=resources,
-            provenance={"sweep": name, **tags},
-            ray_storage=ray_storage(f"{sweep.uri}/ray"),
-        )
-        recorder = Recorder(sweep, searcher, stopping, tracker, elapsed)
-        finished = _fit(searcher, stopping, recorder, context, shared, owed, concurrency)
-        seconds = elapsed()
-    if finished and seconds >= budget_s:
-        _end_overdue(records, sweep, tracker)
-    return SweepOutcome(
-        name=name,
-        records=records,
-        tracker=tracker,
+    return _Plan(
+        space=space,
         store=store,
-        shared=shared,
         sweep=sweep,
-        finished=finished and all(record.ended for record in records),
-        seconds=seconds,
+        settings=fixed_settings,
+        configs=configs,
+        records=records,
+        resources=resources,
+        num_trials=num_trials,
+        budget_s=budget_s,
+        spent_s=spent_s,
+        owed=0 if spent_s >= budget_s else max(0, num_trials - sum(record.ended for record in records)),
     )
 
 

@@ -16,8 +16,8 @@ def test_what_is_no_duration_is_named(text: str) -> None:
 
 
 def test_assignments_are_json_or_strings() -> None:
-    given = ["training.epochs=4", "optimiser.lr=1e-3", "audio.channels=[16,32]", "fusion.name=gru", "visual.weights=null"]
-    assert parse_assignments(given) == {
+    given = "training.epochs=4 optimiser.lr=1e-3 audio.channels=[16,32] fusion.name=gru visual.weights=null"
+    assert parse_assignments(given.split()) == {
         "training.epochs": 4,
         "optimiser.lr": 0.001,
         "audio.channels": [16, 32],

@@ -219,7 +219,7 @@ def wait_for_reports(name: str, reports: int) -> None:
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_driver_loses_nothing(stack: Stack, blow: signal.Signals) -> None:
     name = f"hit-{blow.name}"
-    command = ("sweep", "quickstart", "--name", name, *QUICK, *EPOCHS, "--trials", "4", "--stopper", "none", "--seed", "1")
+    command = ("sweep", "quickstart", "--name", name, *QUICK, *EPOCHS, "--trials", "4", "--stopper", "none")
     process = stack.start(*command)
     wait_for_reports(name, 3)
     process.send_signal(blow)
@@ -240,20 +240,6 @@ def test_a_stopped_driver_loses_nothing(stack: Stack, blow: signal.Signals) -> N
 
 
 # --- early stopping, budgets, failures, worker groups -----------------------------------------------------------------
-
-
-def test_asha_stops_trials_and_returns_their_cpus(stack: Stack) -> None:
-    result = stack.sweep("asha", "--trials", "6", "--set", "training.epochs=6")
-    assert len(result["trials"]) == 6
-    assert_complete("asha", 6)
-    states = [record.state for record in SweepStore("s3://seldtune", "asha").trials()]
-    assert "pruned" in states
-    assert "complete" in states
-    assert all(row["epochs"] == 6 for row in result["trials"] if row["state"] == "complete")
-    code = "import ray; ray.init(log_to_driver=False); print(ray.cluster_resources()['CPU'], ray.available_resources()['CPU'])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    total, free = out.split()
-    assert total == free
 
 
 def test_the_wall_clock_budget_ends_the_sweep_with_its_best(stack: Stack) -> None:
