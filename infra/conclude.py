@@ -120,7 +120,12 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
             version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
     if best is not None and best.best is not None and version is not None:
         metrics = {f"best/{key}": value for key, value in best.best.items() if "/" in key}
-        tags = {"best.trial": str(best.number), "best.fusion": best.config["fusion"]["name"], "best.model": version.uri}
+        tags = {
+            "mlflow.note.content": f"{markdown_table(rows)}\nScores: validation, mean over the classes present.",
+            "best.trial": str(best.number),
+            "best.fusion": best.config["fusion"]["name"],
+            "best.model": version.uri,
+        }
         tracker.log_sweep({}, {**metrics, **{f"untrained/{k}": v for k, v in untrained.items()}}, tags)
     everything_failed = all(record.state == FAILED for record in outcome.records)
     tracker.close("FAILED" if everything_failed else "FINISHED")

@@ -70,7 +70,8 @@ def register_best(name: str, record: TrialRecord, store: TrialStore, run_id: str
             for file_name in storage.list_files(store.best(epoch)):
                 (bundle / file_name).write_bytes(storage.read_bytes(f"{store.best(epoch)}/{file_name}"))
             number, extra = _log_model(name, bundle, run_id)
-        scores = {f"validation.{key.replace('/', '.')}": f"{best[key]:.6g}" for key in best if "/" in key}
+        average = OBJECTIVE.split("/")[0]
+        scores = {f"validation.{key.replace('/', '.')}": f"{best[key]:.6g}" for key in best if key.startswith(average)}
         for key, value in {**scores, "data": str(extra.get("data", "")), **origin}.items():
             client.set_model_version_tag(name, number, key, value)
         chosen = _version(client.get_model_version(name, number))

@@ -99,6 +99,7 @@ def plot_sweep(records: list[TrialRecord], path: Path, title: str) -> None:
         )
     for name in present:
         curves.plot([], [], color=colours[name], label=name)
+    curves.xaxis.get_major_locator().set_params(integer=True)
     curves.set(xlabel="epoch", ylabel="validation SELD (smaller is better)")
     curves.legend(frameon=False)
     strip.set_yticks(range(len(present)), present)

@@ -64,7 +64,7 @@ class Settings:
     """The embedded stack's home, if there is one."""
 
     def environment(self) -> dict[str, str]:
-        """The variables that boto3, s3fs, pyarrow, MLflow and Ray read, for the services that these settings have."""
+        """The variables that boto3, pyarrow, MLflow and Ray read, for the services that these settings have."""
         values: dict[str, str | None] = {
             "SELDTUNE_ROOT": self.root,
             "AWS_ENDPOINT_URL": self.s3_endpoint_url,
@@ -74,8 +74,9 @@ class Settings:
             "RAY_ADDRESS": self.ray_address,
             "RAY_AUTH_MODE": self.ray_auth_mode,
             "RAY_AUTH_TOKEN": self.ray_auth_token,
-            # MLflow otherwise prints a line to stdout for each run that ends.
+            # MLflow otherwise prints a line to stdout for each run that ends, and a bar for each download.
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         }
         if self.sources.get("s3") == "embedded":
             values["AWS_DEFAULT_REGION"] = REGION

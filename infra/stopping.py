@@ -7,7 +7,6 @@ epoch) goes to a small actor, the training loop asks for it after its report, an
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from infra.board import Board
 from infra.driver_only import DriverOnly
 from infra.records import TrialRecord
 from trainables.loop import OBJECTIVE
@@ -29,35 +29,11 @@ logger = logging.getLogger(__name__)
 ANSWER_TIMEOUT_S = 120.0
 
 
-class _Board:
-    """Decisions by (trial number, epoch). Whoever asks first waits for the answer."""
-
-    def __init__(self) -> None:
-        self._answers: dict[tuple[int, int], asyncio.Future[bool]] = {}
-
-    def _slot(self, number: int, epoch: int) -> asyncio.Future[bool]:
-        key = (number, epoch)
-        if key not in self._answers:
-            self._answers[key] = asyncio.get_running_loop().create_future()
-        return self._answers[key]
-
-    async def decide(self, number: int, epoch: int, go_on: bool) -> None:
-        slot = self._slot(number, epoch)
-        if not slot.done():
-            slot.set_result(go_on)
-        # Answers of earlier epochs have been read: a trial asks in order.
-        for key in [k for k in self._answers if k[0] == number and k[1] < epoch - 1]:
-            del self._answers[key]
-
-    async def ask(self, number: int, epoch: int) -> bool:
-        return await asyncio.shield(self._slot(number, epoch))
-
-
 class DecisionBoard:
     """Handle on the actor that holds decisions; owned by the driver and gone with it."""
 
     def __init__(self) -> None:
-        self._actor = ray.remote(num_cpus=0, max_concurrency=10_000)(_Board).remote()
+        self._actor = ray.remote(num_cpus=0, max_concurrency=10_000)(Board).remote()
 
     def decide(self, number: int, epoch: int, go_on: bool) -> None:
         self._actor.decide.remote(number, epoch, go_on)

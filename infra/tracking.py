@@ -8,6 +8,7 @@ written is written on the sweep's next start, because the record is the truth.
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 import queue
@@ -40,7 +41,7 @@ class SweepTracker:
     def __init__(self, tracking_uri: str, experiment: str, sweep: str, tags: dict[str, str]) -> None:
         self._client = mlflow.MlflowClient(tracking_uri)
         self._sweep = sweep
-        self._tags = tags
+        self._tags = {**tags, "mlflow.user": getpass.getuser(), "mlflow.source.name": "seldtune sweep"}
         self._experiment_id = self._find_experiment(experiment)
         self.parent = self._find_or_create_parent()
         self._runs: dict[int, Run] = {int(r.data.tags[TRIAL_TAG]): r for r in self._children()}
@@ -175,7 +176,9 @@ class SweepTracker:
 
     def _find_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
-        return found.experiment_id if found else self._client.create_experiment(name)
+        # The UI otherwise takes it for an experiment with language models.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return found.experiment_id if found else self._client.create_experiment(name, tags=kind)
 
     def _find_or_create_parent(self) -> Run:
         query = f"tags.`{SWEEP_TAG}` = '{self._sweep}' and tags.`seldtune.kind` = 'sweep'"

@@ -36,7 +36,7 @@ def suggest(trial: Trial) -> TrialConfig:
     fusion = trial.suggest_categorical("fusion", ["audio_only", "av_conformer", "gru", "cmaf"])
     depth = trial.suggest_int("depth", 1, 2)
     schedule = trial.suggest_categorical("schedule", ["one_cycle", "warmup_cosine"])
-    lr = trial.suggest_float("lr", 1e-3, 6e-3, log=True)
+    lr = trial.suggest_float("lr", 4e-4, 4e-3, log=True)
     return TrialConfig(
         inputs=INPUTS,
         audio=CnnConformer(
@@ -51,7 +51,7 @@ def suggest(trial: Trial) -> TrialConfig:
         schedule=OneCycle() if schedule == "one_cycle" else WarmupCosine(),
         optimiser=AdamW(lr=lr),
         augment=AugmentConfig(channel_swaps=True),
-        training=TrainingConfig(epochs=20, batch_size=16, epoch_windows=1024),
+        training=TrainingConfig(epochs=14, batch_size=16, epoch_windows=1024),
     )
 
 
@@ -82,10 +82,10 @@ QUICKSTART = SearchSpace(
     summary="tiny models, all fusions, minutes on two cores",
     suggest=suggest,
     first=(
-        {"fusion": "audio_only", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
-        {"fusion": "gru", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
-        {"fusion": "av_conformer", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
-        {"fusion": "cmaf", "depth": 1, "schedule": "one_cycle", "lr": 3e-3},
+        {"fusion": "audio_only", "depth": 1, "schedule": "warmup_cosine", "lr": 1e-3},
+        {"fusion": "gru", "depth": 1, "schedule": "warmup_cosine", "lr": 1e-3},
+        {"fusion": "av_conformer", "depth": 1, "schedule": "warmup_cosine", "lr": 1e-3},
+        {"fusion": "cmaf", "depth": 1, "schedule": "warmup_cosine", "lr": 1e-3},
     ),
     trials=10,
     budget_s=600,
