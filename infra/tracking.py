@@ -47,6 +47,7 @@ class SweepTracker:
         self._runs: dict[int, Run] = {int(r.data.tags[TRIAL_TAG]): r for r in self._children()}
         self._logged: dict[str, int] = {}
         """Last epoch known to be written, by run id."""
+        self._reopened: set[str] = set()
         self._queue: queue.Queue[TrialRecord | None] = queue.Queue()
         self._thread = threading.Thread(target=self._write_all, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -139,9 +140,9 @@ class SweepTracker:
             )
             self._client.set_tag(run_id, STATE_TAG, record.state)
             self._client.set_terminated(run_id, status)
-        elif run.info.status != "RUNNING" and run_id not in self._logged:
+        elif run.info.status != "RUNNING" and run_id not in self._reopened:
             self._client.update_run(run_id, status="RUNNING")
-        self._logged.setdefault(run_id, 0)
+            self._reopened.add(run_id)
 
     def _last_epoch(self, run: Run) -> int:
         run_id = run.info.run_id
