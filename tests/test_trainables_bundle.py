@@ -25,7 +25,7 @@ def tiny_config(fusion: str) -> TrialConfig:
         "name": "resnet_conformer",
         "block": "basic",
         "depths": [1, 1, 1, 1],
-        "width": 2,
+        "width": 8,
         "conformer": CONFORMER,
     }
     return from_dict(

@@ -51,7 +51,7 @@ TINY = {
         "frequency_strides": [4, 2, 1],
         "conformer": CONFORMER,
     },
-    "resnet_conformer": {"block": "basic", "depths": [1, 1, 1, 1], "width": 4, "conformer": CONFORMER},
+    "resnet_conformer": {"block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER},
     "audio_only": {"conformer": CONFORMER},
     "av_conformer": {"conformer": CONFORMER},
     "cmaf": {"layers": 2, "heads": 2, "feed_forward": 16, "dropout": 0.0},
@@ -311,7 +311,7 @@ def weights_config(path: Path, frozen: bool = False) -> TrialConfig:
 def test_weights_of_either_format_load(tmp_path, suffix):
     from safetensors.torch import save_file
 
-    state = {**ResNetBackbone("basic", (1, 1, 1, 1), 4).state_dict(), "fc.weight": torch.zeros(10, 32)}
+    state = {**ResNetBackbone("basic", (1, 1, 1, 1), 8).state_dict(), "fc.weight": torch.zeros(10, 64)}
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
     config = weights_config(path)
@@ -333,8 +333,8 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(UserError, match="holds no state dict"):
         load_resnet_weights(model, str(path))
     state = model.visual.backbone.state_dict()
-    torch.save({**state, "conv1.weight": torch.zeros(8, 3, 7, 7)}, path)
-    with pytest.raises(UserError, match=r"conv1\.weight \(shape \(8, 3, 7, 7\), expected \(4, 3, 7, 7\)\)$"):
+    torch.save({**state, "conv1.weight": torch.zeros(4, 3, 7, 7)}, path)
+    with pytest.raises(UserError, match=r"conv1\.weight \(shape \(4, 3, 7, 7\), expected \(8, 3, 7, 7\)\)$"):
         load_resnet_weights(model, str(path))
     torch.save({f"module.{key}": value for key, value in state.items()}, path)
     with pytest.raises(UserError, match=r"conv1\.weight \(missing\), .* and \d+ more$"):

@@ -176,6 +176,7 @@ class ResNetConformer:
             self.depths,
             "has to hold four positive numbers",
         )
+        # oneDNN's gradient of a strided 1 x 1 convolution over fewer channels writes out of bounds (torch 2.14).
         _check(self.width >= 8, "visual.width", self.width, "has to be 8 or more")
         _check(self.pool_columns > 0, "visual.pool_columns", self.pool_columns, "has to be positive")
         _check(

@@ -26,8 +26,6 @@ BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "
 # Of ImageNet, for pixels in [0, 1]: what torchvision's weights were trained with.
 _PIXEL_MEAN = (0.485, 0.456, 0.406)
 _PIXEL_STD = (0.229, 0.224, 0.225)
-# With fewer, oneDNN's gradient of a strided 1 x 1 convolution writes out of bounds (torch 2.14, one thread).
-_MIN_CHANNELS_LAST = 8
 
 
 class ResNetBackbone(nn.Module):
@@ -116,8 +114,6 @@ class ResNetConformerEncoder(VisualEncoder):
         # A view with the channels moved forward is stored channels-last, in which a CPU convolves 1.7 times faster.
         pictures = frames.flatten(0, 1).movedim(-1, 1).to(self.project.weight.dtype)
         pictures = (pictures - self.pixel_mean) / self.pixel_std
-        if self.backbone.conv1.out_channels < _MIN_CHANNELS_LAST:
-            pictures = pictures.contiguous()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             pooled = self.pool(self.backbone(pictures))
         # The columns of each channel lie side by side.
