@@ -391,7 +391,7 @@ def told(given):
     return [os.environ.get(name) == value for name, value in given.items()], sorted(listening)
 
 names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_URI")
-print(ray.get(told.remote({name: os.environ[name] for name in names})))
+print(ray.get(told.remote({name: os.environ[name] for name in names})), flush=True)
 """
 
 
