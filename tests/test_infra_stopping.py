@@ -25,10 +25,9 @@ EPOCHS, GRACE, TRIALS = 9, 2, 12
 @pytest.fixture(scope="module", params=[False, True], ids=["no dashboard", "dashboard"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"):
-            patch.setenv(name, "1" if "DISABLE" in name else "0")
+        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-        ray.init(num_cpus=2, include_dashboard=request.param, log_to_driver=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=2, include_dashboard=request.param, log_to_driver=False)
         yield
         ray.shutdown()
 
@@ -38,16 +37,6 @@ def quality(number: int) -> float:
     return 0.2 + 0.01 * number if number % 3 == 1 else 0.8 + 0.01 * number
 
 
-def imitation(assignment: dict[str, Any], ask: Any, log: str) -> None:
-    keep_going = ask(assignment["number"])
-    for epoch in range(1, EPOCHS + 1):
-        with open(f"{log}/{assignment['number']}", "a") as file:
-            file.write(f"{epoch}\n")
-        tune.report({"epoch": epoch, OBJECTIVE: quality(assignment["number"]) / epoch})
-        if not keep_going(epoch):
-            return
-
-
 def run(folder: Path, records: list[TrialRecord], over: Any = lambda: False) -> GracefulStopping:
     store = SweepStore(str(folder), "imitated")
     searcher = StudySearcher(QUICKSTART, store, records, fixed={}, seed=0, num_trials=TRIALS, is_over=over)
@@ -55,6 +44,20 @@ def run(folder: Path, records: list[TrialRecord], over: Any = lambda: False) -> 
     stopping = GracefulStopping(asha(EPOCHS, GRACE, 3), board, over, searcher.record_of)
     log = folder / "log"
     log.mkdir(exist_ok=True)
+    values = {number: quality(number) for number in range(TRIALS)}
+    epochs = EPOCHS
+
+    # Defined here, it travels by value: the workers cannot import this file.
+    def imitation(assignment: dict[str, Any], ask: Any, log: str) -> None:
+        number = assignment["number"]
+        keep_going = ask(number)
+        for epoch in range(1, epochs + 1):
+            with open(f"{log}/{number}", "a") as file:
+                file.write(f"{epoch}\n")
+            tune.report({"epoch": epoch, OBJECTIVE: values[number] / epoch})
+            if not keep_going(epoch):
+                return
+
     results = tune.Tuner(
         tune.with_resources(tune.with_parameters(imitation, ask=board.ask, log=str(log)), {"CPU": 1}),
         tune_config=tune.TuneConfig(
