@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from data.storage import is_s3
 from infra.home import StackState, find_home, read_state
 
 DEFAULT_ROOT = "s3://seldtune"
@@ -122,17 +123,6 @@ def check_root_uri(root: str) -> str:
     if scheme != "s3" or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
         raise UserError(f"SELDTUNE_ROOT is {root!r}: give s3://bucket/prefix (bucket: 3-63 of a-z 0-9 . -) or a folder")
     return root.rstrip("/")
-
-
-def is_s3(root: str) -> bool:
-    """Whether the root is on an object store."""
-    return root.startswith("s3://")
-
-
-def bucket_of(root: str) -> str:
-    """The bucket of an `s3://` root."""
-    assert is_s3(root)
-    return root.removeprefix("s3://").split("/", 1)[0]
 
 
 def embedded_urls(state: StackState | None) -> dict[str, str]:

@@ -18,10 +18,11 @@ from pathlib import Path
 import psutil
 
 from data.errors import UserError
+from data.storage import is_s3, split_s3
 from infra.home import ServiceRecord, StackState, create_home, find_home, locked, read_state, write_private, write_state
 from infra.processes import end_service, recorded_process, start_detached
 from infra.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder
-from infra.settings import REGION, bucket_of, choose_root, embedded_urls, given_services, is_s3, settings_from
+from infra.settings import REGION, choose_root, embedded_urls, given_services, settings_from
 from infra.status import TOKEN_NAME, StackStatus, status
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def up() -> StackStatus:
                         pending[name] = process
                 _wait_until_healthy(home, state, pending)
                 if "s3" in batch and "s3" in wanted:
-                    _ensure_bucket(home, state, bucket_of(root))
+                    _ensure_bucket(home, state, split_s3(root)[0])
         except BaseException:
             for name in reversed(started):
                 _stop(home, state, name)
@@ -79,7 +80,7 @@ def _prepare(home: Path, state: StackState, root: str, given: set[str]) -> None:
     state.root = root
     endpoint = "" if not is_s3(root) else os.environ.get("AWS_ENDPOINT_URL", "aws") if "s3" in given else "embedded"
     if "mlflow" not in given and not state.artifacts:
-        destination = f"s3://{bucket_of(root)}/mlflow" if is_s3(root) else f"{root}/mlflow"
+        destination = f"s3://{split_s3(root)[0]}/mlflow" if is_s3(root) else f"{root}/mlflow"
         state.artifacts = {"destination": destination, "endpoint": endpoint}
     if "mlflow" not in given and state.artifacts["endpoint"] not in ("", endpoint):
         raise UserError(

@@ -61,10 +61,6 @@ class SweepTracker:
         """The parent run's page."""
         return f"{self._client.tracking_uri.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self.parent_id}"
 
-    @property
-    def experiment_url(self) -> str:
-        return f"{self._client.tracking_uri.rstrip('/')}/#/experiments/{self._experiment_id}"
-
     def update(self, record: TrialRecord) -> None:
         """Bring the trial's run up to date with the record as it is now; returns at once."""
         self._queue.put(deepcopy(record))

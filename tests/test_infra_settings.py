@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from data.errors import UserError
+from data.storage import split_s3
 from infra import home as home_module
 from infra.home import ServiceRecord, StackState, create_home, find_home, read_state, write_private, write_state
 from infra.reach import mlflow_answers, ray_answers, require_answers, s3_answers
-from infra.settings import Settings, bucket_of, check_root_uri, load_settings
+from infra.settings import Settings, check_root_uri, load_settings
 
 SECRETS = {
     "s3_access_key": "key-of-the-stack",
@@ -161,7 +162,7 @@ def test_roots_of_other_kinds_are_refused(root: str, monkeypatch: pytest.MonkeyP
 def test_roots_have_one_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert check_root_uri("s3://bucket/a/b/") == "s3://bucket/a/b"
-    assert bucket_of("s3://bucket/a/b") == "bucket"
+    assert split_s3("s3://bucket/a/b")[0] == "bucket"
     assert check_root_uri("sub/folder/") == str(tmp_path / "sub/folder")
     assert check_root_uri("file:///srv/data") == "/srv/data"
 
