@@ -23,6 +23,8 @@ LABEL_RATE_HZ = 10
 # Tracks of one class that a target can hold, and the six dummy tracks A0 B0 B1 C0 C1 C2 they are spread over.
 MAX_TRACKS = 3
 NUM_DUMMY_TRACKS = 6
+# Activity, x, y, z, distance.
+NUM_TARGET_AXES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,15 +137,15 @@ def write_events_csv(path: str | os.PathLike[str], events: Events) -> None:
 
 
 def adpit_target(events: Events, num_frames: int) -> NDArray[np.float32]:
-    """The target of auxiliary duplicating permutation invariant training, (num_frames, 6, 4, 13) float32.
+    """The target of auxiliary duplicating permutation invariant training, (num_frames, 6, 5, 13) float32.
 
     Axis 1: dummy tracks A0 (one event of the class), B0 B1 (two), C0 C1 C2 (three; of more, the first three in file
-    order). Axis 2: activity, x, y, z. Rows past `num_frames` are left out.
+    order). Axis 2: activity, x, y, z, distance in metres (0 where unknown). Rows past `num_frames` are left out.
 
     Source: Shimada et al., "Multi-ACCDOA: localizing and detecting overlapping sounds from the same class with
     auxiliary duplicating permutation invariant training" (ICASSP 2022), section 3.
     """
-    target = np.zeros((num_frames, NUM_DUMMY_TRACKS, 4, NUM_CLASSES), dtype=np.float32)
+    target = np.zeros((num_frames, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, NUM_CLASSES), dtype=np.float32)
     events = events.select((events.frame >= 0) & (events.frame < num_frames))
     if not len(events):
         return target
@@ -161,4 +163,5 @@ def adpit_target(events: Events, num_frames: int) -> NDArray[np.float32]:
     vectors = unit_vector(events.azimuth_deg[kept], events.elevation_deg[kept])
     for axis in range(3):
         target[frame, dummy, 1 + axis, class_index] = vectors[:, axis]
+    target[frame, dummy, 4, class_index] = np.nan_to_num(events.distance_cm[kept]) / 100.0
     return target

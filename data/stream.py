@@ -22,7 +22,7 @@ from data.windows import PreparedRow
 
 Prepare = Callable[[RawRow], PreparedRow]
 
-_ARRAYS = {"features": np.float32, "target": np.float32, "events": np.float64, "frames": np.uint8}
+_ARRAYS = {"features": np.float32, "target": np.float32, "events": np.float64, "frames": np.uint8, "boxes": np.float32}
 _SCALARS = ("recording", "room", "start_frame", "num_frames", "has_video")
 
 
@@ -73,8 +73,8 @@ def rows_of(source: Any) -> list[PreparedRow]:
 def pack_row(row: PreparedRow) -> pa.Table:
     """A prepared row as a table of one row."""
     columns: dict[str, pa.Array] = {name: pa.array([row[name]]) for name in _SCALARS}
-    for name, dtype in _ARRAYS.items():
-        array = np.ascontiguousarray(row[name], dtype=dtype)
+    for name in (column for column in _ARRAYS if column in row):
+        array = np.ascontiguousarray(row[name], dtype=_ARRAYS[name])
         # An Arrow buffer around the array's own memory: no copy is made here.
         offsets = pa.py_buffer(np.array([0, array.nbytes], dtype=np.int64))
         columns[name] = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(array)])
@@ -86,9 +86,9 @@ def unpack_rows(table: pa.Table) -> Iterator[PreparedRow]:
     """Inverse of `pack_row`, for tables of any number of rows; arrays are views."""
     for i in range(table.num_rows):
         row: PreparedRow = {name: table.column(name)[i].as_py() for name in _SCALARS}
-        for name, dtype in _ARRAYS.items():
+        for name in (column for column in _ARRAYS if column in table.column_names):
             shape = table.column(f"{name}_shape")[i].as_py()
-            row[name] = np.frombuffer(table.column(name)[i].as_buffer(), dtype=dtype).reshape(shape)
+            row[name] = np.frombuffer(table.column(name)[i].as_buffer(), dtype=_ARRAYS[name]).reshape(shape)
         yield row
 
 

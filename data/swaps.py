@@ -49,10 +49,10 @@ IDENTITY: Final = 2
 _FEATURE_SOURCE = [list(s.channel_source) + [3 + c for c in s.channel_source[1:]] for s in SWAPS]
 _FEATURE_SIGN = [[1, 1, 1, 1, *s.channel_sign[1:]] for s in SWAPS]
 
-# Targets: activity, then x, y, z. In the order of the audio channels these are X (3), Y (1) and Z (2).
+# Vectors x, y, z: in the order of the audio channels these are X (3), Y (1) and Z (2).
 _AXES = (_X, _Y, _Z)
-_TARGET_SOURCE = [[0] + [1 + _AXES.index(s.channel_source[c]) for c in _AXES] for s in SWAPS]
-_TARGET_SIGN = [[1] + [s.channel_sign[c] for c in _AXES] for s in SWAPS]
+_VECTOR_SOURCE = [[_AXES.index(s.channel_source[c]) for c in _AXES] for s in SWAPS]
+_VECTOR_SIGN = [[s.channel_sign[c] for c in _AXES] for s in SWAPS]
 
 
 def _signed(sign: list[int], like: NDArray, axes_after: int) -> NDArray:
@@ -81,8 +81,19 @@ def swap_features(features: NDArray, k: int, out: NDArray | None = None) -> NDAr
 
 
 def swap_target(target: NDArray, k: int) -> NDArray:
-    """ADPIT targets (..., 6, 4, classes), third-last axis the dummy tracks, second-last activity, x, y, z; a copy."""
-    return target[..., _TARGET_SOURCE[k], :] * _signed(_TARGET_SIGN[k], target, 1)
+    """ADPIT targets (..., 6, 5, classes), second-last axis activity, x, y, z, distance; a copy."""
+    swapped = target.copy()
+    for axis, (source, sign) in enumerate(zip(_VECTOR_SOURCE[k], _VECTOR_SIGN[k], strict=True)):
+        np.multiply(target[..., 1 + source, :], sign, out=swapped[..., 1 + axis, :], dtype=target.dtype)
+    return swapped
+
+
+def unswap_output(output: NDArray, k: int) -> NDArray:
+    """ACCDOA (..., axes, classes) of a swapped window back to the unswapped scene; axes x, y, z and more; a copy."""
+    turned = output.copy()
+    for axis, (source, sign) in enumerate(zip(_VECTOR_SOURCE[k], _VECTOR_SIGN[k], strict=True)):
+        np.multiply(output[..., axis, :], sign, out=turned[..., source, :], dtype=output.dtype)
+    return turned
 
 
 def swap_frames(frames: NDArray, k: int) -> NDArray:

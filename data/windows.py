@@ -1,27 +1,28 @@
 """Windows of 3 s cut from prepared rows, and the batches that training and evaluation consume.
 
 Prepared row (a dict): `recording` str, `room` str, `start_frame` int and `num_frames` int in label frames,
-`features` float32 (7, T*F, M) with F feature frames per label frame, `target` float32 (T, 6, 4, 13),
-`events` float64 (n, 6), the columns of `data.labels.Events` from the row's start on,
-`frames` uint8 (V, H, W, 3) whose frame j shows the row's time j / rate (V = 0 where no video is wanted),
-`has_video` bool. The row owns its first `num_frames` label frames; the T - num_frames after them are its tail, there
-so that windows that start in the row can be cut whole.
+`features` float32 (7, T*F, M) with F feature frames per label frame, `target` float32 (T, 6, 5, 13),
+`events` float64 (n, 6), the columns of `data.labels.Events` from the row's start on, `has_video` bool, and what a model
+may look at, as far as it is wanted: `frames` uint8 (V, H, W, 3) and `boxes` float32 (V, 6, 5) (`data.boxes`), whose
+entry j shows the row's time j / rate (V = 0 where the recording has no video). The row owns its first `num_frames`
+label frames; the T - num_frames after them are its tail, there so that windows that start in the row can be cut whole.
 
-Batch (a dict): `features` float32 (B, 7, S*F, M), `target` float32 (B, S, 6, 4, 13), `valid` bool (B, S), false
-where a window reaches past the end, `has_video` bool (B,), and, where rows hold frames, `frames` uint8
-(B, Vs, H, W, 3). S is the window's length in label frames.
+Batch (a dict): `features` float32 (B, 7, S*F, M), `target` float32 (B, S, 6, 5, 13), `valid` bool (B, S), false
+where a window reaches past the end, `has_video` bool (B,), and, where rows hold them, `frames` uint8
+(B, Vs, H, W, 3) and `boxes` float32 (B, Vs, 6, 5). S is the window's length in label frames.
 
 Pure numpy: whoever streams the rows, and whatever trains on them, needs nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.boxes import swap_boxes
 from data.errors import UserError
 from data.labels import LABEL_RATE_HZ
 from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
@@ -37,11 +38,18 @@ TAIL_FRAMES = WINDOW_FRAMES - HOP_FRAMES
 PreparedRow = dict[str, Any]
 Batch = dict[str, NDArray]
 
+# The columns that show what is to be seen, and how each turns with a channel swap.
+SEEN: dict[str, Callable[[NDArray, int], NDArray]] = {"frames": swap_frames, "boxes": swap_boxes}
+
 
 def video_rate_hz(rows: Sequence[PreparedRow]) -> float:
-    """Frames per second of the rows' pictures, read off the row with most of them, to a tenth; 0 without pictures."""
-    longest = max(rows, key=lambda row: len(row["frames"]))
-    return round(len(longest["frames"]) / len(longest["target"]) * LABEL_RATE_HZ, 1)
+    """Pictures (or boxes) per second, read off the row with most of them, to a tenth; 0 without any."""
+
+    def seen(row: PreparedRow) -> int:
+        return max((len(row[column]) for column in SEEN if column in row), default=0)
+
+    longest = max(rows, key=seen)
+    return round(seen(longest) / len(longest["target"]) * LABEL_RATE_HZ, 1)
 
 
 def stretches(total_frames: int) -> Iterator[tuple[int, int, int]]:
@@ -61,7 +69,11 @@ class _Cutter:
         self._per_label = first["features"].shape[1] // len(first["target"])
         self._rate_hz = video_rate_hz(rows) if frame_rate_hz is None else frame_rate_hz
         self._num_frames = round(window_frames * self._rate_hz / LABEL_RATE_HZ)
-        self._picture = next((row["frames"].shape[1:] for row in rows if len(row["frames"])), None)
+        self._seen = {
+            column: next(row[column][:1] for row in rows if len(row.get(column, ())))
+            for column in SEEN
+            if any(len(row.get(column, ())) for row in rows)
+        }
 
     def batch(self, windows: NDArray[np.int64], swaps: NDArray[np.int64], own_frames_only: bool) -> Batch:
         """Cut `windows` (n, 2), row index and start in label frames, each under its swap."""
@@ -74,8 +86,8 @@ class _Cutter:
             "valid": np.zeros((count, size), dtype=bool),
             "has_video": np.zeros(count, dtype=bool),
         }
-        if self._picture is not None:
-            batch["frames"] = np.zeros((count, self._num_frames, *self._picture), dtype=np.uint8)
+        for column, like in self._seen.items():
+            batch[column] = np.zeros((count, self._num_frames, *like.shape[1:]), dtype=like.dtype)
         for i, ((index, start), k) in enumerate(zip(windows.tolist(), swaps.tolist(), strict=True)):
             row = self._rows[index]
             self._cut_features(row["features"], start, k, batch["features"][i])
@@ -84,8 +96,8 @@ class _Cutter:
             valid = row["num_frames"] - start if own_frames_only else len(target)
             batch["valid"][i, :valid] = True
             batch["has_video"][i] = row["has_video"]
-            if "frames" in batch:
-                self._cut_frames(row["frames"], start, k, batch["frames"][i])
+            for column in self._seen:
+                self._cut_seen(row[column], start, k, SEEN[column], batch[column][i])
         return batch
 
     def _cut_features(self, features: NDArray, start: int, k: int, out: NDArray) -> None:
@@ -97,7 +109,9 @@ class _Cutter:
             out[:NUM_LOG_MEL_CHANNELS, there:] = features[:NUM_LOG_MEL_CHANNELS].min()
             out[NUM_LOG_MEL_CHANNELS:, there:] = 0.0
 
-    def _cut_frames(self, frames: NDArray, start: int, k: int, out: NDArray) -> None:
+    def _cut_seen(
+        self, frames: NDArray, start: int, k: int, swap: Callable[[NDArray, int], NDArray], out: NDArray
+    ) -> None:
         if not len(frames):
             return
         # The frame nearest in time to the window's start, and those that follow it; past the end the last one stays.
@@ -105,7 +119,7 @@ class _Cutter:
         piece = frames[first : first + self._num_frames]
         if len(piece) < self._num_frames:
             piece = frames[np.minimum(np.arange(first, first + self._num_frames), len(frames) - 1)]
-        out[:] = piece if k == IDENTITY else swap_frames(piece, k)
+        out[:] = piece if k == IDENTITY else swap(piece, k)
 
 
 class WindowSampler:
@@ -191,21 +205,28 @@ def evaluation_windows(
     rows: Sequence[PreparedRow],
     batch_size: int,
     window_frames: int = WINDOW_FRAMES,
+    hop_frames: int | None = None,
+    swap: int = IDENTITY,
     frame_rate_hz: float | None = None,
-) -> Iterator[tuple[Batch, list[tuple[str, int]]]]:
-    """Batches of windows that follow each other without overlap over every row's own frames, unswapped.
+) -> Iterator[tuple[Batch, list[tuple[int, int]]]]:
+    """Batches of windows over every row's own frames, all under one channel swap, `hop_frames` apart.
 
-    Beside each batch, per window: recording and start in label frames of that recording. `valid` is false past the
-    row's own frames, so that each label frame of the split is valid exactly once.
+    Nothing: they follow each other without overlap. Beside each batch, per window: index of the row and start in label
+    frames of the row. `valid` is false past the row's own frames; without overlap, each label frame of the split is
+    valid exactly once.
     """
     if not rows:
         return
     cutter = _Cutter(rows, window_frames, frame_rate_hz)
     windows = np.array(
-        [(i, start) for i, row in enumerate(rows) for start in range(0, row["num_frames"], window_frames)],
+        [
+            (i, start)
+            for i, row in enumerate(rows)
+            for start in range(0, row["num_frames"], hop_frames or window_frames)
+        ],
         dtype=np.int64,
     ).reshape(-1, 2)
     for begin in range(0, len(windows), batch_size):
         chosen = windows[begin : begin + batch_size]
-        places = [(str(rows[i]["recording"]), int(rows[i]["start_frame"]) + start) for i, start in chosen.tolist()]
-        yield cutter.batch(chosen, np.full(len(chosen), IDENTITY), own_frames_only=True), places
+        places = [(i, start) for i, start in chosen.tolist()]
+        yield cutter.batch(chosen, np.full(len(chosen), swap), own_frames_only=True), places

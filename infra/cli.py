@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,6 +38,8 @@ app = typer.Typer(
 
 data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+weights_app = typer.Typer(help="Bring pre-trained weights in.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 
@@ -221,9 +223,10 @@ def sweep(
     settings.export()
     from infra.conclude import conclude
     from infra.sweep import SweepRequest, run_sweep
+    from search_spaces.registry import find_space
 
     request = SweepRequest(
-        space=space,
+        space=find_space(space),
         name=name,
         data=data,
         trials=trials,
@@ -247,6 +250,140 @@ def sweep(
         _show_conclusion(conclusion)
     if conclusion.best is None:
         raise typer.Exit(EXIT_FAILED)
+
+
+FaithfulOption = Annotated[bool, typer.Option("--faithful/--fixed", help="As the authors' code, or as their paper.")]
+WeightsOption = Annotated[str | None, typer.Option(help="URI of pre-trained weights; random ones if not given.")]
+
+
+@app.command()
+def plan(
+    preset: Annotated[str, typer.Option(help="A published system, e.g. resnet-av_conformer; `list` lists them.")],
+    size: Annotated[str, typer.Option(help="paper, or small: minutes on a laptop.")] = "paper",
+    faithful: FaithfulOption = False,
+    fix: Annotated[list[str] | None, typer.Option("--set", help="A field to change, e.g. training.epochs=4.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the whole config of a published system, and how large it is.
+
+    Example: `seldtune plan --preset resnet-av_conformer --faithful`
+    """
+    from infra.plan import describe_preset, list_presets, plan_text
+
+    if preset == "list":
+        _say({"presets": list_presets()}, "\n".join(list_presets()), as_json=as_json)
+        return
+    document = describe_preset(preset, size, faithful, parse_assignments(fix or []))
+    _say(document, plan_text(document), as_json=as_json)
+
+
+@app.command()
+def table1(
+    data: Annotated[str, typer.Option(help="Chunk store: a folder or s3://bucket/path.")],
+    name: Annotated[str, typer.Option(help="Name of the table; an existing one is continued.")] = "table1",
+    only: Annotated[list[str] | None, typer.Option(help="A preset; repeat for several. All if not given.")] = None,
+    size: Annotated[str, typer.Option(help="paper, or small: minutes on a laptop.")] = "paper",
+    faithful: FaithfulOption = False,
+    audio_weights: WeightsOption = None,
+    resnet_weights: WeightsOption = None,
+    i3d_weights: WeightsOption = None,
+    detector_weights: WeightsOption = None,
+    boxes: Annotated[str | None, typer.Option(help="Folder of csv with boxes, in place of a detector.")] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each system.")] = 1,
+    cpus: Annotated[int | None, typer.Option(help="CPUs of a trial.")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs of a trial.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Trials at a time; as many as fit if not given.")] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option("--set", help="A field that every system takes, e.g. training.epochs=4.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the published systems on a store and score them on its test split, in the form of the paper's Table 1.
+
+    The same command goes on after a crash or Ctrl-C.
+    Example: `seldtune table1 --data s3://seldtune/data/quickstart --size small`
+    """
+    from infra.settings import load_settings
+
+    settings = load_settings()
+    settings.export()
+    from infra.table1 import Table1Request, default_presets, run_table1, terminal_table
+    from search_spaces.presets import Pretrained
+
+    pretrained = Pretrained(
+        audio=audio_weights, resnet=resnet_weights, i3d=i3d_weights, detector=detector_weights, boxes=boxes
+    )
+    rows = run_table1(
+        Table1Request(
+            data=data,
+            name=name,
+            presets=only or default_presets(pretrained),
+            size=size,
+            faithful=faithful,
+            pretrained=pretrained,
+            seeds=seeds,
+            cpus_per_worker=cpus,
+            gpus_per_worker=gpus,
+            concurrency=concurrency,
+            fixed=parse_assignments(fix or []),
+        ),
+        settings,
+    )
+    if rows is None:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if as_json:
+        print_json([row.as_json() for row in rows])
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, width=max(Console().width, 130))
+    console.print(terminal_table(rows, f"{name} ({size} size, test split)"))
+
+
+@app.command()
+def score(
+    reference: Annotated[Path, typer.Option(help="Folder of reference csv, searched through.")],
+    prediction: Annotated[Path, typer.Option(help="Folder of predicted csv, of any system.")],
+    average: Annotated[
+        Literal["macro", "micro", "present"], typer.Option(help="Over classes; present: those there are.")
+    ] = "macro",
+    edition: Annotated[int, typer.Option(help="Rules of DCASE Task 3: 2023 or 2024.")] = 2023,
+    form: Annotated[Literal["auto", "polar", "cartesian"], typer.Option(help="What predicted rows hold.")] = "auto",
+    distance_unit: Annotated[Literal["auto", "m", "cm"], typer.Option(help="Of predicted distances.")] = "auto",
+    recordings: Annotated[str, typer.Option(help="Only recordings of this pattern, e.g. 'fold4_*'.")] = "*",
+    as_json: JsonOption = False,
+) -> None:
+    """Score anybody's predictions by the rules of the DCASE challenge, with jackknife intervals.
+
+    Rows are polar or Cartesian, in DCASE's forms.
+    Example: `seldtune score --reference metadata_dev --prediction my_output --recordings 'fold4_*'`
+    """
+    from infra.score import score_folders, score_text
+
+    result = score_folders(reference, prediction, average, edition, form, distance_unit, recordings)
+    _say(result, score_text(result), as_json=as_json)
+
+
+@weights_app.command("import")
+def weights_import(
+    source: Annotated[str, typer.Argument(help="A file, s3:// or https:// address of published weights.")],
+    name: Annotated[str, typer.Option("--as", help="Name to keep them under.")],
+    sha256: Annotated[str | None, typer.Option(help="What the file's SHA-256 has to be.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check published weights and store them without pickle, with where they came from.
+
+    Understood are torchvision's ResNets, I3D (rgb_imagenet.pt), the audio encoder and the models of AV-SELD, and the
+    DCASE audio baseline. Example: `seldtune weights import resnet50-11ad3fa6.pth --as resnet50`
+    """
+    from infra.settings import load_settings
+    from infra.weights import import_weights
+
+    settings = load_settings(need=("s3",))
+    settings.export()
+    result = import_weights(source, name, settings.root, sha256)
+    told = f"{result['uri']}: {result['what']}, {result['parameters']:,} parameters in {result['entries']} entries"
+    _say(result, f"{told}\nuse it with --set {result['field']}={result['uri']}", as_json=as_json)
 
 
 @app.command()

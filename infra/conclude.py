@@ -28,11 +28,12 @@ from infra.registry import CHALLENGER, ModelVersion, register_best
 from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
 from infra.shared_data import SharedData
 from infra.sweep import SweepOutcome
-from trainables.accdoa import decode_multi_accdoa
+from trainables.accdoa import decode
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict
-from trainables.evaluate import SCORE_NAMES, count_scores, flat_scores, predict
+from trainables.evaluate import count_scores, flat_scores, predict
 from trainables.loop import OBJECTIVE
+from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
 
 logger = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ def _score_untrained(
     model = SeldModel(config, torch.as_tensor(mean), torch.as_tensor(std))
     rows = rows_of(validation)
     outputs, _, _ = predict(model, rows, config.training.batch_size)
-    return flat_scores(count_scores(rows, outputs, config.training.threshold))
+    return flat_scores(count_scores(rows, outputs, config.output, config.inference.threshold))
 
 
 def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path: Path) -> None:
@@ -174,7 +175,8 @@ def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path
     example = np.load(io.BytesIO(content))
     recording, start = str(example["recording"]), int(example["start_frame"])
     reference = _events_of(store, recording, start)
-    detections = decode_multi_accdoa(example["output"], from_dict(best.config).training.threshold)
+    config = from_dict(best.config)
+    detections = decode(example["output"], config.output, config.inference.threshold)
     title = f"validation recording {recording}, trial {best.number} ({best.config['fusion']['name']})"
     plot_prediction(detections, reference, len(example["output"]), path, title)
 

@@ -15,11 +15,11 @@ from data.audio_files import read_foa_wav
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
-from trainables.accdoa import Detections, decode_multi_accdoa
+from trainables.accdoa import Detections, decode
 from trainables.config import TrialConfig
 from trainables.config_tree import from_dict
-from trainables.evaluate import SCORE_NAMES, score_values
-from trainables.metrics import scores, seld_counts
+from trainables.evaluate import score_values
+from trainables.metrics import SCORE_NAMES, scores, seld_counts
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def predict_files(
     """
     reference = read_events_csv(truth) if truth else None
     audio = read_foa_wav(wav, resample=resample)
-    model, config = load_registered(model_uri)
+    model, config, thresholds = load_registered(model_uri)
     inputs: dict[str, NDArray[Any]] = {"audio": audio[None].astype(np.float32)}
     if config.sees:
         size = config.inputs
@@ -56,7 +56,7 @@ def predict_files(
     elif video is not None:
         logger.warning("%s does not see; %s is not used", model_uri, video)
     output = model.predict(inputs)[0]
-    detections = decode_multi_accdoa(output, config.training.threshold)
+    detections = decode(output, config.output, thresholds)
 
     folder = out or wav.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +79,8 @@ def predict_files(
     }
 
 
-def load_registered(model_uri: str) -> tuple[Any, TrialConfig]:
-    """A model of ours from the registry, with its config.
+def load_registered(model_uri: str) -> tuple[Any, TrialConfig, NDArray[np.float64]]:
+    """A model of ours from the registry, with its config and the thresholds (13,) to use it with.
 
     Raises:
         UserError: it is not there, or is no model of ours.
@@ -95,12 +95,12 @@ def load_registered(model_uri: str) -> tuple[Any, TrialConfig]:
         ) from error
     if "config" not in (info.metadata or {}):
         raise UserError(f"{model_uri} is no model that a sweep registered: it carries no config")
-    return model, from_dict(info.metadata["config"])
+    config = from_dict(info.metadata["config"])
+    thresholds = info.metadata.get("thresholds") or [config.inference.threshold] * NUM_CLASSES
+    return model, config, np.array(thresholds)
 
 
-def plot_prediction(
-    detections: Detections, reference: Events | None, num_frames: int, path: Path, title: str
-) -> None:
+def plot_prediction(detections: Detections, reference: Events | None, num_frames: int, path: Path, title: str) -> None:
     """Azimuth and elevation over time, a colour for each class: predicted as dots, the truth as wide pale strokes."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -132,4 +132,3 @@ def plot_prediction(
         panel.grid(alpha=0.25)
     figure.suptitle(title + (" (dots: predicted, pale: truth)" if reference is not None else ""))
     figure.savefig(path, dpi=110)
-

@@ -20,13 +20,13 @@ from mlflow.types import Schema, TensorSpec
 
 import data
 import trainables
-from data import storage
+from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.errors import GateError, UserError
 from infra.records import TrialRecord
 from trainables import pyfunc_loader
-from trainables.accdoa import NUM_OUTPUTS
+from trainables.accdoa import output_width
 from trainables.bundle import load_bundle
-from trainables.checkpoint import TrialStore
+from trainables.checkpoint import TrialStore, fetch_bundle
 from trainables.config import TrialConfig
 from trainables.config_tree import to_dict
 from trainables.loop import OBJECTIVE
@@ -67,9 +67,7 @@ def register_best(name: str, record: TrialRecord, store: TrialStore, run_id: str
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
             bundle.mkdir()
-            for file_name in storage.list_files(store.best(epoch)):
-                (bundle / file_name).write_bytes(storage.read_bytes(f"{store.best(epoch)}/{file_name}"))
-            number, extra = _log_model(name, bundle, run_id)
+            number, extra = _log_model(name, fetch_bundle(store.best(epoch), bundle), run_id)
         average = OBJECTIVE.split("/")[0]
         scores = {f"validation.{key.replace('/', '.')}": f"{best[key]:.6g}" for key in best if key.startswith(average)}
         for key, value in {**scores, "data": str(extra.get("data", "")), **origin}.items():
@@ -164,7 +162,7 @@ def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any
             # The model brings the code that builds it, so that it loads where seldtune is not installed.
             code_paths=[str(Path(package.__file__ or "").parent) for package in (data, trainables)],
             signature=_signature(config),
-            metadata={"config": to_dict(config), "epoch": extra.get("epoch"), "data": extra.get("data")},
+            metadata={"config": to_dict(config), **{key: extra.get(key) for key in ("epoch", "data", "thresholds")}},
             pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS],
         )
     client = mlflow.MlflowClient()
@@ -181,10 +179,13 @@ def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any
 
 def _signature(config: TrialConfig) -> ModelSignature:
     inputs = [TensorSpec(np.dtype(np.float32), (-1, 4, -1), "audio")]
-    if config.sees:
+    if config.visual.reads == "frames":
         shape = (-1, -1, config.inputs.frame_height, config.inputs.frame_width, 3)
         inputs.append(TensorSpec(np.dtype(np.uint8), shape, "frames"))
-    return ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(np.float32), (-1, -1, NUM_OUTPUTS))]))
+    elif config.visual.reads == "boxes":
+        inputs.append(TensorSpec(np.dtype(np.float32), (-1, -1, MAX_BOXES, BOX_FIELDS), "boxes"))
+    output = TensorSpec(np.dtype(np.float32), (-1, -1, output_width(config.output)))
+    return ModelSignature(Schema(inputs), Schema([output]))
 
 
 def _all_versions(client: mlflow.MlflowClient, name: str) -> list[ModelVersion]:

@@ -10,16 +10,16 @@ from typing import Any
 from rich.table import Table
 
 from infra.records import TrialRecord, best_trial
-from trainables.config import FUSIONS, Cmaf, Gru
+from trainables.config import FUSIONS
 from trainables.config_tree import from_dict
-from trainables.evaluate import SCORE_NAMES
 from trainables.loop import OBJECTIVE
+from trainables.metrics import SCORE_NAMES
 from trainables.model import count_parameters
 
 COLUMNS = ("trial", "fusion", "depth", "schedule", "lr", "epochs", "state", *SCORE_NAMES, "parameters", "seconds")
 OBJECTIVE_AVERAGE = OBJECTIVE.split("/")[0]
 # Okabe and Ito's palette: told apart with any colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def rows_of_table(records: list[TrialRecord]) -> list[dict[str, Any]]:
@@ -27,13 +27,11 @@ def rows_of_table(records: list[TrialRecord]) -> list[dict[str, Any]]:
     rows = []
     for record in records:
         config, best = from_dict(record.config), record.best
-        fusion = config.fusion
-        layers = fusion.layers if isinstance(fusion, Cmaf | Gru) else fusion.conformer.layers
         rows.append(
             {
                 "trial": record.number,
-                "fusion": fusion.name,
-                "depth": layers,
+                "fusion": config.fusion.name,
+                "depth": config.fusion.depth,
                 "schedule": config.schedule.name,
                 "lr": config.optimiser.lr,
                 "epochs": len(record.reports),

@@ -1,13 +1,14 @@
 """The data of a sweep, decoded once: prepared rows in Ray's object store, owned by the driver, shared by all trials.
 
 Memory: 7 x n_mels x 4 bytes a feature frame, e.g. 0.51 GB an hour at 64 bands and 80 frames a second, and
-width x height x 3 bytes a picture where a model of the space sees. Ray spills to disk what does not fit.
+width x height x 3 bytes a picture where a model of the space looks at pictures. Ray spills to disk what does not fit.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.errors import UserError
 from data.store import Store
 from data.stream import materialise, read_split, unpack_rows
-from trainables.config import InputConfig
+from trainables.box_source import box_source
+from trainables.config import ObjectBoxes, TrialConfig
 from trainables.prepare import PrepareRow
 
 logger = logging.getLogger(__name__)
@@ -39,14 +42,28 @@ class SharedData:
     bytes: int
 
 
-def load_shared(store: Store, inputs: InputConfig, with_frames: bool) -> SharedData:
+def preparation(configs: Sequence[TrialConfig]) -> PrepareRow:
+    """What every one of the configs needs of a row, once.
+
+    Raises:
+        UserError: they differ in `inputs`, or in where their boxes come from.
+    """
+    if len({config.inputs for config in configs}) > 1:
+        raise UserError("the configs of a sweep differ in `inputs`; trials of a sweep share their decoded data")
+    sources = {box_source(config.visual, config.inputs) for config in configs if isinstance(config.visual, ObjectBoxes)}
+    if len(sources) > 1:
+        raise UserError("the configs of a sweep take their boxes from different sources; name one for all")
+    looks = {config.visual.reads for config in configs if config.visual.reads}
+    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None))
+
+
+def load_shared(store: Store, prepare: PrepareRow) -> SharedData:
     """Read, verify and decode the splits.
 
     Raises:
         UserError: a shard is missing or corrupted.
     """
     started = time.monotonic()
-    prepare = PrepareRow(inputs, with_frames)
     datasets = {split: materialise(read_split(store, split, prepare)) for split in SPLITS}
     mean, std = feature_statistics(datasets["train"])
     size = sum(int(dataset.size_bytes()) for dataset in datasets.values())

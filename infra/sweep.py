@@ -27,13 +27,13 @@ from infra.recorder import Recorder
 from infra.records import FAILED, PRUNED, SweepStore, TrialRecord
 from infra.search import StudySearcher, try_out
 from infra.settings import Settings
-from infra.shared_data import SharedData, load_shared
+from infra.shared_data import SharedData, load_shared, preparation
 from infra.stopping import DecisionBoard, GracefulStopping, asha
 from infra.tracking import SweepTracker, source_version
-from search_spaces.registry import find_space
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
-from trainables.visual_encoders import warn_random_weights
+from trainables.prepare import PrepareRow
+from trainables.weights import warn_random_weights
 from trainables.worker import SweepContext, TrialResources, run_trial
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ STOPPERS = ("asha", "none")
 class SweepRequest:
     """What the user asked for; nothing means: what the space is meant for."""
 
-    space: str
+    space: SearchSpace
     name: str | None = None
     data: str | None = None
     trials: int | None = None
@@ -90,7 +90,7 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     if plan.owed:
         connect(settings)
         concurrency = _concurrency(request.concurrency, plan.resources)
-        shared = load_shared(store, plan.configs[0].inputs, any(config.sees for config in plan.configs))
+        shared = load_shared(store, plan.prepare)
         for config in {config.visual.name: config for config in plan.configs}.values():
             warn_random_weights(config)
     # From here on things are written.
@@ -162,6 +162,7 @@ class _Plan:
     """What must not change while the sweep lives."""
     configs: list[TrialConfig]
     """Samples of the space."""
+    prepare: PrepareRow
     records: list[TrialRecord]
     resources: TrialResources
     num_trials: int
@@ -187,8 +188,7 @@ def _plan(request: SweepRequest, settings: Settings) -> _Plan:
     if num_trials < 1 or budget_s <= 0:
         raise UserError(f"a budget of {num_trials} trials and {budget_s:g} s leaves nothing to do; raise it")
     configs = try_out(space, request.fixed, request.seed)
-    if len({config.inputs for config in configs}) > 1:
-        raise UserError(f"space {space.name!r} varies `inputs`; trials of a sweep share their decoded data")
+    prepare = preparation(configs)
     _check_batches(configs, resources.workers)
     storage.check_root(settings.root)
     require_answers(settings)
@@ -211,6 +211,7 @@ def _plan(request: SweepRequest, settings: Settings) -> _Plan:
         sweep=sweep,
         settings=fixed_settings,
         configs=configs,
+        prepare=prepare,
         records=records,
         resources=resources,
         num_trials=num_trials,
@@ -221,8 +222,8 @@ def _plan(request: SweepRequest, settings: Settings) -> _Plan:
 
 
 def _resolve(request: SweepRequest, settings: Settings) -> tuple[SearchSpace, str, str, TrialResources]:
-    space = find_space(request.space)
-    name = request.name or request.space
+    space = request.space
+    name = request.name or space.name
     if not name.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"--name {name!r}: use letters, digits, - and _")
     cpus = space.cpus_per_worker if request.cpus_per_worker is None else request.cpus_per_worker
@@ -311,4 +312,3 @@ def _fit(
     finally:
         signal.signal(signal.SIGTERM, previous)
     return True
-

@@ -84,6 +84,10 @@ class SweepTracker:
         run_id = self.parent_id if number is None else self.run_id(number)
         self._client.log_artifact(run_id, str(path), folder or None)
 
+    def log_text(self, name: str, text: str) -> None:
+        """Attach a text file to the parent run."""
+        self._client.log_text(self.parent_id, text, name)
+
     def flush(self, timeout_s: float = 60.0) -> bool:
         """Wait until everything handed over is written; False when the server did not take it in time."""
         deadline = time.monotonic() + timeout_s

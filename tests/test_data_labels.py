@@ -21,13 +21,22 @@ def write(tmp_path, text):
 def test_target_equals_the_reference():
     golden = np.load(GOLDEN)
     events = Events.build(*golden["adpit_events"].T)
-    np.testing.assert_allclose(adpit_target(events, 50), golden["adpit_target"], atol=1e-7)
+    target = adpit_target(events, 50)
+    np.testing.assert_allclose(target[:, :, :4], golden["adpit_target"], atol=1e-7)
+    assert not target[:, :, 4].any()
+
+
+def test_distances_are_part_of_the_target_in_metres():
+    events = Events.build([0, 0, 1], [2, 2, 5], [0, 1, 0], [0, 90, 10], [0, 0, 0], [150, 320, np.nan])
+    target = adpit_target(events, 2)
+    assert target[0, 1:3, 4, 2].tolist() == pytest.approx([1.5, 3.2])
+    assert target[1, 0, 4, 5] == 0.0
 
 
 def test_target_leaves_out_frames_past_the_end():
     events = Events.build([0, 3, 9], [1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0])
     target = adpit_target(events, 4)
-    assert target.shape == (4, 6, 4, 13)
+    assert target.shape == (4, 6, 5, 13)
     assert target[:, :, 0].sum() == 2
 
 

@@ -43,7 +43,7 @@ def test_packing_and_unpacking_keep_a_row():
         "num_frames": 5,
         "has_video": False,
         "features": rng.standard_normal((7, 10, 3)).astype(np.float32)[:, ::2],
-        "target": rng.standard_normal((5, 6, 4, 13)).astype(np.float32),
+        "target": rng.standard_normal((5, 6, 5, 13)).astype(np.float32),
         "events": rng.standard_normal((9, 6)),
         "frames": np.zeros((0, 4, 8, 3), dtype=np.uint8),
     }

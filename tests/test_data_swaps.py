@@ -8,7 +8,16 @@ import pytest
 from data.geometry import angle_between_deg, pixel_of, unit_vector
 from data.labels import Events, adpit_target
 from data.rooms import encoding_gains
-from data.swaps import IDENTITY, NUM_SWAPS, swap_angles, swap_audio, swap_features, swap_frames, swap_target
+from data.swaps import (
+    IDENTITY,
+    NUM_SWAPS,
+    swap_angles,
+    swap_audio,
+    swap_features,
+    swap_frames,
+    swap_target,
+    unswap_output,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "data_golden.npz"
 ALL = pytest.mark.parametrize("k", range(NUM_SWAPS))
@@ -62,9 +71,18 @@ def test_features_of_swapped_audio_are_swapped_features(k):
 def test_targets_of_swapped_labels_are_swapped_targets(k):
     golden = np.load(GOLDEN)
     frame, class_index, source, azimuth, elevation = golden["adpit_events"].T
-    before = adpit_target(Events.build(frame, class_index, source, azimuth, elevation), 50)
-    after = adpit_target(Events.build(frame, class_index, source, *swap_angles(azimuth, elevation, k)), 50)
+    distance = np.arange(100.0, 100.0 + len(frame))
+    before = adpit_target(Events.build(frame, class_index, source, azimuth, elevation, distance), 50)
+    turned = swap_angles(azimuth, elevation, k)
+    after = adpit_target(Events.build(frame, class_index, source, *turned, distance), 50)
     np.testing.assert_allclose(swap_target(before, k), after, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", range(NUM_SWAPS))
+def test_outputs_of_a_swapped_scene_turn_back(k):
+    target = np.random.default_rng(k).standard_normal((7, 6, 5, 13)).astype(np.float32)
+    turned_back = unswap_output(swap_target(target, k)[:, :, 1:], k)
+    np.testing.assert_array_equal(turned_back, target[:, :, 1:])
 
 
 @ALL

@@ -21,7 +21,7 @@ def prepared_row(recording="a", start=0, own=60, tail=25, rate_hz=10.0, seed=0):
     total = own + tail
     features = rng.standard_normal((7, total * PER_LABEL, BANDS)).astype(np.float32)
     features[0, :, 0] = np.repeat(np.arange(total) + start, PER_LABEL)
-    target = rng.standard_normal((total, 6, 4, 13)).astype(np.float32)
+    target = rng.standard_normal((total, 6, 5, 13)).astype(np.float32)
     target[:, 0, 0, 0] = np.arange(total) + start
     frames = np.zeros((round(total * rate_hz / 10), 4, 8, 3), dtype=np.uint8)
     frames += np.arange(len(frames), dtype=np.uint8)[:, None, None, None]
@@ -145,11 +145,34 @@ def test_evaluation_covers_each_own_frame_once(own):
     rows = [prepared_row("a", own=60, tail=20), prepared_row("b", start=600, own=own, tail=0)]
     seen = []
     for batch, places in evaluation_windows(rows, batch_size=2):
-        for i, (recording, start) in enumerate(places):
+        for i, (index, start) in enumerate(places):
             labels = batch["target"][i, batch["valid"][i], 0, 0, 0].astype(int)
-            assert labels.tolist() == list(range(start, start + len(labels)))
-            seen += [(recording, frame) for frame in labels]
+            first = rows[index]["start_frame"] + start
+            assert labels.tolist() == list(range(first, first + len(labels)))
+            seen += [(rows[index]["recording"], frame) for frame in labels]
     assert seen == [("a", f) for f in range(60)] + [("b", 600 + f) for f in range(own)]
+
+
+def test_evaluation_windows_overlap_and_turn_as_asked():
+    rows = [prepared_row("a", own=60, tail=20)]
+    windows = list(evaluation_windows(rows, batch_size=4, hop_frames=10, swap=4))
+    assert [start for _, places in windows for _, start in places] == [0, 10, 20, 30, 40, 50]
+    batch, _ = windows[0]
+    expected = swap_features(rows[0]["features"][:, 10 * PER_LABEL : 40 * PER_LABEL], 4)
+    np.testing.assert_array_equal(batch["features"][1], expected)
+    np.testing.assert_array_equal(batch["target"][1], swap_target(rows[0]["target"][10:40], 4))
+
+
+def test_boxes_turn_with_the_scene():
+    row = prepared_row()
+    boxes = np.zeros((85, 6, 5), np.float32)
+    boxes[:, 0] = (0.1, 0.2, 0.3, 0.6, 0.9)
+    row["boxes"] = boxes
+    (plain, _), (turned, _) = (next(evaluation_windows([row], 1, swap=k)) for k in (2, 0))
+    assert plain["boxes"].shape == (1, 30, 6, 5)
+    np.testing.assert_array_equal(plain["boxes"][0], boxes[:30])
+    np.testing.assert_allclose(turned["boxes"][0, 0, 0], (0.35, 0.4, 0.55, 0.8, 0.9), atol=1e-6)
+    assert not turned["boxes"][0, :, 1:].any()
 
 
 def test_rows_without_pictures_give_batches_without_them():

@@ -170,7 +170,7 @@ info = mlflow.models.get_model_info({finished["model"]!r})
 config = from_dict(info.metadata["config"])
 inputs = {{"audio": decode_flac(row["audio"])[None].astype(np.float32) / 32768}}
 if config.sees:
-    inputs["frames"] = PrepareRow(config.inputs, True)(row)["frames"][None]
+    inputs["frames"] = PrepareRow(config.inputs, ["frames"])(row)["frames"][None]
 output = mlflow.pyfunc.load_model({finished["model"]!r}).predict(inputs)[0]
 print(float(np.abs(output[: len(example["output"])] - example["output"]).max()), len(example["output"]))
 """

@@ -37,7 +37,7 @@ def tiny_config(fusion: str) -> TrialConfig:
                 "frequency_strides": [2, 2],
                 "conformer": CONFORMER,
             },
-            "visual": visual if FUSIONS[fusion].needs_vision else {"name": "none"},
+            "visual": visual if "visual" in FUSIONS[fusion].needs else {"name": "none"},
             "fusion": {"name": fusion, **TINY.get(fusion, {})},
         }
     )
@@ -50,7 +50,7 @@ def saved(tmp_path):
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", ["audio_only", "gru"])
 def test_what_is_saved_comes_back(tmp_path, fusion):
     config = tiny_config(fusion)
     model = SeldModel(config, torch.randn(7, 1, 8), torch.rand(7, 1, 8) + 0.1)

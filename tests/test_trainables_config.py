@@ -21,11 +21,19 @@ from trainables.config import (
     Cosine,
     Gru,
     HeadConfig,
+    I3d,
+    InferenceConfig,
     InputConfig,
+    MultiAccdoa,
+    NoAudio,
+    ObjectBoxes,
     OneCycle,
+    ResNetAndI3d,
     ResNetConformer,
+    SeldNet,
     TrainingConfig,
     TrialConfig,
+    VisualOnly,
     WarmupCosine,
 )
 from trainables.config_tree import REGISTRIES, fingerprint, from_dict, nested, override, to_dict, to_flat
@@ -127,7 +135,7 @@ RULES = [
     (InputConfig, {"frame_height": 0}, "inputs.frame_height"),
     (InputConfig, {"frame_rate_hz": 0.1}, "inputs.frame_rate_hz"),
     (InputConfig, {"frame_rate_hz": 3.5}, "inputs.frame_rate_hz"),
-    (ConformerConfig, {"layers": 0}, "conformer.layers"),
+    (ConformerConfig, {"layers": -1}, "conformer.layers"),
     (ConformerConfig, {"heads": 0}, "conformer.heads"),
     (ConformerConfig, {"feed_forward": -1}, "conformer.feed_forward"),
     (ConformerConfig, {"kernel": 8}, "conformer.kernel"),
@@ -143,6 +151,17 @@ RULES = [
     (ResNetConformer, {"width": 0}, "visual.width"),
     (ResNetConformer, {"pool_columns": 0}, "visual.pool_columns"),
     (ResNetConformer, {"frozen": True}, "visual.frozen"),
+    (I3d, {"width": 0.0}, "visual.width"),
+    (I3d, {"upsample": "cubic"}, "visual.upsample"),
+    (I3d, {"frozen": True}, "visual.frozen"),
+    (SeldNet, {"gru_layers": -1}, "audio.gru_layers"),
+    (SeldNet, {"attention_layers": -1}, "audio.attention_layers"),
+    (SeldNet, {"time_pools": (5, 1)}, "audio.time_pools"),
+    (SeldNet, {"dropout": 1.0}, "audio.dropout"),
+    (NoAudio, {"width": 0}, "audio.width"),
+    (MultiAccdoa, {"unify_deg": 181.0}, "output.unify_deg"),
+    (InferenceConfig, {"threshold": 1.0}, "inference.threshold"),
+    (InferenceConfig, {"hop_s": 0.25}, "inference.hop_s"),
     (Cmaf, {"layers": 0}, "fusion.layers"),
     (Cmaf, {"heads": 0}, "fusion.heads"),
     (Cmaf, {"feed_forward": 0}, "fusion.feed_forward"),
@@ -166,7 +185,7 @@ RULES = [
     (TrainingConfig, {"batch_size": 0}, "training.batch_size"),
     (TrainingConfig, {"clip_norm": 0.0}, "training.clip_norm"),
     (TrainingConfig, {"epoch_windows": 16}, "training.epoch_windows"),
-    (TrainingConfig, {"threshold": 1.0}, "training.threshold"),
+    (TrainingConfig, {"precision": "fp16"}, "training.precision"),
 ]
 
 
@@ -182,7 +201,7 @@ def test_a_rule_names_its_field_and_what_it_got(part, fields, name):
 CROSS_RULES = [
     ({"inputs": InputConfig(hop=300)}, r"^audio\.time_strides = .*product is 16.*inputs\.hop = 300 gives 8"),
     ({"inputs": InputConfig(n_mels=8)}, r"^audio\.frequency_strides = .*inputs\.n_mels = 8"),
-    ({"fusion": AvConformer()}, r"^fusion\.name = 'av_conformer' needs a visual encoder.*resnet_conformer"),
+    ({"fusion": AvConformer()}, r"^fusion\.name = 'av_conformer' needs visual embeddings.*resnet_conformer"),
     ({"visual": ResNetConformer()}, r"^fusion\.name = 'audio_only' ignores.*visual\.name = 'none'"),
     ({"audio": CnnConformer(conformer=ConformerConfig(heads=6))}, r"^audio\.conformer\.heads = 6: .*width 512"),
     (
@@ -194,6 +213,21 @@ CROSS_RULES = [
         {**SEEING, "fusion": AvConformer(conformer=ConformerConfig(heads=3))},
         r"^fusion\.conformer\.heads = 3: .*width 1024",
     ),
+    (
+        {"visual": ResNetAndI3d(), "fusion": Cmaf()},
+        r"^fusion\.name = 'cmaf': .*visual\.name = 'both' gives 1024 beside the audio's 512.*av_conformer, gru, concat",
+    ),
+    (
+        {"visual": ObjectBoxes(), "fusion": VisualOnly()},
+        r"^fusion\.name = 'visual_only' ignores the audio.*audio\.name",
+    ),
+    ({"audio": NoAudio()}, r"^fusion\.name = 'audio_only' needs audio embeddings.*'visual_only'"),
+    ({"audio": SeldNet()}, r"^audio\.time_pools = \(5, 1, 1\): .*product is 5.*gives 16"),
+    (
+        {**SEEING, "visual": I3d(), "inputs": InputConfig(frame_width=224)},
+        r"^inputs\.frame_width = 224: .*448",
+    ),
+    ({"inference": InferenceConfig(hop_s=4.0)}, r"^inference\.hop_s = 4\.0: .*gaps.*3\.0"),
     ({**SEEING, "fusion": Cmaf(heads=5)}, r"^fusion\.heads = 5: .*width 512.*audio\.channels"),
 ]
 

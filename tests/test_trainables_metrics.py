@@ -1,6 +1,6 @@
 """DCASE 2023 scores against the challenge's evaluator, and its corner cases by hand."""
 
-from itertools import permutations
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from data.errors import UserError
 from data.geometry import unit_vector
 from data.labels import Events
 from trainables.accdoa import Detections
-from trainables.metrics import SeldCounts, _assignment, scores, seld_counts
+from trainables.metrics import SCORE_NAMES, SeldCounts, jackknife, score_table, scores, seld_counts
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "trainables_metrics.npz")
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files})
@@ -22,15 +22,19 @@ def table(*rows: tuple[float, ...]) -> Events:
     return Events.build(frame, class_index, np.zeros(len(rows)), azimuth, np.zeros(len(rows)))
 
 
-def count_case(case: str, as_events: bool = False) -> SeldCounts:
-    total = SeldCounts.zero()
+def count_recordings(case: str, as_events: bool = False) -> list[SeldCounts]:
+    counts = []
     for name in GOLDEN.files:
         if name.startswith(f"{case}/") and name.endswith("/reference"):
             rows = GOLDEN[name.replace("/reference", "/predicted")]
             predicted = Detections(rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2:])
             reference = Events.build(*GOLDEN[name].T)
-            total = total + seld_counts(reference, predicted.events() if as_events else predicted)
-    return total
+            counts.append(seld_counts(reference, predicted.events() if as_events else predicted))
+    return counts
+
+
+def count_case(case: str, as_events: bool = False) -> SeldCounts:
+    return sum(count_recordings(case, as_events), SeldCounts.zero())
 
 
 def five(s) -> list[float]:
@@ -112,18 +116,6 @@ def test_tracks_are_matched_for_the_smallest_sum():
     assert counts.true_positive[1] == 2
 
 
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 4), (2, 2), (3, 3), (3, 5), (4, 3), (5, 5)])
-def test_assignment_is_optimal(n, m):
-    cost = np.random.default_rng(n * 10 + m).uniform(0, 180, (20, n, m))
-    rows, columns = _assignment(cost)
-    assert rows.shape == columns.shape == (min(n, m), 20)
-    for k in range(20):
-        assert len(set(rows[:, k])) == len(set(columns[:, k])) == min(n, m)
-        wide = cost[k] if n <= m else cost[k].T
-        best = min(wide[range(len(wide)), list(p)].sum() for p in permutations(range(wide.shape[1]), len(wide)))
-        assert cost[k][rows[:, k], columns[:, k]].sum() == pytest.approx(best)
-
-
 def test_counts_of_recordings_add_up():
     first, second = table((0, 1, 0), (3, 1, 0)), table((0, 1, 30), (8, 7, 0))
     both = seld_counts(first, second, 10) + seld_counts(second, first, 10)
@@ -148,3 +140,76 @@ def test_vectors_need_no_unit_length():
     unit = unit_vector(rows.azimuth_deg, rows.elevation_deg)
     counts = seld_counts(rows, Detections(rows.frame, rows.class_index, 0.6 * unit), num_frames=10)
     assert counts.error_sum_deg.sum() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("average", ["macro", "micro", "present"])
+def test_table_holds_the_scores(average):
+    counts = count_case("noisy")
+    s, values = scores(counts, average), score_table(counts, average)
+    assert values.shape == (len(SCORE_NAMES), 14)
+    assert values[:, 0].tolist() == five(s)
+    assert (values[0] == s.error_rate).all()
+    np.testing.assert_array_equal(
+        values[1:4, 1:],
+        [getattr(s.per_class, name) for name in ("f_score", "localisation_error_deg", "localisation_recall")],
+    )
+    np.testing.assert_array_equal(values[4, 1:], s.per_class.seld)
+
+
+@dataclass
+class Sum:
+    total: float
+    number: int
+
+    @classmethod
+    def zero(cls):
+        return cls(0.0, 0)
+
+    def __add__(self, other):
+        return Sum(self.total + other.total, self.number + other.number)
+
+
+def test_jackknife_of_a_mean_is_its_t_interval():
+    values = [3.0, 5.0, 4.0, 8.0]
+    intervals = jackknife([Sum(v, 1) for v in values], lambda s: np.array([s.total / s.number]))
+    half_width = 3.182446305 * np.std(values, ddof=1) / 2
+    assert intervals.value == intervals.estimate == pytest.approx(5.0)
+    assert intervals.low == pytest.approx(5.0 - half_width)
+    assert intervals.high == pytest.approx(5.0 + half_width)
+
+
+def test_jackknife_corrects_the_bias_of_a_variance():
+    """The jackknife turns the mean square about the mean, divided by n, into that divided by n - 1."""
+    values = [3.0, 5.0, 4.0, 8.0]
+
+    @dataclass
+    class Squares(Sum):
+        squares: float = 0.0
+
+        def __add__(self, other):
+            return Squares(self.total + other.total, self.number + other.number, self.squares + other.squares)
+
+    counts = [Squares(v, 1, v * v) for v in values]
+    intervals = jackknife(counts, lambda s: np.array(s.squares / s.number - (s.total / s.number) ** 2))
+    assert intervals.value == pytest.approx(np.var(values))
+    assert intervals.estimate == pytest.approx(np.var(values, ddof=1))
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_intervals_as_from_counting_again_without_each_recording(average):
+    counts = count_recordings("noisy")
+    intervals = jackknife(counts, lambda c: score_table(c, average))
+    n = len(counts)
+    whole = score_table(sum(counts, SeldCounts.zero()), average)
+    without = np.array([score_table(sum(counts[:i] + counts[i + 1 :], SeldCounts.zero()), average) for i in range(n)])
+    mean = without.mean(axis=0)
+    error = np.sqrt((n - 1) / n * ((without - mean) ** 2).sum(axis=0))
+    np.testing.assert_allclose(intervals.value, whole, atol=1e-12)
+    np.testing.assert_allclose(intervals.estimate, n * whole - (n - 1) * mean, atol=1e-9)
+    np.testing.assert_allclose(intervals.high - intervals.low, 2 * 3.182446305 * error, rtol=1e-7, atol=1e-9)
+    assert (intervals.high > intervals.low).any()
+
+
+def test_one_recording_has_no_interval():
+    with pytest.raises(UserError, match="two or more are needed, got 1"):
+        jackknife(count_recordings("noisy")[:1], score_table)

@@ -1,6 +1,5 @@
 """Networks: equal to their references, and the promises that every registered variant has to keep."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,36 +8,37 @@ import torch
 import torchaudio
 import torchvision
 
-from data.errors import UserError
-from trainables.accdoa import NUM_OUTPUTS
+from search_spaces.presets import find_preset
+from trainables.accdoa import output_width
 from trainables.audio_encoders import AUDIO_MODULES
+from trainables.bundle import load_bundle, save_bundle
 from trainables.config import (
     AUDIO_ENCODERS,
     FUSIONS,
+    OUTPUTS,
     VISUAL_ENCODERS,
     AudioOnly,
     AvConformer,
     Cmaf,
     ConformerConfig,
-    HeadConfig,
+    MultiAccdoa,
     ResNetConformer,
     TrialConfig,
 )
-from trainables.config_tree import from_dict
+from trainables.config_tree import from_dict, override
 from trainables.conformer import Conformer
 from trainables.fusion import FUSION_MODULES
 from trainables.model import SeldModel, count_parameters
 from trainables.reference_keys import from_reference
+from trainables.resnet import ResNetBackbone
 from trainables.visual_encoders import (
     VISUAL_MODULES,
-    ResNetBackbone,
     ResNetConformerEncoder,
-    load_resnet_weights,
-    load_visual_weights,
     resample_time,
-    warn_random_weights,
 )
+from trainables.weights import load_pretrained
 
+NUM_OUTPUTS = output_width(MultiAccdoa())
 GOLDEN = np.load(Path(__file__).parent / "golden" / "trainables_models.npz")
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 7, "dropout": 0.0}
@@ -51,7 +51,22 @@ TINY = {
         "frequency_strides": [4, 2, 1],
         "conformer": CONFORMER,
     },
+    "seldnet": {
+        "channels": 8,
+        "time_pools": [4, 2],
+        "frequency_pools": [4, 2],
+        "hidden": 8,
+        "heads": 2,
+        "dropout": 0.0,
+    },
     "resnet_conformer": {"block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER},
+    "i3d": {"width": 0.125},
+    "both": {
+        "resnet": {"block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER},
+        "i3d": {"width": 0.125},
+    },
+    "visual_only": {"conformer": CONFORMER},
+    "cross_attention": {"layers": 2, "heads": 2, "feed_forward": 16, "dropout": 0.0},
     "audio_only": {"conformer": CONFORMER},
     "av_conformer": {"conformer": CONFORMER},
     "cmaf": {"layers": 2, "heads": 2, "feed_forward": 16, "dropout": 0.0},
@@ -62,20 +77,33 @@ COMBINATIONS = [
     for audio in AUDIO_ENCODERS
     for visual in VISUAL_ENCODERS
     for fusion in FUSIONS
-    if FUSIONS[fusion].needs_vision == (visual != "none")
+    if FUSIONS[fusion].needs == tuple(p for p, name in (("audio", audio), ("visual", visual)) if name != "none")
+    # These attend between embeddings of one width; both visual encoders together give two.
+    and not (visual == "both" and fusion in ("cmaf", "cross_attention"))
 ]
 
 
 def tiny_config(audio: str, visual: str, fusion: str) -> TrialConfig:
     parts = {"audio": audio, "visual": visual, "fusion": fusion}
     tree = {part: {"name": name, **TINY.get(name, {})} for part, name in parts.items()}
+    if audio == "none":
+        tree["audio"]["width"] = 8
     return from_dict({"inputs": INPUTS, "head": {"hidden": 12}, **tree})
 
 
-def tiny_batch(windows: int = 2, frames: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
+def tiny_batch(
+    windows: int = 2, pictures: int = 10, reads: str | None = "frames"
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Features, and what a model that reads frames, boxes or nothing is shown."""
     rng = np.random.default_rng(windows)
     features = torch.from_numpy(rng.standard_normal((windows, 7, 240, 16)).astype(np.float32))
-    return features, torch.from_numpy(rng.integers(0, 256, (windows, frames, 32, 64, 3), dtype=np.uint8))
+    if reads is None:
+        return features, None
+    if reads == "frames":
+        return features, torch.from_numpy(rng.integers(0, 256, (windows, pictures, 32, 64, 3), dtype=np.uint8))
+    corner, size = rng.uniform(0, 0.7, (windows, pictures, 6, 2)), rng.uniform(0.05, 0.3, (windows, pictures, 6, 2))
+    score = np.ones((windows, pictures, 6, 1))
+    return features, torch.from_numpy(np.concatenate((corner, corner + size, score), axis=-1).astype(np.float32))
 
 
 def test_every_config_entry_has_a_module():
@@ -89,8 +117,7 @@ def test_forward_shape_and_gradients(names):
     torch.manual_seed(0)
     config = tiny_config(*names)
     model = SeldModel(config)
-    features, frames = tiny_batch()
-    output = model(features, frames if config.sees else None)
+    output = model(*tiny_batch(reads=config.visual.reads))
     assert output.shape == (2, 30, NUM_OUTPUTS)
     assert output.abs().max() < 1
     output.square().sum().backward()
@@ -105,24 +132,30 @@ def test_forward_shape_and_gradients(names):
 def test_a_window_does_not_depend_on_its_batch(names):
     config = tiny_config(*names)
     model = SeldModel(config).eval()
-    features, frames = tiny_batch(3)
-    pictures = frames if config.sees else None
+    features, seen = tiny_batch(3, reads=config.visual.reads)
     with torch.no_grad():
-        together = model(features, pictures)
-        alone = model(features[1:2], None if pictures is None else pictures[1:2])
+        together = model(features, seen)
+        alone = model(features[1:2], None if seen is None else seen[1:2])
     torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("names", COMBINATIONS, ids="-".join)
-def test_parameters_are_counted_without_memory(names):
+def test_what_is_saved_predicts_the_same(names, tmp_path):
     config = tiny_config(*names)
-    assert count_parameters(config) == count_parameters(SeldModel(config)) > 0
+    model = SeldModel(config).eval()
+    assert count_parameters(config) == count_parameters(model) > 0
+    save_bundle(tmp_path, model, config, {})
+    loaded, loaded_config, _ = load_bundle(tmp_path)
+    assert loaded_config == config
+    features, seen = tiny_batch(1, reads=config.visual.reads)
+    with torch.no_grad():
+        assert torch.equal(loaded(features, seen), model(features, seen))
 
 
 @pytest.mark.parametrize("names", [n for n in COMBINATIONS if n[1] != "none"], ids="-".join)
 def test_windows_without_video(names):
     model = SeldModel(tiny_config(*names)).eval()
-    features, frames = tiny_batch()
+    features, frames = tiny_batch(reads=model.config.visual.reads)
     has_video = torch.tensor([True, False])
     with torch.no_grad():
         output = model(features, frames, has_video)
@@ -199,7 +232,7 @@ def test_resnet_embedding_equals_torchvision(tmp_path, name, block, depths, embe
     visual = ResNetConformer(block=block, depths=depths, weights=str(path), conformer=conformer)
     model = torch.nn.Module()
     model.visual = ResNetConformerEncoder(visual, 8).eval()
-    load_visual_weights(model, TrialConfig(visual=visual, fusion=AvConformer()))
+    load_pretrained(model, TrialConfig(visual=visual, fusion=AvConformer()))
     frames = torch.randint(0, 256, (1, 2, 224, 448, 3), dtype=torch.uint8)
     pictures = torchvision.transforms.functional.normalize(
         frames[0].movedim(-1, 1) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -229,10 +262,12 @@ def deterministic_weights(name: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def reference_inputs() -> tuple[torch.Tensor, torch.Tensor]:
+def reference_inputs() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     rng = np.random.default_rng(77)
     audio = rng.standard_normal((2, 7, 480, 128)).astype("float32")
-    return torch.from_numpy(audio), torch.from_numpy(np.abs(rng.standard_normal((2, 30, 4096))).astype("float32"))
+    resnet = np.abs(rng.standard_normal((2, 30, 4096))).astype("float32")
+    i3d = np.abs(rng.standard_normal((2, 30, 2048))).astype("float32")
+    return torch.from_numpy(audio), {"resnet": torch.from_numpy(resnet), "i3d": torch.from_numpy(i3d)}
 
 
 def test_audio_encoder_equals_the_reference():
@@ -252,32 +287,38 @@ def test_audio_encoder_equals_the_reference():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "fusion"),
-    [("av_conformer_resnet", AvConformer()), ("cmaf_resnet", Cmaf(sequential=True, positional_encoding=True))],
+    ("preset", "parameters"),
+    [
+        ("resnet-av_conformer", 85_327_221),
+        ("resnet-cmaf", 72_506_741),
+        ("i3d-av_conformer", 68_392_309),
+        ("i3d-cmaf", 55_571_829),
+    ],
 )
-def test_audio_visual_models_equal_the_reference(name, fusion):
-    """From embeddings on; the ResNet before them is torchvision's (tested above)."""
+def test_audio_visual_models_equal_the_reference(preset, parameters):
+    """The faithful presets, from embeddings on; the networks before them have tests of their own."""
+    visual, fusion = preset.split("-")
+    name = f"{fusion}_{visual}"
     audio, embedding = reference_inputs()
-    config = TrialConfig(visual=ResNetConformer(), fusion=fusion, head=HeadConfig(activation="none"))
     with torch.device("meta"):
-        model = SeldModel(config).eval()
+        model = SeldModel(find_preset(preset, faithful=True)).eval()
     model.feature_mean, model.feature_std = torch.zeros(7, 1, 128), torch.ones(7, 1, 128)
     missing, unexpected = model.load_state_dict(from_reference(deterministic_weights(name)), strict=False, assign=True)
     assert not unexpected
     ours_alone = ("visual.backbone.", "feature_")
     assert all(key.startswith(ours_alone) or key.endswith("num_batches_tracked") for key in missing)
-    parameters = count_parameters(model) - count_parameters(model.visual.backbone)
-    assert parameters == GOLDEN[f"{name}/parameters"]
+    counted = count_parameters(model) - count_parameters(model.visual.backbone)
+    assert counted == GOLDEN[f"{name}/parameters"] == parameters
     with torch.no_grad():
-        output = model.forward_embedded(audio, embedding).numpy()
+        output = model.forward_embedded(audio, embedding[visual]).numpy()
     assert np.abs(output - GOLDEN[name]).max() < 1e-4
 
 
 def test_parallel_and_sequential_cmaf_differ():
     torch.manual_seed(0)
     sizes = {"layers": 1, "heads": 2, "feed_forward": 8, "dropout": 0.0}
-    parallel = FUSION_MODULES["cmaf"](Cmaf(**sizes), 8).eval()
-    sequential = FUSION_MODULES["cmaf"](Cmaf(**sizes, sequential=True), 8).eval()
+    parallel = FUSION_MODULES["cmaf"](Cmaf(**sizes), 8, 8).eval()
+    sequential = FUSION_MODULES["cmaf"](Cmaf(**sizes, sequential=True), 8, 8).eval()
     sequential.load_state_dict(parallel.state_dict())
     audio, visual = torch.randn(1, 5, 8), torch.randn(1, 5, 8)
     with torch.no_grad():
@@ -296,76 +337,42 @@ def test_fewer_frames_are_interpolated_in_time():
     torch.testing.assert_close(steps[20:], torch.full((10,), 2.0))
     same = torch.randn(2, 30, 4)
     assert resample_time(same, 30) is same
-    features, frames = tiny_batch(frames=6)
+    features, frames = tiny_batch(pictures=6)
     model = SeldModel(tiny_config("cnn_conformer", "resnet_conformer", "av_conformer"))
     assert model(features, frames).shape == (2, 30, NUM_OUTPUTS)
 
 
-def weights_config(path: Path, frozen: bool = False) -> TrialConfig:
-    tree = {"name": "resnet_conformer", **TINY["resnet_conformer"], "weights": str(path), "frozen": frozen}
-    audio = {"name": "cnn_conformer", **TINY["cnn_conformer"]}
-    return from_dict({"inputs": INPUTS, "audio": audio, "visual": tree, "fusion": {"name": "gru", **TINY["gru"]}})
+@pytest.mark.parametrize("form", OUTPUTS.values(), ids=list(OUTPUTS))
+def test_every_output_format(form):
+    tree = {"audio": {"name": "cnn_conformer", **TINY["cnn_conformer"]}, "fusion": {"conformer": CONFORMER}}
+    model = SeldModel(from_dict({"inputs": INPUTS, **tree, "output": {"name": form.name}}))
+    output = model(tiny_batch(reads=None)[0])
+    assert output.shape == (2, 30, form.tracks * form.axes * 13)
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_of_either_format_load(tmp_path, suffix):
-    from safetensors.torch import save_file
-
-    state = {**ResNetBackbone("basic", (1, 1, 1, 1), 8).state_dict(), "fc.weight": torch.zeros(10, 64)}
-    path = tmp_path / f"weights{suffix}"
-    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    config = weights_config(path)
-    model = SeldModel(config)
-    load_visual_weights(model, config)
-    for key, value in model.visual.backbone.state_dict().items():
-        assert torch.equal(value, state[key]), key
+def test_bf16_is_near_fp32_and_answers_in_fp32():
+    torch.manual_seed(0)
+    full = SeldModel(tiny_config("cnn_conformer", "resnet_conformer", "av_conformer")).eval()
+    half = SeldModel(override(full.config, {"training.precision": "bf16"})).eval()
+    half.load_state_dict(full.state_dict())
+    with torch.no_grad():
+        a, b = full(*tiny_batch()), half(*tiny_batch())
+    assert b.dtype == torch.float32
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(a, b, atol=0.03, rtol=0.1)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path):
-    model = SeldModel(tiny_config("cnn_conformer", "resnet_conformer", "gru"))
-    path = tmp_path / "weights.pth"
-    with pytest.raises(UserError, match=r"weights\.pth' cannot be read: No such file"):
-        load_resnet_weights(model, str(path))
-    path.write_bytes(b"neither")
-    with pytest.raises(UserError, match=r"not a state dict in \.pth or \.safetensors form"):
-        load_resnet_weights(model, str(path))
-    torch.save([1, 2], path)
-    with pytest.raises(UserError, match="holds no state dict"):
-        load_resnet_weights(model, str(path))
-    state = model.visual.backbone.state_dict()
-    torch.save({**state, "conv1.weight": torch.zeros(4, 3, 7, 7)}, path)
-    with pytest.raises(UserError, match=r"conv1\.weight \(shape \(4, 3, 7, 7\), expected \(8, 3, 7, 7\)\)$"):
-        load_resnet_weights(model, str(path))
-    torch.save({f"module.{key}": value for key, value in state.items()}, path)
-    with pytest.raises(UserError, match=r"conv1\.weight \(missing\), .* and \d+ more$"):
-        load_resnet_weights(model, str(path))
+def test_a_model_without_ears_does_not_listen():
+    model = SeldModel(tiny_config("none", "resnet_conformer", "visual_only")).eval()
+    features, frames = tiny_batch()
+    with torch.no_grad():
+        torch.testing.assert_close(model(features, frames), model(torch.zeros_like(features), frames))
+    assert not any(key.startswith("audio.") for key in model.state_dict())
 
 
-def test_weights_are_never_unpickled(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({"conv1.weight": np.zeros, "path": Path("x")}, path)
-    with pytest.raises(UserError, match="not a state dict"):
-        load_resnet_weights(SeldModel(tiny_config("cnn_conformer", "resnet_conformer", "gru")), str(path))
-
-
-def test_a_frozen_backbone_stays_as_loaded(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save(ResNetBackbone("basic", (1, 1, 1, 1), 4).state_dict(), path)
-    model = SeldModel(weights_config(path, frozen=True)).train()
-    before = {key: value.clone() for key, value in model.visual.backbone.state_dict().items()}
-    model(*tiny_batch()).sum().backward()
-    assert all(p.grad is None for p in model.visual.backbone.parameters())
-    assert model.visual.project.weight.grad is not None
-    assert all(torch.equal(value, before[key]) for key, value in model.visual.backbone.state_dict().items())
-
-
-def test_random_weights_are_said_loudly(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
-        warn_random_weights(TrialConfig())
-        warn_random_weights(weights_config(tmp_path / "weights.pth"))
-        assert not caplog.records
-        warn_random_weights(TrialConfig(visual=ResNetConformer(), fusion=AvConformer()))
-    assert "RANDOM" in caplog.text
+def test_no_conformer_layers_leave_the_embedding_as_it_is():
+    x = torch.randn(2, 5, 8)
+    assert torch.equal(Conformer(8, ConformerConfig(layers=0))(x), x)
 
 
 def test_paper_sizes_build_on_the_meta_device():

@@ -37,13 +37,13 @@ def raw_row(labels: int = 40, extra_samples: int = 777, frames: list[bytes] | No
 
 def test_contract():
     row = raw_row()
-    prepared = PrepareRow(INPUTS, with_frames=True)(row)
+    prepared = PrepareRow(INPUTS, ["frames"])(row)
     assert (prepared["recording"], prepared["room"]) == ("rec", "room1")
     assert (prepared["start_frame"], prepared["num_frames"], prepared["has_video"]) == (0, 40, True)
     shapes = {key: (prepared[key].shape, prepared[key].dtype) for key in ("features", "target", "frames", "events")}
     assert shapes == {
         "features": ((7, 320, 32), np.float32),
-        "target": ((40, 6, 4, 13), np.float32),
+        "target": ((40, 6, 5, 13), np.float32),
         "frames": ((8, 32, 64, 3), np.uint8),
         "events": ((4, 6), np.float64),
     }
@@ -57,14 +57,14 @@ def test_features_are_those_of_the_audio():
     row = raw_row(extra_samples=0)
     audio = torch.from_numpy(row["_audio"]).float() / 32768
     expected = FeatureExtractor(hop=300, n_mels=32)(audio).numpy()
-    np.testing.assert_array_equal(PrepareRow(INPUTS, with_frames=False)(row)["features"], expected)
+    np.testing.assert_array_equal(PrepareRow(INPUTS)(row)["features"], expected)
 
 
 def test_what_fills_no_label_frame_is_trimmed():
     row = raw_row()
     row["num_samples"] = 40 * 2400 + 2399
     row["audio"] = cut_audio(row, row["num_samples"])
-    prepared = PrepareRow(INPUTS, with_frames=True)(row)
+    prepared = PrepareRow(INPUTS, ["frames"])(row)
     assert prepared["features"].shape[1] == 40 * 8
     assert len(prepared["target"]) == 40
 
@@ -87,13 +87,13 @@ def cut_audio(row: dict, samples: int) -> bytes:
 )
 def test_frames_nearest_in_time(rate_hz, expected):
     inputs = InputConfig(frame_width=64, frame_height=32, frame_rate_hz=rate_hz)
-    frames = PrepareRow(inputs, with_frames=True)(raw_row())["frames"]
+    frames = PrepareRow(inputs, ["frames"])(raw_row())["frames"]
     brightness = frames[:, :, :, 0].mean(axis=(1, 2))
     np.testing.assert_allclose(brightness, 4 * np.array(expected), atol=2.5)
 
 
 def test_fewer_pictures_than_time_repeat_the_last():
-    frames = PrepareRow(INPUTS, with_frames=True)(raw_row(frames=[jpeg(0), jpeg(100), jpeg(200)]))["frames"]
+    frames = PrepareRow(INPUTS, ["frames"])(raw_row(frames=[jpeg(0), jpeg(100), jpeg(200)]))["frames"]
     assert len(frames) == 8
     np.testing.assert_array_equal(frames[1:], np.broadcast_to(frames[7], frames[1:].shape))
 
@@ -103,7 +103,7 @@ def test_the_same_picture_is_decoded_once(monkeypatch):
     original = decode_picture
     monkeypatch.setattr(prepare, "decode_picture", lambda *a: calls.append(1) or original(*a))
     still, moving = jpeg(10), jpeg(200)
-    prepared = PrepareRow(INPUTS, with_frames=True)(raw_row(frames=[still] * 20 + [moving] * 20))
+    prepared = PrepareRow(INPUTS, ["frames"])(raw_row(frames=[still] * 20 + [moving] * 20))
     assert len(calls) == 2
     assert abs(int(prepared["frames"][3, 0, 0, 0]) - 10) < 4
     assert abs(int(prepared["frames"][4, 0, 0, 0]) - 200) < 4
@@ -123,23 +123,25 @@ def test_pictures_keep_their_place_when_scaled():
         assert bright.mean() == pytest.approx(1 / 8, abs=0.02)
 
 
-@pytest.mark.parametrize(("with_frames", "frames"), [(False, None), (True, [])])
-def test_no_frames(with_frames, frames):
-    prepared = PrepareRow(INPUTS, with_frames)(raw_row(frames=frames))
-    assert prepared["frames"].shape == (0, 32, 64, 3)
-    assert prepared["has_video"] is (frames is None)
+def test_no_frames():
+    blind = PrepareRow(INPUTS)(raw_row())
+    assert "frames" not in blind
+    assert blind["has_video"]
+    without_video = PrepareRow(INPUTS, ["frames"])(raw_row(frames=[]))
+    assert without_video["frames"].shape == (0, 32, 64, 3)
+    assert not without_video["has_video"]
 
 
 def test_deterministic_and_picklable():
     row = raw_row()
-    first = PrepareRow(INPUTS, with_frames=True)
+    first = PrepareRow(INPUTS, ["frames"])
     second = pickle.loads(pickle.dumps(first))
     for key, value in first(row).items():
         np.testing.assert_array_equal(value, second(row)[key])
 
 
 def test_windows_can_be_cut():
-    rows = [PrepareRow(INPUTS, with_frames=True)(raw_row(labels)) for labels in (40, 65)]
+    rows = [PrepareRow(INPUTS, ["frames"])(raw_row(labels)) for labels in (40, 65)]
     (batch,) = WindowSampler(rows, batch_size=8, seed=1, swap=True).epoch(0)
     assert batch["features"].shape == (8, 7, 240, 32)
     assert batch["frames"].shape == (8, 6, 32, 64, 3)

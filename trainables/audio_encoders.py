@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.config import CnnConformer, TrialConfig
+from trainables.config import CnnConformer, NoAudio, SeldNet, TrialConfig
 from trainables.conformer import Conformer
 from trainables.features import NUM_FEATURE_CHANNELS
+from trainables.seldnet import SeldNetEncoder
 
 
 class ResidualBlock(nn.Module):
@@ -61,9 +65,14 @@ class CnnConformerEncoder(nn.Module):
         return self.conformer(x.mean(dim=3).transpose(1, 2))
 
 
-AUDIO_MODULES: dict[str, type[nn.Module]] = {CnnConformer.name: CnnConformerEncoder}
+AUDIO_MODULES: dict[str, Callable[[Any, int], nn.Module] | None] = {
+    CnnConformer.name: lambda config, num_bands: CnnConformerEncoder(config),
+    SeldNet.name: SeldNetEncoder,
+    NoAudio.name: None,
+}
 
 
-def build_audio_encoder(config: TrialConfig) -> nn.Module:
-    """The audio encoder that `config.audio` names."""
-    return AUDIO_MODULES[config.audio.name](config.audio)
+def build_audio_encoder(config: TrialConfig) -> nn.Module | None:
+    """The audio encoder that `config.audio` names; nothing for `none`."""
+    module = AUDIO_MODULES[config.audio.name]
+    return None if module is None else module(config.audio, config.inputs.n_mels)

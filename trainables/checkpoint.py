@@ -86,6 +86,13 @@ class TrialStore:
         return [f"{self.uri}/checkpoints/{name}" for name in names]
 
 
+def fetch_bundle(uri: str, folder: str | Path) -> Path:
+    """Copy a bundle from storage into a local folder, where `trainables.bundle.load_bundle` reads it."""
+    for name in storage.list_files(uri):
+        (Path(folder) / name).write_bytes(storage.read_bytes(f"{uri}/{name}"))
+    return Path(folder)
+
+
 def trial_uri(trials_uri: str, number: int) -> str:
     """A trial's folder among those of its sweep."""
     return f"{trials_uri}/{number:05d}"

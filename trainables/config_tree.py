@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.errors import UserError
-from trainables.config import AUDIO_ENCODERS, FUSIONS, OPTIMISERS, SCHEDULES, VISUAL_ENCODERS, TrialConfig
+from trainables.config import AUDIO_ENCODERS, FUSIONS, OPTIMISERS, OUTPUTS, SCHEDULES, VISUAL_ENCODERS, TrialConfig
 
 REGISTRIES: dict[str, dict[str, type]] = {
     "audio": AUDIO_ENCODERS,
     "visual": VISUAL_ENCODERS,
     "fusion": FUSIONS,
+    "output": OUTPUTS,
     "schedule": SCHEDULES,
     "optimiser": OPTIMISERS,
 }

@@ -1,7 +1,7 @@
 """Conformer: feed-forward, self-attention, convolution, feed-forward (Gulati et al., 2020).
 
 Parameter names are those of `torchaudio.models.Conformer`, and so are the outputs in evaluation mode; attention is
-fused and the layout stays (B, T, D) throughout.
+fused, and the layout stays (B, T, D) but for the convolution over time.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ from torch import Tensor, nn
 
 from trainables.config import ConformerConfig
 
+MAX_RELATIVE_FRAMES = 64
+"""Label frames from which on a relative position makes no difference any more."""
+
 
 class SelfAttention(nn.Module):
     """Multi-head attention with fused softmax; parameter names of `torch.nn.MultiheadAttention`.
 
     `forward(query)` attends to itself, `forward(query, context)` to the context; (B, T, D) -> (B, T, D).
+
+    Args:
+        relative_position: add a learned bias for each head and distance in frames to the attention logits (Raffel et
+            al., "Exploring the limits of transfer learning", 2020, section 2.1; clipped as in Shaw et al., 2018). It
+            starts at zero, where attention is what it is without; there is no such parameter when off.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, relative_position: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
@@ -28,6 +36,9 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
+        self.relative_bias = (
+            nn.Parameter(torch.zeros(heads, 2 * MAX_RELATIVE_FRAMES + 1)) if relative_position else None
+        )
 
     def forward(self, query: Tensor, context: Tensor | None = None) -> Tensor:
         width = query.shape[-1]
@@ -37,8 +48,17 @@ class SelfAttention(nn.Module):
             q = F.linear(query, self.in_proj_weight[:width], self.in_proj_bias[:width])
             k, v = F.linear(context, self.in_proj_weight[width:], self.in_proj_bias[width:]).chunk(2, dim=-1)
         q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        bias = None if self.relative_bias is None else self._bias(self.relative_bias, q.shape[-2], k.shape[-2])
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    @staticmethod
+    def _bias(table: Tensor, queries: int, keys: int) -> Tensor:
+        """Table (heads, distances) -> (1, heads, queries, keys), to be added to the logits."""
+        query, key = torch.arange(queries, device=table.device), torch.arange(keys, device=table.device)
+        distance = (key - query[:, None]).clamp(-MAX_RELATIVE_FRAMES, MAX_RELATIVE_FRAMES)
+        return table[:, distance + MAX_RELATIVE_FRAMES].unsqueeze(0)
 
 
 class FeedForward(nn.Module):
@@ -76,7 +96,16 @@ class Convolution(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.sequential(self.layer_norm(x).transpose(1, 2)).transpose(1, 2)
+        pointwise_in, _, depthwise, norm, activation, pointwise_out, dropout = self.sequential
+        x = F.glu(_pointwise(pointwise_in, self.layer_norm(x)), dim=-1)
+        x = activation(norm(depthwise(x.transpose(1, 2)))).transpose(1, 2)
+        return dropout(_pointwise(pointwise_out, x))
+
+
+def _pointwise(convolution: nn.Module, x: Tensor) -> Tensor:
+    """A convolution of length one on (B, T, D), as the matrix product that it is: no copy into (B, D, T)."""
+    assert isinstance(convolution, nn.Conv1d)
+    return F.linear(x, convolution.weight.squeeze(-1), convolution.bias)
 
 
 class ConformerLayer(nn.Module):
@@ -86,17 +115,17 @@ class ConformerLayer(nn.Module):
         super().__init__()
         self.ffn1 = FeedForward(width, config.feed_forward, config.dropout)
         self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.self_attn = SelfAttention(width, config.heads, config.dropout)
+        self.self_attn = SelfAttention(width, config.heads, config.dropout, config.relative_position)
         self.self_attn_dropout = nn.Dropout(config.dropout)
         self.conv_module = Convolution(width, config.kernel, config.dropout)
         self.ffn2 = FeedForward(width, config.feed_forward, config.dropout)
         self.final_layer_norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + 0.5 * self.ffn1(x)
+        x = torch.add(x, self.ffn1(x), alpha=0.5)
         x = x + self.self_attn_dropout(self.self_attn(self.self_attn_layer_norm(x)))
         x = x + self.conv_module(x)
-        x = x + 0.5 * self.ffn2(x)
+        x = torch.add(x, self.ffn2(x), alpha=0.5)
         return self.final_layer_norm(x)
 
 

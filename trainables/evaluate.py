@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,65 +10,95 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.labels import Events
+from data.classes import NUM_CLASSES
+from data.labels import LABEL_RATE_HZ, Events
+from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
 from data.windows import PreparedRow, evaluation_windows
-from trainables.accdoa import adpit_loss, decode_multi_accdoa
-from trainables.metrics import Average, Scores, SeldCounts, scores, seld_counts
+from trainables.accdoa import LOSSES, decode
+from trainables.averaging import TrackMean
+from trainables.config import Output
+from trainables.metrics import SCORE_NAMES, Average, Scores, SeldCounts, scores, seld_counts
 from trainables.model import SeldModel
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
-SCORE_NAMES = ("ER", "F", "LE", "LR", "SELD")
+THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))
+"""What the threshold of a class is chosen from, 0.1 to 0.65."""
 
 
 @torch.no_grad()
 def predict(
     model: SeldModel, rows: Sequence[PreparedRow], batch_size: int = 32
 ) -> tuple[list[NDArray[np.float32]], float, int]:
-    """Outputs of each row's own label frames, (num_frames, 117) each, in the order of `rows`.
+    """Outputs of each row's own label frames, (num_frames, output width) each, in the order of `rows`.
 
-    Also the sum of the ADPIT loss over all valid label frames, and their number. The model is left in evaluation
-    mode. Windows follow each other without overlap.
+    Also the sum of the loss over all valid label frames of all windows, and their number. The model is left in
+    evaluation mode. Its config says whether windows overlap and whether they are seen under all channel swaps.
     """
     model.eval()
     device = next(model.parameters()).device
-    sees, window_labels = model.config.sees, model.config.inputs.window_labels
-    windows: list[NDArray[np.float32]] = []
+    config = model.config
+    form, loss = config.output, LOSSES[config.output.name]
+    hop = (
+        config.inputs.window_labels if config.inference.hop_s is None else round(config.inference.hop_s * LABEL_RATE_HZ)
+    )
+    # The scene as it is comes first: the order of its tracks is the one that the others are brought into.
+    swaps = sorted(range(NUM_SWAPS), key=lambda k: k != IDENTITY) if config.inference.swap_average else [IDENTITY]
+    means = [TrackMean(row["num_frames"], form.tracks, form.axes, NUM_CLASSES) for row in rows]
     loss_sum, frames = 0.0, 0
-    for batch, _ in evaluation_windows(rows, batch_size, window_labels):
-        output = model(
-            torch.from_numpy(batch["features"]).to(device),
-            torch.from_numpy(batch["frames"]).to(device) if sees and "frames" in batch else None,
-            torch.from_numpy(batch["has_video"]).to(device) if sees else None,
-        )
-        valid = torch.from_numpy(batch["valid"]).to(device)
-        count = int(valid.sum())
-        loss_sum += float(adpit_loss(output, torch.from_numpy(batch["target"]).to(device), valid)) * count
-        frames += count
-        windows.extend(output.cpu().numpy())
-    outputs = []
-    remaining = iter(windows)
-    for row in rows:
-        own = [next(remaining) for _ in range(0, row["num_frames"], window_labels)]
-        outputs.append(np.concatenate(own)[: row["num_frames"]])
-    return outputs, loss_sum, frames
+    for k in swaps:
+        for batch, places in evaluation_windows(rows, batch_size, config.inputs.window_labels, hop, k):
+            inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+            output = model(inputs["features"], inputs.get(config.visual.reads or ""), inputs["has_video"])
+            if k == IDENTITY:
+                count = int(inputs["valid"].sum())
+                loss_sum += float(loss(output, inputs["target"], inputs["valid"])) * count
+                frames += count
+            windows = output.cpu().numpy().reshape(*output.shape[:2], form.tracks, form.axes, NUM_CLASSES)
+            for (index, start), window in zip(places, unswap_output(windows, k), strict=True):
+                means[index].add(start, window)
+    return [mean.mean() for mean in means], loss_sum, frames
 
 
 def count_scores(
-    rows: Sequence[PreparedRow], outputs: Sequence[NDArray[np.float32]], threshold: float
+    rows: Sequence[PreparedRow],
+    outputs: Sequence[NDArray[np.float32]],
+    form: Output,
+    threshold: float | NDArray[np.float64],
 ) -> SeldCounts:
-    """DCASE counts of predicted rows against their events, recording by recording."""
-    recordings: dict[str, list[int]] = {}
+    """DCASE counts of predicted rows against their events, over all recordings."""
+    counts = (
+        seld_counts(reference, decode(output, form, threshold)) for reference, output in recordings(rows, outputs)
+    )
+    return sum(counts, SeldCounts.zero())
+
+
+def recordings(
+    rows: Sequence[PreparedRow], outputs: Sequence[NDArray[np.float32]]
+) -> Iterator[tuple[Events, NDArray[np.float32]]]:
+    """Rows put together again: the events of each recording and what was predicted for it, ordered by name."""
+    by_name: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        recordings.setdefault(row["recording"], []).append(index)
-    total = SeldCounts.zero()
-    for indices in recordings.values():
+        by_name.setdefault(row["recording"], []).append(index)
+    for _, indices in sorted(by_name.items()):
         indices.sort(key=lambda i: rows[i]["start_frame"])
-        output = np.concatenate([outputs[i] for i in indices])
         base = rows[indices[0]]["start_frame"]
         pieces = [_own_events(rows[i], rows[i]["start_frame"] - base) for i in indices]
         reference = Events(*(np.concatenate(column) for column in zip(*(p.columns() for p in pieces), strict=True)))
-        total = total + seld_counts(reference, decode_multi_accdoa(output, threshold))
-    return total
+        yield reference, np.concatenate([outputs[i] for i in indices])
+
+
+def best_thresholds(counts: Sequence[SeldCounts], default: float) -> NDArray[np.float64]:
+    """For each class the threshold of `THRESHOLD_GRID`, whose counts these are, with the smallest error; (13,).
+
+    The error of a class is the mean of 1 - F, LE / 180 and 1 - LR. Of equals the one nearest to `default` is taken,
+    which a class that the reference does not hold keeps.
+    """
+    per_class = [scores(one).per_class for one in counts]
+    errors = np.stack([2 - c.f_score - c.localisation_recall + c.localisation_error_deg / 180 for c in per_class])
+    grid = np.array(THRESHOLD_GRID)
+    nearest_first = np.argsort(np.abs(grid - default), kind="stable")
+    chosen = grid[nearest_first][errors[nearest_first].argmin(axis=0)]
+    return np.where(per_class[0].present, chosen, default)
 
 
 def flat_scores(counts: SeldCounts) -> dict[str, float]:

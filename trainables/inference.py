@@ -16,24 +16,22 @@ from trainables.features import FeatureExtractor
 from trainables.model import SeldModel
 
 
-def predict_clip(
-    model: SeldModel, audio: NDArray[np.float32], frames: NDArray[np.uint8] | None = None
-) -> NDArray[np.float32]:
-    """Multi-ACCDOA of a whole clip, (T, 117) for its T whole label frames.
+def predict_clip(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None = None) -> NDArray[np.float32]:
+    """The model's output for a whole clip, (T, output width) for its T whole label frames.
 
     Args:
         audio: (4, N) W Y Z X at 24 kHz, in [-1, 1].
-        frames: (V, H, W, 3) pictures at the model's size and rate from time 0; nothing or V = 0: no video.
+        seen: frames (V, H, W, 3) or boxes (V, 6, 5), as the model reads, at its size and rate from time 0; nothing or
+            V = 0: no video.
     """
-    return np.concatenate(predict(model, list(_rows(model, audio, frames)))[0])
+    return np.concatenate(predict(model, list(_rows(model, audio, seen)))[0])
 
 
-def _rows(model: SeldModel, audio: NDArray[np.float32], frames: NDArray[np.uint8] | None) -> Any:
+def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None) -> Any:
     inputs = model.config.inputs
     extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
     samples = RATE_HZ // LABEL_RATE_HZ
-    if frames is None:
-        frames = np.zeros((0, inputs.frame_height, inputs.frame_width, 3), np.uint8)
+    reads = model.config.visual.reads
     for start, own_stop, stop in stretches(audio.shape[1] // samples):
         piece = torch.from_numpy(np.ascontiguousarray(audio[:, start * samples : stop * samples], np.float32))
         first, last = (round(frame * inputs.frame_rate_hz / LABEL_RATE_HZ) for frame in (start, stop))
@@ -44,6 +42,6 @@ def _rows(model: SeldModel, audio: NDArray[np.float32], frames: NDArray[np.uint8
             num_frames=own_stop - start,
             features=extract(piece)[:, : (stop - start) * inputs.features_per_label].numpy(),
             target=adpit_target(Events.build(), stop - start),
-            frames=frames[first:last],
-            has_video=bool(len(frames)),
+            has_video=seen is not None and len(seen) > 0,
+            **({} if reads is None or seen is None else {reads: seen[first:last]}),
         )

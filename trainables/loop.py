@@ -21,24 +21,28 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from data.windows import WindowSampler
-from trainables.accdoa import adpit_loss
+from data.classes import NUM_CLASSES
+from data.errors import UserError
+from data.windows import SEEN, WindowSampler
+from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
 from trainables.augment import SpecAugment
 from trainables.checkpoint import TrialStore
-from trainables.config import AdamW, TrialConfig
+from trainables.config import AdamW, MultiAccdoa, TrialConfig
 from trainables.config_tree import fingerprint, to_dict
 from trainables.evaluate import (
     AVERAGES,
-    SCORE_NAMES,
+    THRESHOLD_GRID,
+    best_thresholds,
     count_scores,
     counts_from_array,
     counts_to_array,
     flat_scores,
     predict,
 )
+from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
 from trainables.schedules import make_schedule
-from trainables.visual_encoders import load_visual_weights
+from trainables.weights import load_pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -99,11 +103,13 @@ def train(
     """
     torch.manual_seed(config.training.seed)
     model = SeldModel(config, torch.as_tensor(feature_mean), torch.as_tensor(feature_std))
-    load_visual_weights(model, config)
+    load_pretrained(model, config)
     model.to(session.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser_class = torch.optim.AdamW if isinstance(config.optimiser, AdamW) else torch.optim.Adam
-    optimiser = optimiser_class(parameters, lr=config.optimiser.lr, weight_decay=config.optimiser.weight_decay)
+    optimiser = optimiser_class(
+        parameters, lr=config.optimiser.lr, weight_decay=config.optimiser.weight_decay, fused=True
+    )
 
     train_rows, val_rows = _rows(config, session, "train"), _rows(config, session, "val")
     sampler = WindowSampler(
@@ -132,13 +138,15 @@ def train(
         if not session.report(state["metrics"]):
             return
 
-    wrapped = DistributedDataParallel(model) if session.world_size > 1 else model
+    wrapped: nn.Module = DistributedDataParallel(model) if session.world_size > 1 else model
+    if config.training.compile:
+        wrapped = torch.compile(wrapped)  # type: ignore[assignment]
     for epoch in range(first_epoch, config.training.epochs + 1):
         started = time.monotonic()
         torch.manual_seed(_mixed_seed(config.training.seed, epoch, session.rank))
         loss = _train_epoch(config, session, wrapped, optimiser, parameters, sampler, schedule, epoch)
         train_seconds = time.monotonic() - started
-        scored, val_loss, example = _evaluate(model, config, session, val_rows)
+        scored, val_loss, thresholds, example = _evaluate(model, config, session, val_rows)
         metrics = {
             "epoch": epoch,
             "train_loss": loss,
@@ -154,7 +162,8 @@ def train(
         metrics["best_epoch"] = best_epoch
         if session.rank == 0:
             if improved:
-                store.save_best(epoch, model, config, {"epoch": epoch, "validation": metrics, **provenance}, example)
+                facts = {"epoch": epoch, "validation": metrics, "thresholds": thresholds.tolist(), **provenance}
+                store.save_best(epoch, model, config, facts, example)
             store.save(
                 epoch,
                 {
@@ -186,20 +195,25 @@ def train(
 
 def _evaluate(
     model: SeldModel, config: TrialConfig, session: Session, rows: list[dict[str, Any]]
-) -> tuple[dict[str, float], float, dict[str, np.ndarray]]:
-    """Scores and loss over the whole validation split, and what this worker predicted for its first recording."""
+) -> tuple[dict[str, float], float, np.ndarray, dict[str, np.ndarray]]:
+    """Scores and loss over the whole validation split, the thresholds (13,) to use the model with, and what this worker
+    predicted for its first recording."""
     # Whole recordings go to one worker: the scores are counted by recording.
     recordings = sorted({row["recording"] for row in rows})[session.rank :: session.world_size]
     mine = [row for row in rows if row["recording"] in set(recordings)]
     outputs, loss_sum, frames = predict(model, mine, config.training.batch_size)
-    counts = count_scores(mine, outputs, config.training.threshold)
-    total = session.sum(np.concatenate([counts_to_array(counts), [loss_sum, frames]]))
-    scored = flat_scores(counts_from_array(total[:-2]))
+    default = config.inference.threshold
+    tried = (default, *(THRESHOLD_GRID if config.inference.tune_thresholds else ()))
+    counts = [counts_to_array(count_scores(mine, outputs, config.output, threshold)) for threshold in tried]
+    total = session.sum(np.concatenate([*counts, [loss_sum, frames]]))
+    at_default, *on_grid = [counts_from_array(part) for part in np.split(total[:-2], len(tried))]
+    scored = flat_scores(at_default)
+    thresholds = best_thresholds(on_grid, default) if on_grid else np.full(NUM_CLASSES, default)
     example = {}
     if mine:
         first = {"recording": np.array(mine[0]["recording"]), "start_frame": np.array(mine[0]["start_frame"])}
         example = {**first, "output": outputs[0]}
-    return scored, float(total[-2] / max(total[-1], 1)), example
+    return scored, float(total[-2] / max(total[-1], 1)), thresholds, example
 
 
 def _mixed_seed(*parts: int) -> int:
@@ -207,9 +221,21 @@ def _mixed_seed(*parts: int) -> int:
 
 
 def _rows(config: TrialConfig, session: Session, split: str) -> list[dict[str, Any]]:
-    """Rows in a fixed order, without pictures for a model that does not see."""
-    rows = sorted(session.rows(split), key=lambda row: (row["recording"], row["start_frame"]))
-    return rows if config.sees else [{**row, "frames": row["frames"][:0]} for row in rows]
+    """Rows in a fixed order, without what the model does not look at.
+
+    Raises:
+        UserError: the model is to learn distances, and an event has none.
+    """
+    unseen = SEEN.keys() - {config.visual.reads}
+    rows = [{name: value for name, value in row.items() if name not in unseen} for row in session.rows(split)]
+    if config.output.axes > NUM_DIRECTION_AXES:
+        unknown = sorted({row["recording"] for row in rows if np.isnan(row["events"][:, -1]).any()})
+        if unknown:
+            raise UserError(
+                f"output.name = {config.output.name!r} needs a distance for every event, but {len(unknown)} recordings "
+                f"({', '.join(unknown[:3])}) have events without; choose output.name = {MultiAccdoa.name!r}"
+            )
+    return sorted(rows, key=lambda row: (row["recording"], row["start_frame"]))
 
 
 def _train_epoch(
@@ -225,17 +251,19 @@ def _train_epoch(
     """One pass over the epoch's windows; returns the mean loss."""
     model.train()
     augment = SpecAugment(config.augment)
+    loss_of = LOSSES[config.output.name]
     total = torch.zeros((), device=session.device)
     for index, batch in enumerate(sampler.epoch(epoch)):
         step = (epoch - 1) * len(sampler) + index
         for group in optimiser.param_groups:
             group["lr"] = config.optimiser.lr * schedule(step)
         features = augment(torch.from_numpy(batch["features"]).to(session.device, non_blocking=True))
-        frames = torch.from_numpy(batch["frames"]).to(session.device) if config.sees else None
-        has_video = torch.from_numpy(batch["has_video"]).to(session.device) if config.sees else None
+        seen = batch.get(config.visual.reads or "")
+        pictures = None if seen is None else torch.from_numpy(seen).to(session.device, non_blocking=True)
+        has_video = torch.from_numpy(batch["has_video"]).to(session.device)
         valid = torch.from_numpy(batch["valid"]).to(session.device)
-        output = model(features, frames, has_video)
-        loss = adpit_loss(output, torch.from_numpy(batch["target"]).to(session.device), valid)
+        output = model(features, pictures, has_video)
+        loss = loss_of(output, torch.from_numpy(batch["target"]).to(session.device), valid)
         if session.world_size > 1:
             # Each worker's mean counts by its share of the batch's valid frames; DDP then divides by the workers.
             share = float(valid.sum()) / float(session.sum(np.array([valid.sum().item()]))[0])

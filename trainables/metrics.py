@@ -2,29 +2,44 @@
 
 Definition: Politis et al., "Overview and evaluation of sound event localization and detection in DCASE 2019" (TASLP
 2020), with segments of 1 s and a threshold of 20 degrees, and the conventions of the challenge's evaluator down to
-its corner cases (they are named where they occur). Counts of recordings add up, so that workers can share the work.
+its corner cases (they are named where they occur). Counts of recordings add up, so that workers can share the work
+and intervals cost no recount.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from itertools import accumulate
+from operator import add
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.geometry import unit_vector
 from data.labels import LABEL_RATE_HZ, Events
-from trainables.accdoa import Detections, rank_within
+from trainables.matching import Cells, FloatArray, IntArray, Located, match
 
 THRESHOLD_DEG = 20.0
 SEGMENT_FRAMES = LABEL_RATE_HZ
+SCORE_NAMES = ("ER", "F", "LE", "LR", "SELD")
 Average = Literal["macro", "micro", "present"]
 
-_EPS = float(np.finfo(np.float64).eps)
-FloatArray = NDArray[np.float64]
+EPS = float(np.finfo(np.float64).eps)
+"""Added to denominators, as the challenge's evaluators do."""
+
+
+class Additive(Protocol):
+    """Counts of recordings, which add up."""
+
+    @classmethod
+    def zero(cls) -> Self: ...
+    def __add__(self, other: Self) -> Self: ...
+
+
+Counts = TypeVar("Counts", bound=Additive)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,7 +96,19 @@ class Scores:
     per_class: ClassScores
 
 
-def seld_counts(reference: Events, predicted: Detections | Events, num_frames: int | None = None) -> SeldCounts:
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """Scores with their jackknife intervals; arrays of whatever shape the score function returns."""
+
+    value: FloatArray
+    """From all recordings."""
+    estimate: FloatArray
+    """`value` without the bias that the jackknife finds in it; the middle of the interval."""
+    low: FloatArray
+    high: FloatArray
+
+
+def seld_counts(reference: Events | Located, predicted: Events | Located, num_frames: int | None = None) -> SeldCounts:
     """Counts of one recording.
 
     Args:
@@ -92,14 +119,19 @@ def seld_counts(reference: Events, predicted: Detections | Events, num_frames: i
     if num_frames is None:
         num_frames = int(reference.frame.max()) if len(reference) else 0
     segments = -(-num_frames // SEGMENT_FRAMES)
-    true_cells, predicted_cells = _Cells(reference, segments), _Cells(predicted, segments)
-    true_tracks, predicted_tracks = true_cells.tracks(), predicted_cells.tracks()
+    true = Cells(reference, segments * SEGMENT_FRAMES)
+    predicted_cells = Cells(predicted, segments * SEGMENT_FRAMES)
+    true_tracks, predicted_tracks = _tracks(true), _tracks(predicted_cells)
 
-    error_sum, error_count = _matched_errors(true_cells, predicted_cells, segments)
-    matched_tracks = error_count > 0
-    error = error_sum / np.maximum(error_count, 1)
-    near = (matched_tracks & (error <= THRESHOLD_DEG)).sum(axis=-1)
-    matched = matched_tracks.sum(axis=-1)
+    matches = match(true, predicted_cells)
+    shape = (segments, NUM_CLASSES, max(1, int(true.count.max(initial=0))))
+    segment, class_index = matches.cell // (NUM_CLASSES * SEGMENT_FRAMES), matches.cell % NUM_CLASSES
+    track = np.ravel_multi_index((segment, class_index, matches.track), shape)
+    size = int(np.prod(shape))
+    error_count = np.bincount(track, minlength=size).reshape(shape)
+    error = np.bincount(track, matches.angle_deg, size).reshape(shape) / np.maximum(error_count, 1)
+    near = ((error_count > 0) & (error <= THRESHOLD_DEG)).sum(axis=-1)
+    matched = (error_count > 0).sum(axis=-1)
 
     both = (true_tracks > 0) & (predicted_tracks > 0)
     excess = np.maximum(predicted_tracks - true_tracks, 0)
@@ -125,6 +157,11 @@ def seld_counts(reference: Events, predicted: Detections | Events, num_frames: i
     )
 
 
+def _tracks(cells: Cells) -> IntArray:
+    """The most rows that a class has in one frame of a segment: (segments, 13)."""
+    return cells.count.reshape(-1, SEGMENT_FRAMES, NUM_CLASSES).max(axis=1)
+
+
 def scores(counts: SeldCounts, average: Average = "macro") -> Scores:
     """Scores from counts.
 
@@ -135,7 +172,7 @@ def scores(counts: SeldCounts, average: Average = "macro") -> Scores:
         UserError: an unknown average.
     """
     c = counts
-    error_rate = float((c.substitutions + c.deletions + c.insertions) / (c.reference.sum() + _EPS))
+    error_rate = float((c.substitutions + c.deletions + c.insertions) / (c.reference.sum() + EPS))
     f_score, error_deg, recall = _f_le_lr(c)
     seld = (error_rate + 1 - f_score + error_deg / 180 + 1 - recall) / 4
     present = c.reference > 0
@@ -152,84 +189,50 @@ def scores(counts: SeldCounts, average: Average = "macro") -> Scores:
 
 
 def _f_le_lr(c: SeldCounts) -> tuple[FloatArray, FloatArray, FloatArray]:
-    f_score = c.true_positive / (_EPS + c.true_positive + c.far + 0.5 * (c.false_positive + c.false_negative))
-    error_deg = np.where(c.matched > 0, c.error_sum_deg / (c.matched + _EPS), 180.0)
-    return f_score, error_deg, c.matched / (_EPS + c.matched + c.false_negative)
+    f_score = c.true_positive / (EPS + c.true_positive + c.far + 0.5 * (c.false_positive + c.false_negative))
+    error_deg = np.where(c.matched > 0, c.error_sum_deg / (c.matched + EPS), 180.0)
+    return f_score, error_deg, c.matched / (EPS + c.matched + c.false_negative)
 
 
-class _Cells:
-    """The rows of a table grouped by cell, a frame and a class, as far as the scored segments reach."""
+def score_table(counts: SeldCounts, average: Average = "macro") -> FloatArray:
+    """`scores` as an array (5, 1 + 13): rows as in `SCORE_NAMES`; over the classes, then each class.
 
-    def __init__(self, table: Events | Detections, segments: int) -> None:
-        scored = (table.frame >= 0) & (table.frame < segments * SEGMENT_FRAMES)
-        key = table.frame[scored] * NUM_CLASSES + table.class_index[scored]
-        if isinstance(table, Events):
-            unit = unit_vector(table.azimuth_deg, table.elevation_deg)[scored]
-        else:
-            unit = table.vector[scored]
-            unit = unit / np.maximum(np.linalg.norm(unit, axis=-1, keepdims=True), 1e-12)
-        self._segments = segments
-        # Rows of a cell follow each other in file order: their place in it is their track.
-        order = np.lexsort((rank_within(key), key))
-        self.unit = unit[order]
-        self.count = np.bincount(key, minlength=segments * SEGMENT_FRAMES * NUM_CLASSES)
-        self.first = np.cumsum(self.count) - self.count
-
-    def tracks(self) -> NDArray[np.int64]:
-        """The most rows that a class has in one frame of a segment: (segments, 13)."""
-        return self.count.reshape(self._segments, SEGMENT_FRAMES, NUM_CLASSES).max(axis=1)
-
-
-def _matched_errors(true: _Cells, predicted: _Cells, segments: int) -> tuple[FloatArray, FloatArray]:
-    """Sum of angular errors in degrees, and number of frames, of each reference track: (segments, 13, tracks)."""
-    shape = (segments, NUM_CLASSES, max(1, int(true.count.max(initial=0))))
-    error_sum, error_count = np.zeros(shape), np.zeros(shape)
-    cells = np.nonzero((true.count > 0) & (predicted.count > 0))[0]
-    sizes = np.stack((true.count[cells], predicted.count[cells]), axis=1)
-    for n, m in np.unique(sizes, axis=0).tolist():
-        chosen = cells[(sizes == (n, m)).all(axis=1)]
-        left = true.unit[true.first[chosen, None] + np.arange(n)]
-        right = predicted.unit[predicted.first[chosen, None] + np.arange(m)]
-        distance = np.rad2deg(np.arccos(np.clip(left @ right.swapaxes(1, 2), -1.0, 1.0)))
-        for row, column in zip(*_assignment(distance), strict=True):
-            at = (chosen // (NUM_CLASSES * SEGMENT_FRAMES), chosen % NUM_CLASSES, row)
-            np.add.at(error_sum, at, distance[np.arange(len(chosen)), row, column])
-            np.add.at(error_count, at, 1)
-    return error_sum, error_count
-
-
-def _assignment(cost: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The cheapest pairing of rows with columns for each matrix of (K, n, m): rows and columns, both (min(n, m), K).
-
-    Exact, by dynamic programming over the sets of columns already taken; sizes are those of events of one class at
-    once, so a handful.
+    As the challenge does, ER of a class is ER over all.
     """
-    count, n, m = cost.shape
-    if n > m:
-        columns, rows = _assignment(cost.swapaxes(1, 2))
-        return rows, columns
-    total = np.full((count, 1 << m), np.inf)
-    total[:, 0] = 0.0
-    choices = []
-    for row in range(n):
-        following = np.full_like(total, np.inf)
-        choice = np.zeros(total.shape, dtype=np.int64)
-        for taken in range(1 << m):
-            if taken.bit_count() != row:
-                continue
-            for column in range(m):
-                if taken >> column & 1:
-                    continue
-                candidate = total[:, taken] + cost[:, row, column]
-                now = taken | 1 << column
-                better = candidate < following[:, now]
-                following[better, now] = candidate[better]
-                choice[better, now] = column
-        total = following
-        choices.append(choice)
-    taken_by_each = total.argmin(axis=1)
-    columns = np.empty((n, count), dtype=np.int64)
-    for row in reversed(range(n)):
-        columns[row] = choices[row][np.arange(count), taken_by_each]
-        taken_by_each = taken_by_each ^ (1 << columns[row])
-    return np.repeat(np.arange(n)[:, None], count, axis=1), columns
+    s = scores(counts, average)
+    overall = (s.error_rate, s.f_score, s.localisation_error_deg, s.localisation_recall, s.seld)
+    c = s.per_class
+    rows = (np.full(NUM_CLASSES, s.error_rate), c.f_score, c.localisation_error_deg, c.localisation_recall, c.seld)
+    return np.column_stack((overall, np.stack(rows)))
+
+
+def jackknife(
+    per_recording: Sequence[Counts], score: Callable[[Counts], FloatArray], confidence: float = 0.95
+) -> Intervals:
+    """Intervals of scores, with one recording left out at a time, as DCASE publishes them.
+
+    Student's t with one degree of freedom less than recordings, about the bias-corrected estimate. A score that is
+    NaN without some recording has NaN bounds. The cost grows with the recordings, not with their frames.
+
+    Args:
+        score: scores of counts, an array of any shape: `score_table`, with an average of one's choice.
+
+    Raises:
+        UserError: fewer than two recordings.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11.
+    """
+    from scipy.special import stdtrit
+
+    n = len(per_recording)
+    if n < 2:
+        raise UserError(f"intervals compare recordings with each other: two or more are needed, got {n}")
+    zero = type(per_recording[0]).zero()
+    before = list(accumulate(per_recording, add, initial=zero))
+    after = list(accumulate(reversed(per_recording), add, initial=zero))[::-1]
+    value = score(before[-1])
+    without = np.stack([score(before[i] + after[i + 1]) for i in range(n)])
+    mean = without.mean(axis=0)
+    estimate = value - (n - 1) * (mean - value)
+    half_width = stdtrit(n - 1, (1 + confidence) / 2) * np.sqrt((n - 1) * np.square(without - mean).mean(axis=0))
+    return Intervals(value, estimate, estimate - half_width, estimate + half_width)

@@ -9,29 +9,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.accdoa import NUM_OUTPUTS
+from trainables.accdoa import activate, output_width
 from trainables.audio_encoders import build_audio_encoder
-from trainables.config import HeadConfig, TrialConfig
+from trainables.config import HeadConfig, Output, TrialConfig
 from trainables.features import NUM_FEATURE_CHANNELS
 from trainables.fusion import build_fusion
-from trainables.visual_encoders import build_visual_encoder
+from trainables.visual_encoders import Embedding, build_visual_encoder
 
 
 class Head(nn.Module):
-    """Two linear layers and tanh: (B, T, D) -> multi-ACCDOA (B, T, 117) in (-1, 1)."""
+    """Two linear layers: (B, T, D) -> (B, T, output width), vectors in (-1, 1)."""
 
-    def __init__(self, width: int, config: HeadConfig) -> None:
+    def __init__(self, width: int, config: HeadConfig, form: Output) -> None:
         super().__init__()
+        self.form = form
         self.activation = F.relu if config.activation == "relu" else nn.Identity()
         self.hidden = nn.Linear(width, config.hidden)
-        self.out = nn.Linear(config.hidden, NUM_OUTPUTS)
+        self.out = nn.Linear(config.hidden, output_width(form))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.out(self.activation(self.hidden(x))))
+        return activate(self.out(self.activation(self.hidden(x))), self.form)
 
 
 class SeldModel(nn.Module):
-    """Features and frames of a window to multi-ACCDOA ("Fusion of audio and visual embeddings for SELD", figure 1).
+    """Features and pictures of a window to ACCDOA ("Fusion of audio and visual embeddings for SELD", figure 1).
 
     Args:
         feature_mean, feature_std: (7, 1, M), taken off and divided by first; kept as buffers, so that a saved model
@@ -49,42 +50,59 @@ class SeldModel(nn.Module):
             assert buffer.shape == shape, f"{name} has shape {tuple(buffer.shape)}, expected {shape}"
             self.register_buffer(name, buffer)
         self.audio = build_audio_encoder(config)
-        self.norm_audio = nn.LayerNorm(config.width)
         self.visual = build_visual_encoder(config)
-        self.norm_visual = None if self.visual is None else nn.LayerNorm(config.width)
+        # They bring two modalities to one scale; a model with a single one needs none.
+        both = config.hears and config.sees
+        self.norm_audio = nn.LayerNorm(config.width) if both else nn.Identity()
+        self.norm_visual = nn.LayerNorm(config.visual_width) if both else nn.Identity()
         self.fusion = build_fusion(config)
-        self.head = Head(self.fusion.width_out, config.head)
+        self.head = Head(self.fusion.width_out, config.head, config.output)
 
     feature_mean: Tensor
     feature_std: Tensor
 
-    def forward(self, features: Tensor, frames: Tensor | None = None, has_video: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, seen: Tensor | None = None, has_video: Tensor | None = None) -> Tensor:
         """One window or more.
 
         Args:
             features: float (B, 7, T * F, M), F feature frames per label frame.
-            frames: uint8 (B, V, H, W, 3), spread evenly over the window; nothing: the model cannot see.
+            seen: what the visual encoder reads, spread evenly over the window: frames, uint8 (B, V, H, W, 3), or boxes,
+                float (B, V, 6, 5). Nothing: the model cannot see.
             has_video: bool (B,); the visual embedding of other windows is zero. Nothing: all have.
 
         Returns:
-            (B, T, 117): 3 tracks x 3 axes x 13 classes.
+            float32 (B, T, output width): tracks x axes x 13 classes.
         """
-        embedding = None if self.visual is None or frames is None else self.visual.embed(frames)
+        with self._precision(features.device):
+            embedding = None if self.visual is None or seen is None else self.visual.embed(seen)
         return self.forward_embedded(features, embedding, has_video)
 
     def forward_embedded(
-        self, features: Tensor, embedding: Tensor | None = None, has_video: Tensor | None = None
+        self, features: Tensor, embedding: Embedding | None = None, has_video: Tensor | None = None
     ) -> Tensor:
-        """The same from embeddings (B, V, D) computed before with `visual.embed`."""
-        audio = self.norm_audio(self.audio((features - self.feature_mean) / self.feature_std))
-        return self.head(self.fusion(audio, self._visual(embedding, has_video, like=audio)))
+        """The same from embeddings computed before with `visual.embed`."""
+        steps = features.shape[2] // self.config.inputs.features_per_label
+        with self._precision(features.device):
+            audio = self._audio(features)
+            visual = self._visual(embedding, has_video, (len(features), steps), features)
+            return self.head(self.fusion(audio, visual)).float()
 
-    def _visual(self, embedding: Tensor | None, has_video: Tensor | None, like: Tensor) -> Tensor | None:
-        if self.visual is None or self.norm_visual is None:
+    def _precision(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.config.training.precision == "bf16")
+
+    def _audio(self, features: Tensor) -> Tensor | None:
+        if self.audio is None:
+            return None
+        return self.norm_audio(self.audio((features - self.feature_mean) / self.feature_std))
+
+    def _visual(
+        self, embedding: Embedding | None, has_video: Tensor | None, shape: tuple[int, int], like: Tensor
+    ) -> Tensor | None:
+        if self.visual is None:
             return None
         if embedding is None:
-            return torch.zeros_like(like)
-        visual = self.norm_visual(self.visual.encode(embedding, like.shape[1]))
+            return like.new_zeros(*shape, self.config.visual_width)
+        visual = self.norm_visual(self.visual.encode(embedding, shape[1]))
         return visual if has_video is None else visual * has_video[:, None, None]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.labels import LABEL_RATE_HZ, adpit_target
+from trainables.box_source import BoxSource
 from trainables.config import RATE_HZ, InputConfig
 from trainables.features import FeatureExtractor
 
@@ -24,12 +26,15 @@ class PrepareRow:
     """Raw store row (`data.rows`) -> prepared row. Picklable; the same row gives the same result everywhere.
 
     Args:
-        with_frames: decode pictures; without, `frames` is empty and costs nothing.
+        looks: what models will look at, by the columns' names; the other columns are left out and cost nothing.
+        boxes: where the boxes come from, where `looks` holds them.
     """
 
-    def __init__(self, inputs: InputConfig, with_frames: bool) -> None:
+    def __init__(self, inputs: InputConfig, looks: Collection[str] = (), boxes: BoxSource | None = None) -> None:
         self._inputs = inputs
-        self._with_frames = with_frames
+        self._looks = frozenset(looks)
+        self._boxes = boxes
+        assert ("boxes" in self._looks) == (boxes is not None), "boxes are wanted, so they need a source"
         self._extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +49,7 @@ class PrepareRow:
         audio = torch.from_numpy(decode_flac(row["audio"])).float().mul_(_INT16_SCALE)
         features = self._extract(audio)[:, : labels * self._inputs.features_per_label]
         events = row_events(row)
-        return {
+        prepared = {
             "recording": row["recording"],
             "room": row["room"],
             "start_frame": row["start_frame"],
@@ -52,17 +57,29 @@ class PrepareRow:
             "features": features.contiguous().numpy(),
             "target": adpit_target(events, labels),
             "events": np.stack([column.astype(np.float64) for column in events.columns()], axis=1),
-            "frames": self._frames(row, labels),
             "has_video": bool(row["has_video"]),
         }
+        frames = self._frames(row, labels) if self._needs_frames() else None
+        if "frames" in self._looks:
+            prepared["frames"] = frames
+        if self._boxes is not None:
+            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], self._count(labels), frames)
+        return prepared
+
+    def _needs_frames(self) -> bool:
+        return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_frames)
+
+    def _count(self, labels: int) -> int:
+        """Pictures in so many label frames."""
+        return math.ceil(labels * self._inputs.frame_rate_hz / LABEL_RATE_HZ - 1e-6)
 
     def _frames(self, row: dict[str, Any], labels: int) -> NDArray[np.uint8]:
         """uint8 (V, H, W, 3), frame j the stored one nearest in time to j / frame_rate_hz."""
         width, height, rate_hz = self._inputs.frame_width, self._inputs.frame_height, self._inputs.frame_rate_hz
         stored = row["frames"]
-        if not (self._with_frames and row["has_video"] and len(stored)):
+        if not (row["has_video"] and len(stored)):
             return np.zeros((0, height, width, 3), dtype=np.uint8)
-        count = math.ceil(labels * rate_hz / LABEL_RATE_HZ - 1e-6)
+        count = self._count(labels)
         nearest = np.floor(np.arange(count) * (row["frame_rate_hz"] / rate_hz) + 0.5).astype(np.int64)
         frames = np.empty((count, height, width, 3), dtype=np.uint8)
         decoded: dict[bytes, int] = {}

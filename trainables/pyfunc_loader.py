@@ -3,8 +3,8 @@
 Inputs of the loaded model (a dict of arrays; one clip, or several of one length):
     audio   float32 (n, 4, N) first-order ambisonics W Y Z X (SN3D) at 24 kHz, in [-1, 1]
     frames  uint8 (n, V, H, W, 3) equirectangular pictures at the model's size and rate; V = 0: no video.
-            Left out for a model that does not see.
-Output: float32 (n, T, 117), T label frames of 0.1 s, 3 tracks x 3 axes x 13 classes (multi-ACCDOA).
+            Left out for a model that does not see. A model that reads boxes takes `boxes` float32 (n, V, 6, 5) instead.
+Output: float32 (n, T, tracks x axes x 13), T label frames of 0.1 s; multi-ACCDOA: 3 tracks x 3 axes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class ClipModel:
 
     def predict(self, model_input: Mapping[str, NDArray[Any]], params: Any = None) -> NDArray[np.float32]:
         audio = np.asarray(model_input["audio"])
-        frames = model_input.get("frames")
+        seen = model_input.get(self.config.visual.reads or "")
         return np.stack(
-            [predict_clip(self.model, clip, None if frames is None else frames[i]) for i, clip in enumerate(audio)]
+            [predict_clip(self.model, clip, None if seen is None else seen[i]) for i, clip in enumerate(audio)]
         )
 
 

@@ -1,0 +1,180 @@
+"""Scoring a folder of predictions against a folder of references, whoever made them: `seldtune score`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from data.classes import CLASS_NAMES
+from data.errors import UserError
+from infra.dcase_csv import Form, LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
+from trainables import metrics, metrics2024
+from trainables.matching import FloatArray
+from trainables.metrics import Average, Intervals, jackknife
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Edition:
+    """How a year's challenge scores."""
+
+    names: tuple[str, ...]
+    count: Callable[[LocatedEvents, LocatedEvents], Any]
+    table: Callable[[Any, Average], FloatArray]
+
+
+EDITIONS = {
+    2023: Edition(metrics.SCORE_NAMES, metrics.seld_counts, metrics.score_table),
+    2024: Edition(metrics2024.SCORE_NAMES, metrics2024.seld_counts_2024, metrics2024.score_table_2024),
+}
+
+# Scores in parts of 1 that people read in percent, and those in degrees; the rest are plain numbers.
+_PERCENT, _DEGREES = ("F", "LR", "F20"), ("LE", "DOAE")
+_NAMED_IN_MESSAGES = 3
+
+
+def score_folders(
+    reference: str | Path,
+    prediction: str | Path,
+    average: Average = "macro",
+    edition: int = 2023,
+    form: Form = "auto",
+    distance_unit: Unit = "auto",
+    recordings: str = "*",
+) -> dict[str, Any]:
+    """Score csv files with the metrics of a DCASE challenge, with 95 % jackknife intervals over the recordings.
+
+    Both folders are searched with all below them; a recording's files have one name. Rows are taken as they are, as
+    the challenge's evaluator does: also those that are there twice.
+
+    Args:
+        average: `macro` (the challenge's), `micro`, or `present` (over the classes of the reference).
+        edition: 2023 (segments of 1 s) or 2024 (frames, with distance).
+        form: of the predictions; `auto`: as their values show. References that could be both are polar.
+        distance_unit: of the predictions; `auto`: cm where the median is over 20.
+        recordings: only those whose name matches, such as `fold4_*`.
+
+    Returns:
+        A document ready for JSON: `edition`, `average`, `recordings`, `reference` and `prediction` (folder, form,
+        columns, unit of distance), `scores` {name: {value, low, high}}, and `per_class`, a list of the same with the
+        class's `index`, `name` and whether it is `present`. Nothing (None) stands where there is no number, and for
+        the bounds of a single recording. F20, F and LR are parts of 1, LE and DOAE degrees.
+
+    Raises:
+        UserError: no files, recordings without a prediction, rows that are no events, a missing distance (2024), or
+            an argument that is not known.
+    """
+    for what, given, known in (
+        ("average", average, get_args(Average)),
+        ("edition", edition, EDITIONS),
+        ("form", form, get_args(Form)),
+        ("distance unit", distance_unit, get_args(Unit)),
+    ):
+        if given not in known:
+            raise UserError(f"{what} {given!r} is not known; choose one of {', '.join(map(str, known))}")
+    reference_folder, prediction_folder = Path(reference), Path(prediction)
+    reference_files = find_recordings(reference_folder, recordings)
+    prediction_files = find_recordings(prediction_folder, recordings)
+    missing = [name for name in reference_files if name not in prediction_files]
+    if missing:
+        raise UserError(
+            f"{prediction_folder} has no prediction for {len(missing)} of {len(reference_files)} recordings: "
+            f"{_some(missing)}; a recording in which nothing is heard needs an empty file, and recordings to leave out "
+            "are left out by name, e.g. fold4_*"
+        )
+    extra = [name for name in prediction_files if name not in reference_files]
+    if extra:
+        logger.warning("%d predictions have no reference and are not scored: %s", len(extra), _some(extra))
+    true = read_folder(reference_files, fallback="polar")
+    predicted = read_folder({name: prediction_files[name] for name in reference_files}, form, distance_unit)
+
+    scoring = EDITIONS[edition]
+    counts = [_counted(scoring, name, true, predicted) for name in reference_files]
+    if len(counts) > 1:
+        intervals = jackknife(counts, lambda total: scoring.table(total, average))
+    else:
+        value = scoring.table(counts[0], average)
+        intervals = Intervals(value, value, *np.full((2, *value.shape), np.nan))
+    present = sum(count.reference for count in counts) > 0
+    table = np.stack((intervals.value, intervals.low, intervals.high), axis=-1)
+    per_class = [
+        {"index": index, "name": name, "present": bool(present[index])}
+        # The error rate is one over all classes.
+        | {score: row for score, row in _entries(scoring.names, table[:, 1 + index]).items() if score != "ER"}
+        for index, name in enumerate(CLASS_NAMES)
+    ]
+    return {
+        "edition": edition,
+        "average": average,
+        "recordings": len(reference_files),
+        "reference": _described(reference_folder, true),
+        "prediction": _described(prediction_folder, predicted),
+        "scores": _entries(scoring.names, table[:, 0]),
+        "per_class": per_class,
+    }
+
+
+def score_text(result: dict[str, Any]) -> str:
+    """What `score_folders` found, for a terminal of 100 columns."""
+    lines = [f"DCASE {result['edition']} Task 3, {result['average']} average, {result['recordings']} recordings"]
+    for side in ("reference", "prediction"):
+        about = result[side]
+        columns = " and ".join(map(str, about["columns"]))
+        form = f"{about['form']}, {columns} columns" if about["form"] else "no rows at all"
+        unit = f", distance in {about['distance_unit']}" if about["distance_unit"] else ""
+        lines.append(f"{side:<10} {about['folder']} ({form}{unit})")
+    lines += ["", f"{'score':<6}{'value':>10}   95 % interval"]
+    for name, entry in result["scores"].items():
+        low, high = _shown(name, entry["low"]), _shown(name, entry["high"])
+        interval = "-" if entry["low"] is None else f"[{low}, {high}]"
+        lines.append(f"{name:<6}{_shown(name, entry['value']):>10}   {interval}")
+    if result["recordings"] == 1:
+        lines.append("One recording alone has no interval.")
+    names = [name for name in result["scores"] if name in result["per_class"][0]]
+    lines += ["", f"{'class':<32}" + "".join(f"{name:>10}" for name in names)]
+    for row in result["per_class"]:
+        values = "".join(f"{_shown(name, row[name]['value']):>10}" for name in names)
+        lines.append(f"{row['name']:<32}" + (values if row["present"] else f"{'absent':>10}"))
+    absent = sum(not row["present"] for row in result["per_class"])
+    if absent and result["average"] == "macro":
+        as_what = "F 0 %, LE 180 deg and LR 0 %" if result["edition"] == 2023 else "F20 0 %"
+        lines += ["", f"The macro average counts the {absent} absent classes as the challenge does: {as_what}."]
+    return "\n".join(lines)
+
+
+def _counted(scoring: Edition, name: str, true: LabelFolder, predicted: LabelFolder) -> Any:
+    try:
+        return scoring.count(true.recordings[name], predicted.recordings[name])
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def _entries(names: Sequence[str], table: FloatArray) -> dict[str, dict[str, float | None]]:
+    """Rows of value, low and high as a document, in which what is no number is None."""
+    return {
+        name: {key: float(x) if np.isfinite(x) else None for key, x in zip(("value", "low", "high"), row, strict=True)}
+        for name, row in zip(names, table, strict=True)
+    }
+
+
+def _described(folder: Path, read: LabelFolder) -> dict[str, Any]:
+    return {"folder": str(folder), "form": read.form, "columns": read.columns, "distance_unit": read.distance_unit}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED_IN_MESSAGES
+    return ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name in _PERCENT:
+        return f"{100 * value:.1f} %"
+    return f"{value:.1f} deg" if name in _DEGREES else f"{value:.3f}"

@@ -1,0 +1,266 @@
+"""Table 1 of the paper on a store of one's own: every published system trained alike, then scored on the test split.
+
+Each system's best epoch is chosen on validation, and only that model sees the test split, once: its counts are kept
+beside the sweep. Systems that share their inputs are one sweep for each seed; interrupting loses what a sweep loses.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import ray
+from rich.table import Table
+
+from data import storage
+from data.errors import UserError
+from data.store import Store
+from data.stream import materialise, read_split, rows_of
+from infra.ray_cluster import connect
+from infra.records import SweepStore, TrialRecord
+from infra.settings import Settings
+from infra.shared_data import preparation
+from infra.sweep import SweepOutcome, SweepRequest, run_sweep
+from search_spaces.presets import PRESETS, Pretrained
+from search_spaces.table1 import PRESET, groups, table1_space
+from trainables.accdoa import decode
+from trainables.bundle import load_bundle
+from trainables.checkpoint import fetch_bundle
+from trainables.config_tree import from_dict
+from trainables.evaluate import counts_from_array, counts_to_array, predict, recordings
+from trainables.metrics import SCORE_NAMES, Average, SeldCounts, jackknife, score_table, seld_counts
+from trainables.model import count_parameters
+
+logger = logging.getLogger(__name__)
+
+BOXES_PRESET = "dcase2023-audio_visual"
+AVERAGES: tuple[Average, ...] = ("macro", "micro")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table1Request:
+    """What the user asked for."""
+
+    data: str
+    name: str = "table1"
+    presets: Sequence[str]
+    size: str = "paper"
+    faithful: bool = False
+    pretrained: Pretrained = field(default_factory=Pretrained)
+    seeds: int = 1
+    split: str = "test"
+    cpus_per_worker: int | None = None
+    gpus_per_worker: float | None = None
+    concurrency: int | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemScores:
+    """A row of the table: one system, its counts summed over the seeds."""
+
+    preset: str
+    parameters: int
+    seeds: int
+    scores: dict[str, dict[str, float]]
+    """By average, then by score; F and LR as shares, LE in degrees."""
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    """The same with the jackknife's 95 % bounds; empty where the split has a single recording."""
+
+    def as_json(self) -> dict[str, Any]:
+        preset = PRESETS[self.preset]
+        published = preset.published
+        return {
+            "preset": self.preset,
+            "visual": preset.visual,
+            "fusion": preset.fusion,
+            "parameters": self.parameters,
+            "seeds": self.seeds,
+            **self.scores,
+            "intervals": self.intervals,
+            "published": None if published is None else dict(zip(SCORE_NAMES, astuple(published), strict=True)),
+        }
+
+
+def default_presets(pretrained: Pretrained) -> list[str]:
+    """Every published system, but for the one that reads boxes where there are none."""
+    if pretrained.boxes or pretrained.detector:
+        return list(PRESETS)
+    logger.warning("%s is left out: it needs --boxes or --detector-weights", BOXES_PRESET)
+    return [name for name in PRESETS if name != BOXES_PRESET]
+
+
+def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores] | None:
+    """Train and score the systems; nothing when interrupted: the same call goes on from there.
+
+    Writes `<root>/sweeps/<name>/table1.{md,csv,json}` and attaches them to the sweeps' runs in MLflow.
+
+    Raises:
+        UserError: an unknown preset, or a sweep that cannot run; see `run_sweep`.
+    """
+    if request.seeds < 1:
+        raise UserError(f"--seeds {request.seeds}: has to be 1 or more")
+    outcomes = []
+    counts: dict[str, list[list[SeldCounts]]] = {}
+    parameters: dict[str, int] = {}
+    for number, names in enumerate(groups(request.presets, request.size)):
+        space = table1_space(names, request.size, request.faithful, request.pretrained)
+        for seed in range(request.seeds):
+            outcome = run_sweep(
+                SweepRequest(
+                    space=space,
+                    name=f"{request.name}-{number}-{seed}",
+                    data=request.data,
+                    cpus_per_worker=request.cpus_per_worker,
+                    gpus_per_worker=request.gpus_per_worker,
+                    concurrency=request.concurrency,
+                    stopper="none",
+                    seed=seed,
+                    fixed=request.fixed,
+                ),
+                settings,
+            )
+            outcomes.append(outcome)
+            if not outcome.finished:
+                _close(outcomes, "KILLED")
+                return None
+            for record, counted in _test_counts(outcome, request.split, settings):
+                preset = record.params[PRESET]
+                counts.setdefault(preset, []).append(counted)
+                parameters[preset] = count_parameters(from_dict(record.config))
+    rows = [_system(preset, counts[preset], parameters[preset]) for preset in request.presets if preset in counts]
+    _write(request, rows, outcomes, settings)
+    _close(outcomes, "FINISHED")
+    return rows
+
+
+def _close(outcomes: list[SweepOutcome], status: str) -> None:
+    for outcome in outcomes:
+        outcome.tracker.flush()
+        outcome.tracker.close(status)
+
+
+def _test_counts(outcome: SweepOutcome, split: str, settings: Settings) -> list[tuple[TrialRecord, list[SeldCounts]]]:
+    """The counts of each recording of the split for every trial with a model; each measured once, then read back."""
+    done = [record for record in outcome.records if record.best is not None and record.error is None]
+    for record in outcome.records:
+        if record not in done:
+            logger.warning("%s has no model: %s", record.params[PRESET], record.error or "it never reported")
+    missing = [record for record in done if not storage.exists(_counts_uri(outcome.sweep, split, record))]
+    if missing:
+        connect(settings)
+        _measure(missing, outcome.store, outcome.sweep, split)
+    return [(record, _read_counts(_counts_uri(outcome.sweep, split, record))) for record in done]
+
+
+def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore, split: str) -> None:
+    configs = [from_dict(record.config) for record in records]
+    dataset = materialise(read_split(store, split, preparation(configs)))
+    task = ray.remote(num_cpus=1)(_count)
+    for record in records:
+        assert record.best is not None
+        bundle = sweep.trial_store(record.number).best(int(record.best["epoch"]))
+        counted = ray.get(task.remote(bundle, dataset))
+        buffer = io.BytesIO()
+        np.save(buffer, counted)
+        storage.write_bytes(_counts_uri(sweep, split, record), buffer.getvalue())
+
+
+def _count(bundle_uri: str, dataset: Any) -> np.ndarray:
+    """Counts of each recording, one row each (`counts_to_array`)."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, config, extra = load_bundle(fetch_bundle(bundle_uri, folder))
+    rows = rows_of(dataset)
+    outputs, _, _ = predict(model, rows, config.training.batch_size)
+    thresholds = np.array(extra["thresholds"])
+    counted = [
+        seld_counts(reference, decode(output, config.output, thresholds))
+        for reference, output in recordings(rows, outputs)
+    ]
+    return np.stack([counts_to_array(counts) for counts in counted])
+
+
+def _counts_uri(sweep: SweepStore, split: str, record: TrialRecord) -> str:
+    return f"{sweep.uri}/{split}/{record.number:05d}.npy"
+
+
+def _read_counts(uri: str) -> list[SeldCounts]:
+    return [counts_from_array(row) for row in np.load(io.BytesIO(storage.read_bytes(uri)))]
+
+
+def _system(preset: str, per_seed: list[list[SeldCounts]], parameters: int) -> SystemScores:
+    per_recording = [sum(counts, SeldCounts.zero()) for counts in zip(*per_seed, strict=True)]
+    total = sum(per_recording, SeldCounts.zero())
+    scores: dict[str, dict[str, float]] = {}
+    intervals: dict[str, dict[str, tuple[float, float]]] = {}
+    for average in AVERAGES:
+        values = _overall(total, average).tolist()
+        scores[average] = dict(zip(SCORE_NAMES, values, strict=True))
+        if len(per_recording) > 1:
+            spread = jackknife(per_recording, partial(_overall, average=average))
+            bounds = zip(spread.low.tolist(), spread.high.tolist(), strict=True)
+            intervals[average] = dict(zip(SCORE_NAMES, bounds, strict=True))
+    return SystemScores(preset=preset, parameters=parameters, seeds=len(per_seed), scores=scores, intervals=intervals)
+
+
+def _overall(counts: SeldCounts, average: Average) -> np.ndarray:
+    """The scores over the classes, in the order of `SCORE_NAMES`."""
+    return score_table(counts, average)[:, 0]
+
+
+def _write(request: Table1Request, rows: list[SystemScores], outcomes: list[SweepOutcome], settings: Settings) -> None:
+    document = {
+        "data": outcomes[0].store.manifest.sha256,
+        "split": request.split,
+        "size": request.size,
+        "faithful": request.faithful,
+        "systems": [row.as_json() for row in rows],
+    }
+    files = {"table1.md": markdown(rows), "table1.json": json.dumps(document, indent=2)}
+    for name, text in files.items():
+        storage.write_bytes(f"{settings.root}/sweeps/{request.name}/{name}", text.encode())
+        for outcome in outcomes:
+            outcome.tracker.log_text(name, text)
+
+
+_MACRO = ("ER", "F", "LE", "LR", "SELD")
+HEADINGS = ("visual", "fusion", *_MACRO, "micro F", "LE", "LR", "paper ER", *_MACRO[1:])
+
+
+def _cells(row: SystemScores) -> list[str]:
+    preset = PRESETS[row.preset]
+    macro, micro = row.scores["macro"], row.scores["micro"]
+    cells = [preset.visual, preset.fusion, f"{macro['ER']:.2f}", *_percent_deg_percent(macro), f"{macro['SELD']:.2f}"]
+    cells += _percent_deg_percent(micro)
+    if preset.published is None:
+        return [*cells, *["-"] * 5]
+    error_rate, f_score, error_deg, recall, seld = astuple(preset.published)
+    return [*cells, f"{error_rate:.2f}", f"{f_score:.1f}", f"{error_deg:.1f}", f"{recall:.1f}", f"{seld:.2f}"]
+
+
+def _percent_deg_percent(scores: Mapping[str, float]) -> list[str]:
+    return [f"{100 * scores['F']:.1f}", f"{scores['LE']:.1f}", f"{100 * scores['LR']:.1f}"]
+
+
+def markdown(rows: Sequence[SystemScores]) -> str:
+    """The table in the paper's form: macro, micro beside it, and what was published for STARSS23's dev-test."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n\nF and LR in percent, LE in degrees; ER to SELD macro.\n"
+
+
+def terminal_table(rows: Sequence[SystemScores], title: str) -> Table:
+    """The same for a terminal."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for index, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="left" if index < 2 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table

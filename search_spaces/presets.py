@@ -1,0 +1,387 @@
+"""Published systems by name, each one config: the rows of Table 1 of "Fusion of audio and visual embeddings for SELD"
+(ICASSP 2024), and the baselines of the DCASE challenge.
+
+`fixed` follows the papers where the released code departs from them; `faithful` follows the code. `PAPER` is the
+published size, `SMALL` the same systems at a size that a laptop trains in minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from data.errors import UserError
+from trainables.config import (
+    Adam,
+    AudioEncoder,
+    AudioOnly,
+    AvConformer,
+    Cmaf,
+    CnnConformer,
+    ConformerConfig,
+    ConstantDecay,
+    CrossAttention,
+    Fusion,
+    Gru,
+    HeadConfig,
+    I3d,
+    InputConfig,
+    MultiAccddoa,
+    NoAudio,
+    NoVisual,
+    ObjectBoxes,
+    ResNetAndI3d,
+    ResNetConformer,
+    SeldNet,
+    TrainingConfig,
+    TrialConfig,
+    VisualEncoder,
+    VisualOnly,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a preset's networks are, and how long it trains."""
+
+    inputs: InputConfig
+    channels: tuple[int, ...]
+    time_strides: tuple[int, ...]
+    frequency_strides: tuple[int, ...]
+    layers: int
+    heads: int
+    kernel: int
+    feed_forward: int
+    resnet: dict[str, Any]
+    i3d_width: float
+    gru_hidden: int
+    lr: float
+    training: TrainingConfig
+    constant_epochs: int
+    crnn_time_pools: tuple[int, ...]
+    baseline_inputs: InputConfig
+    baseline: dict[str, Any]
+    baseline_training: TrainingConfig
+
+    @property
+    def width(self) -> int:
+        return self.channels[-1]
+
+    def conformer(self, feed_forward: int | None = None) -> ConformerConfig:
+        return ConformerConfig(
+            layers=self.layers,
+            heads=self.heads,
+            kernel=self.kernel,
+            feed_forward=feed_forward or self.feed_forward,
+        )
+
+
+PAPER = Size(
+    inputs=InputConfig(),
+    channels=(64, 128, 256, 512),
+    time_strides=(2, 2, 2, 2),
+    frequency_strides=(2, 2, 2, 2),
+    layers=4,
+    heads=8,
+    kernel=51,
+    feed_forward=1024,
+    resnet={},
+    i3d_width=1.0,
+    gru_hidden=256,
+    lr=5e-4,
+    training=TrainingConfig(epochs=50, batch_size=32),
+    constant_epochs=30,
+    crnn_time_pools=(4, 2, 2),
+    baseline_inputs=InputConfig(n_fft=1024, hop=480, n_mels=64, window_s=5.0, train_hop_s=5.0),
+    baseline={},
+    baseline_training=TrainingConfig(epochs=100, batch_size=128),
+)
+
+SMALL = Size(
+    inputs=InputConfig(n_fft=1024, hop=600, n_mels=32, frame_width=96, frame_height=48, frame_rate_hz=2.0),
+    channels=(16, 32, 64),
+    time_strides=(4, 1, 1),
+    frequency_strides=(2, 2, 2),
+    layers=1,
+    heads=4,
+    kernel=7,
+    feed_forward=128,
+    resnet={"block": "basic", "depths": (1, 1, 1, 1), "width": 8},
+    i3d_width=0.125,
+    gru_hidden=64,
+    lr=1e-3,
+    training=TrainingConfig(epochs=8, batch_size=16, epoch_windows=512),
+    constant_epochs=5,
+    crnn_time_pools=(4, 1, 1),
+    baseline_inputs=InputConfig(
+        n_fft=1024,
+        hop=480,
+        n_mels=32,
+        window_s=5.0,
+        train_hop_s=0.5,
+        frame_width=96,
+        frame_height=48,
+        frame_rate_hz=2.0,
+    ),
+    baseline={"channels": 32, "hidden": 64, "frequency_pools": (4, 2, 2)},
+    baseline_training=TrainingConfig(epochs=8, batch_size=16, epoch_windows=512),
+)
+
+SIZES = {"paper": PAPER, "small": SMALL}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """URIs of what was trained before. An encoder without starts at random; a visual one with weights is frozen."""
+
+    audio: str | None = None
+    resnet: str | None = None
+    i3d: str | None = None
+    detector: str | None = None
+    """Of objects, whose boxes a baseline reads."""
+    boxes: str | None = None
+    """Folder of csv with the boxes themselves, in place of a detector."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedScores:
+    """What was published for a system on STARSS23's dev-test, macro: F and LR in percent, LE in degrees."""
+
+    error_rate: float
+    f_score: float
+    localisation_error_deg: float
+    localisation_recall: float
+    seld: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A published system."""
+
+    name: str
+    visual: str
+    fusion: str
+    """The row's first two columns in the paper's table."""
+    published: PublishedScores | None
+    build: Callable[[Size, bool, Pretrained], TrialConfig]
+
+
+def find_preset(
+    name: str, size: str = "paper", faithful: bool = False, pretrained: Pretrained | None = None
+) -> TrialConfig:
+    """The config of a preset.
+
+    Raises:
+        UserError: no such preset or size; the message lists those that are.
+    """
+    if name not in PRESETS:
+        raise UserError(f"preset {name!r} is not known; choose one of {', '.join(PRESETS)}")
+    if size not in SIZES:
+        raise UserError(f"size {size!r} is not known; choose one of {', '.join(SIZES)}")
+    return PRESETS[name].build(SIZES[size], faithful, pretrained or Pretrained())
+
+
+def _audio(size: Size, pretrained: Pretrained) -> CnnConformer:
+    return CnnConformer(
+        channels=size.channels,
+        time_strides=size.time_strides,
+        frequency_strides=size.frequency_strides,
+        conformer=size.conformer(),
+        weights=pretrained.audio,
+    )
+
+
+def _resnet(size: Size, faithful: bool, pretrained: Pretrained) -> ResNetConformer:
+    return ResNetConformer(
+        **size.resnet,
+        conformer=size.conformer(),
+        weights=pretrained.resnet,
+        frozen=pretrained.resnet is not None,
+    )
+
+
+def _i3d(size: Size, faithful: bool, pretrained: Pretrained) -> I3d:
+    return I3d(
+        width=size.i3d_width,
+        upsample="nearest" if faithful else "linear",
+        weights=pretrained.i3d,
+        frozen=pretrained.i3d is not None,
+    )
+
+
+def _both(size: Size, faithful: bool, pretrained: Pretrained) -> ResNetAndI3d:
+    return ResNetAndI3d(resnet=_resnet(size, faithful, pretrained), i3d=_i3d(size, faithful, pretrained))
+
+
+def _none(size: Size, faithful: bool, pretrained: Pretrained) -> NoVisual:
+    return NoVisual()
+
+
+def _cmaf(size: Size, faithful: bool) -> Cmaf:
+    return Cmaf(
+        layers=size.layers,
+        heads=size.heads,
+        feed_forward=2 * size.feed_forward,
+        sequential=faithful,
+        positional_encoding=faithful,
+    )
+
+
+def _cross_attention(size: Size, faithful: bool) -> CrossAttention:
+    return CrossAttention(
+        layers=size.layers, heads=size.heads, feed_forward=2 * size.feed_forward, positional_encoding=faithful
+    )
+
+
+def _av_conformer(size: Size, faithful: bool) -> AvConformer:
+    return AvConformer(conformer=size.conformer())
+
+
+def _gru(size: Size, faithful: bool) -> Gru:
+    return Gru(layers=2, hidden=size.gru_hidden)
+
+
+def _audio_only(size: Size, faithful: bool) -> AudioOnly:
+    return AudioOnly(conformer=size.conformer())
+
+
+def _visual_only(size: Size, faithful: bool) -> VisualOnly:
+    return VisualOnly(conformer=size.conformer())
+
+
+def _row(
+    see: Callable[[Size, bool, Pretrained], VisualEncoder], fuse: Callable[[Size, bool], Fusion]
+) -> Callable[[Size, bool, Pretrained], TrialConfig]:
+    """A row of Table 1: section 3 and 4 of the paper with one visual encoder and one fusion."""
+
+    def build(size: Size, faithful: bool, pretrained: Pretrained) -> TrialConfig:
+        fusion = fuse(size, faithful)
+        audio: AudioEncoder = NoAudio(width=size.width)
+        if "audio" in fusion.needs:
+            audio = _audio(size, pretrained)
+        return TrialConfig(
+            inputs=size.inputs,
+            audio=audio,
+            visual=see(size, faithful, pretrained),
+            fusion=fusion,
+            head=HeadConfig(activation="none" if faithful else "relu"),
+            schedule=ConstantDecay(constant_epochs=size.constant_epochs, compounding=faithful),
+            optimiser=Adam(lr=size.lr),
+            training=size.training,
+        )
+
+    return build
+
+
+def _baseline(size: Size, faithful: bool, pretrained: Pretrained) -> TrialConfig:
+    """SELDnet with multi-ACCDOA, the audio baseline of DCASE 2023 Task 3."""
+    training = size.baseline_training
+    return TrialConfig(
+        inputs=size.baseline_inputs,
+        audio=SeldNet(**size.baseline),
+        fusion=AudioOnly(conformer=replace(size.conformer(), layers=0)),
+        head=HeadConfig(activation="none"),
+        schedule=ConstantDecay(constant_epochs=training.epochs),
+        optimiser=Adam(lr=1e-3),
+        training=training,
+    )
+
+
+def _baseline_audio_visual(size: Size, faithful: bool, pretrained: Pretrained) -> TrialConfig:
+    """Convolutions beside boxes around people, a GRU over both: the audio-visual baseline of DCASE 2023 Task 3."""
+    training = size.baseline_training
+    audio = SeldNet(
+        channels=64,
+        time_pools=size.crnn_time_pools,
+        frequency_pools=(4, 4, 2),
+        gru_layers=0,
+        attention_layers=0,
+        dropout=0.0,
+    )
+    return TrialConfig(
+        inputs=size.inputs,
+        audio=audio,
+        visual=ObjectBoxes(csv=pretrained.boxes, detector=pretrained.detector),
+        fusion=Gru(layers=1, hidden=256),
+        head=HeadConfig(activation="none"),
+        schedule=ConstantDecay(constant_epochs=training.epochs),
+        optimiser=Adam(lr=1e-3),
+        training=training,
+    )
+
+
+def _baseline_distance(size: Size, faithful: bool, pretrained: Pretrained) -> TrialConfig:
+    """The same with distances, the audio baseline of DCASE 2024 Task 3."""
+    return replace(_baseline(size, faithful, pretrained), output=MultiAccddoa())
+
+
+def _published(er: float, f: float, le: float, lr: float, seld: float) -> PublishedScores:
+    return PublishedScores(error_rate=er, f_score=f, localisation_error_deg=le, localisation_recall=lr, seld=seld)
+
+
+def _preset(
+    name: str,
+    visual: str,
+    fusion: str,
+    published: PublishedScores | None,
+    build: Callable[[Size, bool, Pretrained], TrialConfig],
+) -> Preset:
+    return Preset(name=name, visual=visual, fusion=fusion, published=published, build=build)
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _preset("i3d-cmaf", "I3D", "CMAF", _published(0.57, 40.5, 33.2, 55.3, 0.45), _row(_i3d, _cmaf)),
+        _preset(
+            "i3d-av_conformer",
+            "I3D",
+            "AV-Conformer",
+            _published(0.52, 46.4, 16.9, 60.2, 0.39),
+            _row(_i3d, _av_conformer),
+        ),
+        _preset(
+            "resnet-cmaf", "ResNet-Conformer", "CMAF", _published(0.54, 41.3, 31.6, 53.4, 0.44), _row(_resnet, _cmaf)
+        ),
+        _preset(
+            "resnet-av_conformer",
+            "ResNet-Conformer",
+            "AV-Conformer",
+            _published(0.51, 49.5, 15.8, 60.2, 0.38),
+            _row(_resnet, _av_conformer),
+        ),
+        _preset(
+            "resnet-cross_attention",
+            "ResNet-Conformer",
+            "cross-attention",
+            _published(0.55, 34.7, 30.4, 47.8, 0.47),
+            _row(_resnet, _cross_attention),
+        ),
+        _preset("resnet-gru", "ResNet-Conformer", "GRU", _published(0.50, 49.4, 16.2, 56.8, 0.38), _row(_resnet, _gru)),
+        _preset(
+            "both-av_conformer",
+            "both",
+            "AV-Conformer",
+            _published(0.52, 48.0, 16.2, 60.8, 0.38),
+            _row(_both, _av_conformer),
+        ),
+        _preset(
+            "visual_only",
+            "ResNet-Conformer",
+            "visual only",
+            _published(1.03, 0.9, 103, 11.4, 0.87),
+            _row(_resnet, _visual_only),
+        ),
+        _preset("audio_only", "-", "audio only", _published(0.51, 50.2, 15.4, 56.4, 0.38), _row(_none, _audio_only)),
+        _preset("dcase2023-audio", "-", "DCASE 2023, audio", _published(0.57, 29.9, 22.0, 47.7, 0.48), _baseline),
+        _preset(
+            "dcase2023-audio_visual",
+            "object boxes",
+            "DCASE 2023, audio-visual",
+            _published(1.07, 14.3, 48.0, 35.5, 0.71),
+            _baseline_audio_visual,
+        ),
+        _preset("dcase2024-audio", "-", "DCASE 2024, audio", None, _baseline_distance),
+    )
+}
