@@ -20,18 +20,24 @@ MIN_SCORE = 0.1
 
 
 class BoxDetector:
-    """Frames to boxes of people, on the CPU or wherever torch's default device is.
+    """Frames to boxes of people, on the CPU.
 
     Args:
         state: the published state dict of `fasterrcnn_mobilenet_v3_large_fpn` (COCO).
         min_score: boxes that are less sure than this are left out.
+        what: names the state dict in errors.
+
+    Raises:
+        UserError: the state dict does not fit; the first keys that do not are named.
     """
 
-    def __init__(self, state: Mapping[str, Tensor], min_score: float = MIN_SCORE) -> None:
+    def __init__(
+        self, state: Mapping[str, Tensor], min_score: float = MIN_SCORE, what: str = "the detector's state dict"
+    ) -> None:
         self._network = fasterrcnn_mobilenet_v3_large_fpn(
             weights=None, weights_backbone=None, box_score_thresh=min_score
         )
-        load_fitting(self._network, state, "the detector")
+        load_fitting(self._network, state, what)
         self._network.eval()
 
     @torch.no_grad()
@@ -40,6 +46,9 @@ class BoxDetector:
         boxes = np.zeros((len(frames), MAX_BOXES, BOX_FIELDS), np.float32)
         size = np.array([frames.shape[2], frames.shape[1]] * 2, np.float32)
         for index, frame in enumerate(frames):
+            if index and np.array_equal(frame, frames[index - 1]):
+                boxes[index] = boxes[index - 1]
+                continue
             (found,) = self._network([torch.from_numpy(frame).movedim(-1, 0) / 255.0])
             people = (found["labels"] == PERSON).nonzero().flatten()[:MAX_BOXES]
             corners = found["boxes"][people].numpy() / size
@@ -59,4 +68,4 @@ def load_detector(uri: str) -> BoxDetector:
     """
     what = f"visual.detector = {uri!r}"
     state, _ = parse_state(read_content(uri, "visual.detector"), what)
-    return BoxDetector(state)
+    return BoxDetector(state, what=what)

@@ -21,7 +21,7 @@ _INTENSITY_EPS = float(torch.finfo(torch.float32).eps)
 # On the CPU each thread works on this many frames at a time: few enough that its cache holds their spectra from the FFT
 # to the mel bands, many enough that the calls themselves cost little.
 _CPU_BLOCK_FRAMES = 240
-# Each group of neighbouring mel bands reads only the bins under it: an eighth of the dense product of 128 bands is left.
+# Each group of neighbouring mel bands reads only the bins under it, an eighth of the dense product of 128 bands.
 # Sixteen fill a vector register; groups of other widths are slower.
 _MEL_GROUP_BANDS = 16
 

@@ -137,7 +137,7 @@ def split_halves(frames: Tensor) -> Tensor:
     if width != 2 * height:
         raise UserError(f"I3D takes panoramas twice as wide as high, got {width} x {height}; change inputs.frame_width")
     halves = torch.stack(frames.split(height, dim=3), dim=1).flatten(0, 1)
-    # A view with the channels moved forward is stored channels-last, in which a CPU is more than twice as fast.
+    # A view with the channels moved forward is stored channels-last, in which a CPU is a tenth faster.
     return halves.movedim(-1, 1).float() / 127.5 - 1.0
 
 
