@@ -419,6 +419,7 @@ def predict(
     ] = "models:/seld@champion",
     truth: Annotated[Path | None, typer.Option(help="DCASE csv to draw and score against.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; the recording's own if not given.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="csv of object boxes, for a model that reads them.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Accept another sample rate and convert it.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -431,7 +432,7 @@ def predict(
     load_settings(need=("mlflow",)).export()
     from infra.predict import predict_files
 
-    result = predict_files(model, wav, video, truth, out, resample)
+    result = predict_files(model, wav, video, truth, out, resample, boxes)
     _say(result, _prediction_text(result), as_json=as_json)
 
 

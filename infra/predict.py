@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from data.audio_files import read_foa_wav
+from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
 from trainables.accdoa import Detections, decode
-from trainables.config import TrialConfig
+from trainables.box_source import BoxSource, boxes_at
+from trainables.config import RATE_HZ, InputConfig, ObjectBoxes, TrialConfig
 from trainables.config_tree import from_dict
 from trainables.evaluate import score_values
 from trainables.metrics import SCORE_NAMES, scores, seld_counts
@@ -31,8 +34,12 @@ def predict_files(
     truth: Path | None = None,
     out: Path | None = None,
     resample: bool = False,
+    boxes: Path | None = None,
 ) -> dict[str, Any]:
     """Predict one recording and write `<name>.csv` and `<name>.png` into `out` (the recording's folder if nothing).
+
+    Args:
+        boxes: csv of object boxes (`data.boxes.read_boxes_csv`), for a model that reads them.
 
     Returns what was written and found, ready for JSON.
 
@@ -43,18 +50,17 @@ def predict_files(
     audio = read_foa_wav(wav, resample=resample)
     model, config, thresholds = load_registered(model_uri)
     inputs: dict[str, NDArray[Any]] = {"audio": audio[None].astype(np.float32)}
-    if config.sees:
-        size = config.inputs
-        frames = np.zeros((0, size.frame_height, size.frame_width, 3), np.uint8)
-        if video is not None:
-            from data.video import read_video  # PyAV and what draws scenes: nothing else here needs them
-
-            frames = read_video(video, size.frame_width, size.frame_height, size.frame_rate_hz)
-        else:
-            logger.warning("%s sees, but was given no video; it goes by sound alone", model_uri)
-        inputs["frames"] = frames[None]
-    elif video is not None:
-        logger.warning("%s does not see; %s is not used", model_uri, video)
+    reads = config.visual.reads
+    if reads is not None:
+        seen = _frames(config, video)
+        if isinstance(config.visual, ObjectBoxes):
+            seen = _boxes(config.visual, config.inputs, seen, boxes, audio.shape[1])
+        if not len(seen):
+            logger.warning("%s reads %s, but was given none; it goes by sound alone", model_uri, reads)
+        inputs[reads] = seen[None]
+    for path, needed in ((video, reads is not None), (boxes, reads == "boxes")):
+        if path is not None and not needed:
+            logger.warning("%s does not look at %s", model_uri, path)
     output = model.predict(inputs)[0]
     detections = decode(output, config.output, thresholds)
 
@@ -77,6 +83,27 @@ def predict_files(
         "picture": str(picture),
         "micro": scored,
     }
+
+
+def _frames(config: TrialConfig, video: Path | None) -> NDArray[Any]:
+    """The video's pictures (V, H, W, 3) as the model sees them; V = 0 without a video."""
+    size = config.inputs
+    if video is None:
+        return np.zeros((0, size.frame_height, size.frame_width, 3), np.uint8)
+    from data.video import read_video  # PyAV and what draws scenes: nothing else here needs them
+
+    return read_video(video, size.frame_width, size.frame_height, size.frame_rate_hz)
+
+
+def _boxes(
+    visual: ObjectBoxes, size: InputConfig, frames: NDArray[Any], csv: Path | None, samples: int
+) -> NDArray[Any]:
+    """Boxes (V, 6, 5) from a csv, or by the model's detector from its pictures; V = 0 without either."""
+    if csv is not None:
+        return boxes_at(str(csv), 0, math.ceil(samples / RATE_HZ * size.frame_rate_hz), size.frame_rate_hz)
+    if visual.detector is None:
+        return np.zeros((0, MAX_BOXES, BOX_FIELDS), np.float32)
+    return BoxSource(None, visual.detector, size.frame_rate_hz)("", 0, len(frames), frames)
 
 
 def load_registered(model_uri: str) -> tuple[Any, TrialConfig, NDArray[np.float64]]:

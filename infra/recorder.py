@@ -74,7 +74,7 @@ def _log_report(record: TrialRecord) -> None:
     logger.info(
         "trial %2d %-12s epoch %2d/%d | loss %.4f | val SELD %.3f F %.2f LE %4.1f deg | %3.0f windows/s | %4.1f s",
         record.number,
-        config.fusion.name,
+        record.label,
         int(report["epoch"]),
         config.training.epochs,
         report["train_loss"],

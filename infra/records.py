@@ -19,6 +19,7 @@ from typing import Any
 
 from data import storage
 from data.errors import UserError
+from search_spaces.table1 import PRESET
 from trainables.checkpoint import TrialStore, trial_uri
 from trainables.loop import OBJECTIVE
 
@@ -43,6 +44,11 @@ class TrialRecord:
     error: str | None = None
     budget_spent_s: float = 0.0
     """Wall-clock time the sweep had used at the last report, over all its starts."""
+
+    @property
+    def label(self) -> str:
+        """What tells the trial from others at a glance: the published system that it is, else its fusion."""
+        return str(self.params.get(PRESET) or self.config["fusion"]["name"])
 
     @property
     def ended(self) -> bool:

@@ -156,7 +156,7 @@ class SweepTracker:
         config = from_dict(record.config)
         run = self._client.create_run(
             self._experiment_id,
-            run_name=f"{self._sweep}-{record.number:03d}-{config.fusion.name}",
+            run_name=f"{self._sweep}-{record.number:03d}-{record.label}",
             tags={
                 **self._tags,
                 SWEEP_TAG: self._sweep,

@@ -15,16 +15,19 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+import torch
 from mlflow.entities import Run
 
 from data import storage
 from data.audio_files import write_foa_wav
 from data.labels import read_events_csv
-from data.store import open_store
+from data.store import open_store, read_shard
 from infra.records import SweepStore
 from infra.settings import load_settings
 from infra.tracking import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from trainables.loop import OBJECTIVE
+from trainables.resnet import ResNetBackbone
+from trainables.weights import read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -316,6 +319,58 @@ def refused(stack: Stack, *arguments: str, **environment: str) -> str:
     assert "Traceback" not in err
     assert storage.list_files("s3://seldtune/sweeps").keys() == before
     return lines[0]
+
+
+def test_published_systems_side_by_side(stack: Stack, tmp_path: Path) -> None:
+    """Two groups of inputs, one of them with boxes from csv; scored on the test split, once."""
+    store = open_store(DATA)
+    for split in ("train", "val", "test"):
+        for shard in store.split(split).shards:
+            for row in read_shard(store, shard, ["recording"]):
+                (tmp_path / f"{row['recording']}.csv").write_text("0,0.1,0.2,0.3,0.6,0.9\n7,0.5,0.2,0.6,0.6\n")
+    systems = ("audio_only", "dcase2023-audio_visual", "dcase2024-audio")
+    command = ["table1", "--data", DATA, "--size", "small", "--name", "published", "--boxes", str(tmp_path), "--json"]
+    command += [part for name in systems for part in ("--only", name)]
+    command += ["--set", "training.epochs=1", "--set", "training.epoch_windows=32"]
+    rows = json.loads(stack.run(*command))
+    assert [row["preset"] for row in rows] == list(systems)
+    for row in rows:
+        assert set(row["macro"]) == set(row["micro"]) == {"ER", "F", "LE", "LR", "SELD"}
+        assert row["parameters"] > 10_000
+        # One recording has no interval.
+        assert row["intervals"] == {}
+    assert rows[0]["published"]["F"] == 50.2
+    assert rows[2]["published"] is None
+    table = storage.read_bytes("s3://seldtune/sweeps/published/table1.md").decode()
+    assert table.count("\n| ") >= len(systems)
+    assert "| - | audio only |" in table
+    assert_complete("published-0-0", 2)
+    assert_complete("published-1-0", 1)
+    parent, children = runs_of("published-0-0")
+    assert [run.info.run_name for run in children] == [
+        "published-0-0-000-audio_only",
+        "published-0-0-001-dcase2023-audio_visual",
+    ]
+    artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
+    assert {"table1.md", "table1.json"} <= artifacts
+    counts = "s3://seldtune/sweeps/published-0-0/test/00000.npy"
+    counted = storage.read_bytes(counts)
+    assert json.loads(stack.run(*command)) == rows
+    assert storage.read_bytes(counts) == counted
+
+
+def test_weights_are_imported_and_used(stack: Stack, tmp_path: Path) -> None:
+    source = tmp_path / "resnet18.pth"
+    torch.save(ResNetBackbone("basic", (2, 2, 2, 2), 64).state_dict(), source)
+    result = json.loads(stack.run("weights", "import", str(source), "--as", "resnet18", "--json"))
+    assert result["uri"] == "s3://seldtune/weights/resnet18.safetensors"
+    kind, state = read_weights(result["uri"], "visual.weights")
+    assert (kind.name, len(state)) == ("resnet", 120)
+    source.write_bytes(source.read_bytes()[:1000])
+    message = stack.run("weights", "import", str(source), "--as", "other", code=2)
+    assert message.startswith("error: ")
+    assert "truncated" in message or "no state dict" in message
+    assert not storage.exists("s3://seldtune/weights/other.safetensors")
 
 
 def test_wrong_names_and_sizes(stack: Stack) -> None:

@@ -35,13 +35,22 @@ class BoxSource:
             UserError: the recording's csv is missing or wrong, or the detector cannot be loaded.
         """
         if self.csv is not None:
-            at = start_frame + np.floor(np.arange(count) * (LABEL_RATE_HZ / self.rate_hz) + 0.5).astype(np.int64)
-            return read_boxes_csv(f"{self.csv.rstrip('/')}/{recording}.csv", int(at[-1]) + 1)[at]
+            return boxes_at(f"{self.csv.rstrip('/')}/{recording}.csv", start_frame, count, self.rate_hz)
         assert self.detector is not None
         assert frames is not None
         from trainables.detector import load_detector  # torchvision's detection models are slow to import
 
         return load_detector(self.detector)(frames) if len(frames) else np.zeros((0, MAX_BOXES, BOX_FIELDS), np.float32)
+
+
+def boxes_at(csv: str, start_frame: int, count: int, rate_hz: float) -> Boxes:
+    """`count` boxes of a csv, (count, 6, 5), at `rate_hz` from label frame `start_frame` on.
+
+    Raises:
+        UserError: see `read_boxes_csv`.
+    """
+    at = start_frame + np.floor(np.arange(count) * (LABEL_RATE_HZ / rate_hz) + 0.5).astype(np.int64)
+    return read_boxes_csv(csv, int(at[-1]) + 1)[at]
 
 
 def box_source(config: ObjectBoxes, inputs: InputConfig) -> BoxSource:

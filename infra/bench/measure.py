@@ -99,7 +99,8 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def show(outcome: Mapping[str, Any], save: bool = False) -> None:
     """Print the table and, last, the line of JSON; with `save` keep the line."""
-    print(f"{outcome['benchmark']}: {outcome['device']}, {outcome['threads']} threads, torch {outcome['torch']}")
+    threads = _threads(outcome["threads"])
+    print(f"{outcome['benchmark']}: {outcome['device']}, {threads}, torch {outcome['torch']}")
     print(f"{'side':<24}{'ms per ' + outcome['unit']:>16}{'quartiles':>22}{'ours is faster by':>20}{'quartiles':>16}")
     for name, taken in outcome["sides_ms"].items():
         line = f"{name:<24}{taken['median']:>16.3f}{taken['low']:>12.3f} {taken['high']:>9.3f}"
@@ -115,9 +116,13 @@ def show(outcome: Mapping[str, Any], save: bool = False) -> None:
         path.write_text(line + "\n", encoding="utf-8")
 
 
+def _threads(count: int) -> str:
+    return f"{count} thread" + ("s" if count > 1 else "")
+
+
 def _slug(device: str, threads: int) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    return f"{words}-{threads}-threads"
+    return f"{words}-{_threads(threads).replace(' ', '-')}"
 
 
 def _rounded_json(outcome: Mapping[str, Any]) -> str:
