@@ -1,7 +1,7 @@
 """`fusion`: the choices of "Fusion of audio and visual embeddings for SELD" (ICASSP 2024) at its sizes.
 
-Which fusion, how deep, which rate and schedule, and how wide the convolution of the Conformers looks. Meant for GPUs;
-a ResNet50 without `visual.weights` starts at random, which a run says loudly.
+Which visual encoder, which fusion, how deep, which rate and schedule, and how wide the convolution of the Conformers
+looks. Meant for GPUs; a visual encoder without `visual.weights` starts at random, which a run says loudly.
 """
 
 from __future__ import annotations
@@ -15,21 +15,34 @@ from trainables.config import (
     AvConformer,
     Cmaf,
     CnnConformer,
+    Concatenation,
     ConformerConfig,
     ConstantDecay,
     Cosine,
+    CrossAttention,
     Fusion,
     Gru,
+    I3d,
     NoVisual,
     OneCycle,
     ResNetConformer,
     Schedule,
     TrainingConfig,
     TrialConfig,
+    VisualEncoder,
     WarmupCosine,
 )
 
 WIDTH = 512
+# The fusions, and what decides the depth of each at its first point.
+FIRST: dict[str, dict[str, int]] = {
+    "audio_only": {"fusion_depth": 4, "fusion_heads": 8},
+    "av_conformer": {"fusion_depth": 4, "fusion_heads": 8},
+    "cmaf": {"fusion_depth": 4, "fusion_heads": 8},
+    "cross_attention": {"fusion_depth": 4, "fusion_heads": 8},
+    "gru": {"gru_layers": 2, "gru_hidden": 256},
+    "concat": {},
+}
 SCHEDULES: dict[str, Schedule] = {
     "constant_decay": ConstantDecay(),
     "cosine": Cosine(),
@@ -40,7 +53,7 @@ SCHEDULES: dict[str, Schedule] = {
 
 def suggest(trial: Trial) -> TrialConfig:
     """The paper's audio and visual encoders under each fusion; depth and width of a fusion only where it has them."""
-    fusion = trial.suggest_categorical("fusion", ["audio_only", "av_conformer", "cmaf", "gru"])
+    fusion = trial.suggest_categorical("fusion", list(FIRST))
     kernel = trial.suggest_categorical("kernel", [7, 15, 31, 51])
     encoder = ConformerConfig(layers=trial.suggest_int("encoder_depth", 2, 6), feed_forward=2 * WIDTH, kernel=kernel)
     schedule = trial.suggest_categorical("schedule", list(SCHEDULES))
@@ -48,7 +61,7 @@ def suggest(trial: Trial) -> TrialConfig:
     lr = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
     return TrialConfig(
         audio=CnnConformer(conformer=encoder),
-        visual=NoVisual() if fusion == AudioOnly.name else ResNetConformer(conformer=encoder),
+        visual=NoVisual() if fusion == AudioOnly.name else _visual(trial, encoder),
         fusion=_fusion(trial, fusion, kernel),
         schedule=SCHEDULES[schedule],
         optimiser=Adam(lr=lr) if optimiser == "adam" else AdamW(lr=lr),
@@ -57,7 +70,14 @@ def suggest(trial: Trial) -> TrialConfig:
     )
 
 
+def _visual(trial: Trial, encoder: ConformerConfig) -> VisualEncoder:
+    name = trial.suggest_categorical("visual", ["resnet_conformer", "i3d"])
+    return I3d() if name == I3d.name else ResNetConformer(conformer=encoder)
+
+
 def _fusion(trial: Trial, name: str, kernel: int) -> Fusion:
+    if name == Concatenation.name:
+        return Concatenation()
     if name == Gru.name:
         return Gru(
             layers=trial.suggest_int("gru_layers", 1, 3),
@@ -65,8 +85,9 @@ def _fusion(trial: Trial, name: str, kernel: int) -> Fusion:
         )
     depth = trial.suggest_int("fusion_depth", 1, 8)
     heads = trial.suggest_categorical("fusion_heads", [4, 8, 16])
-    if name == Cmaf.name:
-        return Cmaf(layers=depth, heads=heads)
+    if name in (Cmaf.name, CrossAttention.name):
+        layer = Cmaf if name == Cmaf.name else CrossAttention
+        return layer(layers=depth, heads=heads)
     conformer = ConformerConfig(layers=depth, heads=heads, feed_forward=2 * WIDTH, kernel=kernel)
     return AudioOnly(conformer=conformer) if name == AudioOnly.name else AvConformer(conformer=conformer)
 
@@ -83,9 +104,10 @@ FUSION = SearchSpace(
             "schedule": "constant_decay",
             "optimiser": "adam",
             "lr": 5e-4,
-            **({"gru_layers": 2, "gru_hidden": 256} if fusion == "gru" else {"fusion_depth": 4, "fusion_heads": 8}),
+            **({} if fusion == "audio_only" else {"visual": "resnet_conformer"}),
+            **depth,
         }
-        for fusion in ("audio_only", "av_conformer", "cmaf", "gru")
+        for fusion, depth in FIRST.items()
     ),
     trials=64,
     budget_s=7 * 24 * 3600,

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.classes import NUM_CLASSES
+from data.errors import UserError
 from data.labels import NUM_DUMMY_TRACKS
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.accdoa import adpit_loss
@@ -122,7 +123,6 @@ class Trainer:
     """Does a step when called and returns its loss."""
 
     def __init__(self, side: Side) -> None:
-        torch.set_num_threads(side.threads)
         self._side = side
         self._model = build(side).train()
         fused = True if side.tuned else None
@@ -151,6 +151,7 @@ class Trainer:
 
 def serve(connection: Connection, side: Side) -> None:
     """Do one step for each message, answer with its loss and the memory in use; end with the connection."""
+    torch.set_num_threads(side.threads)
     trainer = Trainer(side)
     with contextlib.suppress(EOFError):
         while connection.recv():
@@ -223,7 +224,11 @@ def _without_dropout(model: SeldModel) -> tuple[Tensor, Tensor]:
 
 
 def make_sides(ours: Side, names: Sequence[str]) -> dict[str, Side]:
-    """Ours and the named peers; unknown names raise KeyError."""
+    """Ours and the named peers.
+
+    Raises:
+        UserError: there is no such peer.
+    """
     eager = replace(ours, bf16=False, compile=False)
     peers = {
         "torchaudio": replace(eager, torchaudio=True, tuned=False),
@@ -231,6 +236,9 @@ def make_sides(ours: Side, names: Sequence[str]) -> dict[str, Side]:
         "torchaudio tuned": replace(eager, torchaudio=True),
         "eager fp32": eager,
     }
+    unknown = [name for name in names if name not in peers]
+    if unknown:
+        raise UserError(f"peers {', '.join(map(repr, unknown))} are not known; choose from {', '.join(peers)}")
     return {OURS: ours} | {name: peers[name] for name in names}
 
 
