@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference_weights import reference_shapes
 
 from data.errors import UserError
 from infra.weights import import_weights
@@ -22,11 +23,9 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def published(file: str, prefix: str = "") -> dict[str, torch.Tensor]:
     """A state dict with the names and shapes of a published one, and zeros in it."""
-    golden = np.load(GOLDEN / file)
-    shapes = [[size for size in sizes if size >= 0] for sizes in golden[f"{prefix}shapes"].tolist()]
     return {
         name: torch.zeros(shape, dtype=torch.int64 if name.endswith("num_batches_tracked") else torch.float32)
-        for name, shape in zip(golden[f"{prefix}names"].tolist(), shapes, strict=True)
+        for name, shape in reference_shapes(np.load(GOLDEN / file), prefix).items()
     }
 
 

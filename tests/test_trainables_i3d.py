@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reference_weights import reference_shapes, reference_weights
 
 from data.errors import UserError
 from trainables.i3d import I3dBackbone, i3d_embedding, max_pool_same, same_padding, split_halves, upsample_time
@@ -13,31 +14,10 @@ from trainables.i3d import I3dBackbone, i3d_embedding, max_pool_same, same_paddi
 GOLDEN = np.load(Path(__file__).parent / "golden" / "trainables_i3d.npz")
 
 
-def deterministic_weights() -> dict[str, torch.Tensor]:
-    """The weights that the reference figures were computed with."""
-    state = {}
-    for i, (key, sizes) in enumerate(zip(GOLDEN["names"].tolist(), GOLDEN["shapes"], strict=True)):
-        shape = tuple(size for size in sizes.tolist() if size >= 0)
-        s = torch.sin(0.37 * torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.float64) + i).reshape(shape).float()
-        if key.endswith("running_var"):
-            state[key] = 1 + 0.1 * s.abs()
-        elif len(shape) > 1:
-            state[key] = s / (s[0].numel() ** 0.5)
-        elif key.endswith("weight"):
-            state[key] = 1 + 0.1 * s
-        else:
-            state[key] = 0.1 * s
-    return state
-
-
 def test_entries_are_those_of_the_public_weights():
     with torch.device("meta"):
         ours = {key: tuple(value.shape) for key, value in I3dBackbone().state_dict().items()}
-    theirs = {
-        key: tuple(size for size in sizes.tolist() if size >= 0)
-        for key, sizes in zip(GOLDEN["names"].tolist(), GOLDEN["shapes"], strict=True)
-        if not key.startswith("logits.")
-    }
+    theirs = {key: shape for key, shape in reference_shapes(GOLDEN).items() if not key.startswith("logits.")}
     assert ours == theirs
     classifier = 400 * 1024 + 400
     with torch.device("meta"):
@@ -46,7 +26,7 @@ def test_entries_are_those_of_the_public_weights():
 
 def test_the_map_before_the_classifier_equals_the_reference():
     net = I3dBackbone().eval()
-    state = {key: value for key, value in deterministic_weights().items() if not key.startswith("logits.")}
+    state = {key: value for key, value in reference_weights(GOLDEN).items() if not key.startswith("logits.")}
     missing, unexpected = net.load_state_dict(state, strict=False)
     assert not unexpected
     assert not [key for key in missing if not key.endswith("num_batches_tracked")]

@@ -13,6 +13,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
+from data.errors import UserError
 from data.labels import Events, adpit_target
 from data.windows import WindowSampler
 from trainables.accdoa import adpit_loss
@@ -31,7 +32,7 @@ from trainables.config import (
     TrialConfig,
 )
 from trainables.config_tree import override
-from trainables.evaluate import predict
+from trainables.evaluate import THRESHOLD_GRID, predict
 from trainables.loop import OBJECTIVE, REPORT_KEYS, Diverged, train
 from trainables.model import SeldModel
 
@@ -273,3 +274,41 @@ def test_batch_norm_sees_each_workers_own_part(tmp_path: Path) -> None:
     means = [name for name in first if name.endswith("running_mean")]
     assert means
     assert any(not torch.equal(first[name], second[name]) for name in means)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_the_same_numbers(tmp_path: Path) -> None:
+    """`torch.compile` with its default backend, which needs a C++ compiler; checkpoints do not depend on it."""
+    short = override(CONFIG, {"training.epochs": 2})
+    plain = run(short, tmp_path / "plain")
+    compiled = run(override(short, {"training.compile": True}), tmp_path / "compiled")
+    assert compiled[-1]["train_loss"] == pytest.approx(plain[-1]["train_loss"], rel=1e-2)
+    state = TrialStore(str(tmp_path / "compiled")).latest()
+    assert state is not None
+    SeldModel(short).load_state_dict(state["model"])
+
+
+def test_bf16_trains(tmp_path: Path) -> None:
+    plain = run(override(CONFIG, {"training.epochs": 2}), tmp_path / "plain")
+    half = run(override(CONFIG, {"training.epochs": 2, "training.precision": "bf16"}), tmp_path / "half")
+    assert half[-1]["train_loss"] != plain[-1]["train_loss"]
+    assert half[-1]["train_loss"] == pytest.approx(plain[-1]["train_loss"], rel=0.1)
+
+
+def test_tuned_thresholds_are_kept_with_the_best_model(tmp_path: Path) -> None:
+    tuned = override(CONFIG, {"inference.tune_thresholds": True, "training.epochs": 3})
+    reports = run(tuned, tmp_path / "tuned")
+    plain = run(override(tuned, {"inference.tune_thresholds": False}), tmp_path / "plain")
+    # What a trial is judged by does not see them.
+    assert numbers(reports) == numbers(plain)
+    best = int(reports[-1]["best_epoch"])
+    extra = load_bundle(tmp_path / "tuned" / "best" / f"epoch-{best:04d}")[2]
+    assert len(extra["thresholds"]) == 13
+    assert set(extra["thresholds"]) <= {0.5, *THRESHOLD_GRID}
+    assert len(set(extra["thresholds"])) > 1
+    assert load_bundle(tmp_path / "plain" / "best" / f"epoch-{best:04d}")[2]["thresholds"] == [0.5] * 13
+
+
+def test_distances_need_distances_in_the_data(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^output\.name = 'multi_accddoa' needs a distance .*train0.*'multi_accdoa'"):
+        run(override(CONFIG, {"output.name": "multi_accddoa"}), tmp_path)

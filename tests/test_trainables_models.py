@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchaudio
 import torchvision
+from reference_weights import reference_weights
 
 from search_spaces.presets import find_preset
 from trainables.accdoa import output_width
@@ -243,25 +244,6 @@ def test_resnet_embedding_equals_torchvision(tmp_path, name, block, depths, embe
         torch.testing.assert_close(model.visual.embed(frames), expected, atol=1e-4, rtol=1e-4)
 
 
-def deterministic_weights(name: str) -> dict[str, torch.Tensor]:
-    """The weights that the reference figures were computed with."""
-    state = {}
-    for i, (key, sizes) in enumerate(zip(GOLDEN[f"{name}/names"].tolist(), GOLDEN[f"{name}/shapes"], strict=True)):
-        if key.endswith((".pe", "num_batches_tracked")):
-            continue
-        shape = tuple(size for size in sizes.tolist() if size >= 0)
-        s = torch.sin(0.37 * torch.arange(1, int(np.prod(shape)) + 1, dtype=torch.float64) + i).reshape(shape).float()
-        if key.endswith("running_var"):
-            state[key] = 1 + 0.1 * s.abs()
-        elif len(shape) > 1:
-            state[key] = s / (s[0].numel() ** 0.5)
-        elif key.endswith("weight"):
-            state[key] = 1 + 0.1 * s
-        else:
-            state[key] = 0.1 * s
-    return state
-
-
 def reference_inputs() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     rng = np.random.default_rng(77)
     audio = rng.standard_normal((2, 7, 480, 128)).astype("float32")
@@ -275,7 +257,7 @@ def test_audio_encoder_equals_the_reference():
     with torch.device("meta"):
         model = SeldModel(TrialConfig()).eval()
     missing, unexpected = model.audio.load_state_dict(
-        from_reference(deterministic_weights("audio_cnn_conformer")), strict=False, assign=True
+        from_reference(reference_weights(GOLDEN, "audio_cnn_conformer/")), strict=False, assign=True
     )
     assert not unexpected
     assert all(key.endswith("num_batches_tracked") for key in missing)
@@ -303,7 +285,9 @@ def test_audio_visual_models_equal_the_reference(preset, parameters):
     with torch.device("meta"):
         model = SeldModel(find_preset(preset, faithful=True)).eval()
     model.feature_mean, model.feature_std = torch.zeros(7, 1, 128), torch.ones(7, 1, 128)
-    missing, unexpected = model.load_state_dict(from_reference(deterministic_weights(name)), strict=False, assign=True)
+    missing, unexpected = model.load_state_dict(
+        from_reference(reference_weights(GOLDEN, f"{name}/")), strict=False, assign=True
+    )
     assert not unexpected
     ours_alone = ("visual.backbone.", "feature_")
     assert all(key.startswith(ours_alone) or key.endswith("num_batches_tracked") for key in missing)
