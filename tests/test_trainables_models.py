@@ -204,6 +204,32 @@ def test_conformer_equals_torchaudio():
         torch.testing.assert_close(ours(x), theirs(x, torch.full((3,), 30))[0], atol=1e-5, rtol=1e-5)
 
 
+def test_torchaudio_loads_ours():
+    ours = Conformer(32, ConformerConfig(layers=2, heads=4, feed_forward=48, kernel=9))
+    torchaudio.models.Conformer(32, 4, 48, 2, 9).load_state_dict(ours.state_dict())
+
+
+def test_relative_position_starts_without_effect_and_tells_near_from_far():
+    torch.manual_seed(0)
+    sizes = {"layers": 1, "heads": 2, "feed_forward": 8, "kernel": 1, "dropout": 0.0}
+    plain, relative = (Conformer(8, ConformerConfig(**sizes, relative_position=on)).eval() for on in (False, True))
+    missing, unexpected = relative.load_state_dict(plain.state_dict(), strict=False)
+    assert (missing, unexpected) == (["conformer_layers.0.self_attn.relative_bias"], [])
+    x = torch.randn(2, 30, 8)
+    torch.testing.assert_close(relative(x), plain(x))
+    relative(x).square().sum().backward()
+    bias = relative.conformer_layers[0].self_attn.relative_bias
+    assert bias.grad.any()
+    with torch.no_grad():
+        # Only what is at the same place may be attended to: frames no longer know of each other.
+        bias.fill_(-1e4)
+        bias[:, bias.shape[1] // 2] = 0.0
+        alone, changed = relative(x), relative(torch.cat((x[:, :1], x[:, 1:] + 1.0), dim=1))
+    torch.testing.assert_close(alone[:, 0], changed[:, 0])
+    assert not torch.allclose(alone[:, 1:], changed[:, 1:])
+    assert relative(torch.randn(1, 200, 8)).shape == (1, 200, 8)
+
+
 @pytest.mark.parametrize(
     ("name", "block", "depths"),
     [("resnet18", "basic", (2, 2, 2, 2)), ("resnet50", "bottleneck", (3, 4, 6, 3))],
