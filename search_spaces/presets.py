@@ -111,7 +111,7 @@ SMALL = Size(
     i3d_width=0.125,
     gru_hidden=64,
     lr=1e-3,
-    training=TrainingConfig(epochs=14, batch_size=16, epoch_windows=1024),
+    training=TrainingConfig(epochs=10, batch_size=16, epoch_windows=1024),
     constant_epochs=8,
     crnn_time_pools=(4, 1, 1),
     baseline_inputs=InputConfig(
@@ -125,7 +125,7 @@ SMALL = Size(
         frame_rate_hz=2.0,
     ),
     baseline={"channels": 32, "hidden": 64, "frequency_pools": (4, 2, 2)},
-    baseline_training=TrainingConfig(epochs=14, batch_size=16, epoch_windows=1024),
+    baseline_training=TrainingConfig(epochs=10, batch_size=16, epoch_windows=1024),
 )
 
 SIZES = {"paper": PAPER, "small": SMALL}
