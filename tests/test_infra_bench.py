@@ -56,9 +56,14 @@ def check_result(outcome: dict, name: str, peers: set[str]) -> None:
 
 def test_sides_take_turns():
     called = []
-    times = measure.alternate({"ours": lambda: called.append("A"), "peer": lambda: called.append("B")}, 3, warmup=1)
+    sides = {"ours": lambda: called.append("A"), "peer": lambda: called.append("B")}
+    times = measure.alternate(sides, 3, warmup=1, settle=0)
     assert called == ["A", "B"] * 4
     assert {name: len(runs) for name, runs in times.items()} == {"ours": 3, "peer": 3}
+    called.clear()
+    times = measure.alternate(sides, 2, warmup=0, settle=1)
+    assert called == ["A", "A", "B", "B"] * 2
+    assert {name: len(runs) for name, runs in times.items()} == {"ours": 2, "peer": 2}
 
 
 def test_ratio_is_of_medians_and_its_spread_of_neighbours():

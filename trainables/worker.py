@@ -20,6 +20,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from trainables.checkpoint import TrialStore, trial_uri
 from trainables.config_tree import from_dict
 from trainables.loop import train as train_trial
+from trainables.memory import keep_freed_memory
 from trainables.session import KeepGoing, TrialActorSession, WorkerGroupSession
 
 
@@ -59,6 +60,7 @@ def run_trial(assignment: dict[str, Any], context: SweepContext, datasets: dict[
 
     def train_on_worker() -> None:
         torch.set_num_threads(resources.cpus_per_worker)
+        keep_freed_memory()
         keep_going = context.ask(number)
         train_trial(
             from_dict(assignment["config"]),

@@ -35,16 +35,21 @@ def parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
 
 
 def alternate(
-    sides: Mapping[str, Callable[[], object]], repeats: int, per: int = 1, warmup: int = 2
+    sides: Mapping[str, Callable[[], object]], repeats: int, per: int = 1, warmup: int = 1, settle: int = 1
 ) -> dict[str, list[float]]:
-    """Milliseconds of each run of each side, in the order A B A B...; the first `warmup` rounds are not counted.
+    """Milliseconds of each run of each side, in the order A B A B...
 
     Args:
         per: what one run is divided by, e.g. the chunks in a batch.
+        warmup: rounds at the start that are not counted.
+        settle: runs before each counted one that are not, so that no side pays for what the one before it left in the
+            caches and took from the memory allocator.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(warmup + repeats):
         for name, run in sides.items():
+            for _ in range(settle):
+                run()
             started = time.perf_counter()
             run()
             if turn >= warmup:

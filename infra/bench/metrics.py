@@ -192,7 +192,7 @@ def measure(recordings: int, seconds: int, repeats: int) -> dict[str, Any]:
         expected, found = scores_by_segment(*paths), our_scores(*paths)
         np.testing.assert_allclose(found, expected, atol=1e-6)
         sides = {OURS: lambda: our_scores(*paths), "segment by segment": lambda: scores_by_segment(*paths)}
-        times = alternate(sides, repeats, warmup=1)
+        times = alternate(sides, repeats, warmup=0)
     sizes = {"recordings": recordings, "seconds": seconds, "polyphony": 3}
     scores = dict(zip(SCORE_NAMES, found, strict=True))
     return result("metrics", "evaluation", times, sizes, scores=scores)

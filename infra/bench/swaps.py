@@ -66,7 +66,7 @@ def measure(height: int, width: int, repeats: int, samples: int = 72_000) -> dic
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     check(frame)
     sides = {OURS: lambda k: swap_frames(frame, k), "pixel by pixel": lambda k: swap_pixel_by_pixel(frame, k)}
-    times = alternate({name: _all_swaps(side) for name, side in sides.items()}, repeats, per=NUM_SWAPS, warmup=1)
+    times = alternate({name: _all_swaps(side) for name, side in sides.items()}, repeats, per=NUM_SWAPS, warmup=0)
     features = measure_features(samples, repeats)
     return result(
         "swaps",

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -34,13 +33,9 @@ from trainables.accdoa import adpit_loss
 from trainables.config import AvConformer, ResNetConformer, TrialConfig
 from trainables.conformer import Conformer, ConformerLayer
 from trainables.features import NUM_FEATURE_CHANNELS
+from trainables.memory import keep_freed_memory
 from trainables.model import SeldModel, count_parameters
 
-# Freed tensors stay with the process, and large ones lie in huge pages. Read when a process starts.
-KEEP_MEMORY = {
-    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=9223372036854775807",
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
 # Dense matrix products in bf16 with sums in fp32, in 1e12 operations per second (the makers' data sheets).
 PEAK_TFLOPS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0}
 
@@ -152,6 +147,8 @@ class Trainer:
 def serve(connection: Connection, side: Side) -> None:
     """Do one step for each message, answer with its loss and the memory in use; end with the connection."""
     torch.set_num_threads(side.threads)
+    if side.tuned:
+        keep_freed_memory()
     trainer = Trainer(side)
     with contextlib.suppress(EOFError):
         while connection.recv():
@@ -165,8 +162,7 @@ class RemoteTrainer:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, side), daemon=True)
-        with _environment(KEEP_MEMORY if side.tuned else {}):
-            self._process.start()
+        self._process.start()
         theirs.close()
         self.memory_gb = 0.0
 
@@ -178,17 +174,6 @@ class RemoteTrainer:
     def close(self) -> None:
         self._connection.close()
         self._process.join()
-
-
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def check(sides: Mapping[str, Side]) -> tuple[dict[str, Any], int]:
@@ -263,7 +248,7 @@ def measure(
         first_step_s[name] = time.perf_counter() - started
         # Dropout differs from side to side, and bf16 rounds: these are not equal, but near.
         assert abs(losses[name] / losses[OURS] - 1) < 0.05, losses
-    times = alternate(trainers, repeats, warmup=1)
+    times = alternate(trainers, repeats, settle=0)
     if processes:
         memory_gb = {name: trainer.memory_gb for name, trainer in trainers.items()}
         for trainer in trainers.values():
