@@ -128,6 +128,7 @@ def test_metrics_of_scenes_with_nothing_in_common(tmp_path):
     np.testing.assert_allclose(metrics.our_scores(*paths), metrics.scores_by_segment(*paths), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_training_step(tiny):
     sides = training_step.make_sides(
         replace(tiny, bf16=True), ["torchaudio", "torchaudio contiguous", "torchaudio tuned", "eager fp32"]

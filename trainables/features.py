@@ -86,7 +86,7 @@ class FeatureExtractor(nn.Module):
         """Frames (4, ..., n_fft) -> `out` (7, ..., n_mels), a view of any strides."""
         spectrum = torch.fft.rfft(frames * self.window)
         # Two contiguous planes: everything after runs over them at full vector width.
-        real, imaginary = torch.view_as_real(spectrum).movedim(-1, 0).contiguous()
+        real, imaginary = (plane.contiguous() for plane in torch.view_as_real(spectrum).unbind(-1))
         bins = real.new_empty(NUM_FEATURE_CHANNELS, *real.shape[1:])
         power, intensity = bins[:NUM_FOA_CHANNELS], bins[NUM_FOA_CHANNELS:]
         torch.mul(real, real, out=power).addcmul_(imaginary, imaginary)
