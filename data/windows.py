@@ -16,7 +16,7 @@ Pure numpy: whoever streams the rows, and whatever trains on them, needs nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,12 @@ Batch = dict[str, NDArray]
 
 # The columns that show what is to be seen, and how each turns with a channel swap.
 SEEN: dict[str, Callable[[NDArray, int], NDArray]] = {"frames": swap_frames, "boxes": swap_boxes}
+
+
+def as_looked_at(rows: Iterable[PreparedRow], reads: str | None) -> list[PreparedRow]:
+    """The rows without what a model that reads this column, or none, does not look at: it need not be cut."""
+    unseen = SEEN.keys() - {reads}
+    return [{name: value for name, value in row.items() if name not in unseen} for row in rows]
 
 
 def video_rate_hz(rows: Sequence[PreparedRow]) -> float:

@@ -268,10 +268,11 @@ def plan(
 
     Example: `seldtune plan --preset resnet-av_conformer --faithful`
     """
-    from infra.plan import describe_preset, list_presets, plan_text
+    from infra.plan import describe_preset, plan_text
+    from search_spaces.presets import PRESETS
 
     if preset == "list":
-        _say({"presets": list_presets()}, "\n".join(list_presets()), as_json=as_json)
+        _say({"presets": list(PRESETS)}, "\n".join(PRESETS), as_json=as_json)
         return
     document = describe_preset(preset, size, faithful, parse_assignments(fix or []))
     _say(document, plan_text(document), as_json=as_json)

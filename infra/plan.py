@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any
 
 import yaml
 
 from search_spaces.presets import PRESETS, find_preset
 from trainables.config_tree import fingerprint, override, to_dict
-from trainables.metrics import SCORE_NAMES
 from trainables.model import count_parameters
-
-
-def list_presets() -> list[str]:
-    return list(PRESETS)
 
 
 def describe_preset(name: str, size: str, faithful: bool, fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,14 +19,13 @@ def describe_preset(name: str, size: str, faithful: bool, fixed: Mapping[str, An
         UserError: an unknown preset, size or field, or a combination that cannot be.
     """
     config = override(find_preset(name, size, faithful), fixed)
-    published = PRESETS[name].published
     return {
         "preset": name,
         "size": size,
         "variant": "faithful" if faithful else "fixed",
         "parameters": count_parameters(config),
         "fingerprint": fingerprint(config),
-        "published": None if published is None else dict(zip(SCORE_NAMES, astuple(published), strict=True)),
+        "published": PRESETS[name].published,
         "config": to_dict(config),
     }
 

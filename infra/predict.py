@@ -21,8 +21,7 @@ from trainables.accdoa import Detections, decode
 from trainables.box_source import BoxSource, boxes_at
 from trainables.config import RATE_HZ, InputConfig, ObjectBoxes, TrialConfig
 from trainables.config_tree import from_dict
-from trainables.evaluate import score_values
-from trainables.metrics import SCORE_NAMES, scores, seld_counts
+from trainables.metrics import SCORE_NAMES, score_values, scores, seld_counts
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,11 +35,12 @@ from trainables.bundle import load_bundle
 from trainables.checkpoint import fetch_bundle
 from trainables.config_tree import from_dict
 from trainables.evaluate import counts_from_array, counts_to_array, predict, recordings
-from trainables.metrics import SCORE_NAMES, Average, SeldCounts, jackknife, score_table, seld_counts
+from trainables.metrics import SCORE_NAMES, Average, SeldCounts, jackknife, score_values, scores, seld_counts
 from trainables.model import count_parameters
 
 logger = logging.getLogger(__name__)
 
+SPLIT = "test"
 BOXES_PRESET = "dcase2023-audio_visual"
 AVERAGES: tuple[Average, ...] = ("macro", "micro")
 
@@ -55,7 +56,6 @@ class Table1Request:
     faithful: bool = False
     pretrained: Pretrained = field(default_factory=Pretrained)
     seeds: int = 1
-    split: str = "test"
     cpus_per_worker: int | None = None
     gpus_per_worker: float | None = None
     concurrency: int | None = None
@@ -76,7 +76,6 @@ class SystemScores:
 
     def as_json(self) -> dict[str, Any]:
         preset = PRESETS[self.preset]
-        published = preset.published
         return {
             "preset": self.preset,
             "visual": preset.visual,
@@ -85,7 +84,7 @@ class SystemScores:
             "seeds": self.seeds,
             **self.scores,
             "intervals": self.intervals,
-            "published": None if published is None else dict(zip(SCORE_NAMES, astuple(published), strict=True)),
+            "published": preset.published,
         }
 
 
@@ -131,7 +130,7 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
             if not outcome.finished:
                 _close(outcomes, "KILLED")
                 return None
-            for record, counted in _test_counts(outcome, request.split, settings):
+            for record, counted in _test_counts(outcome, settings):
                 preset = record.params[PRESET]
                 counts.setdefault(preset, []).append(counted)
                 parameters[preset] = count_parameters(from_dict(record.config))
@@ -147,22 +146,22 @@ def _close(outcomes: list[SweepOutcome], status: str) -> None:
         outcome.tracker.close(status)
 
 
-def _test_counts(outcome: SweepOutcome, split: str, settings: Settings) -> list[tuple[TrialRecord, list[SeldCounts]]]:
+def _test_counts(outcome: SweepOutcome, settings: Settings) -> list[tuple[TrialRecord, list[SeldCounts]]]:
     """The counts of each recording of the split for every trial with a model; each measured once, then read back."""
     done = [record for record in outcome.records if record.best is not None and record.error is None]
     for record in outcome.records:
         if record not in done:
             logger.warning("%s has no model: %s", record.params[PRESET], record.error or "it never reported")
-    missing = [record for record in done if not storage.exists(_counts_uri(outcome.sweep, split, record))]
+    missing = [record for record in done if not storage.exists(_counts_uri(outcome.sweep, record))]
     if missing:
         connect(settings)
-        _measure(missing, outcome.store, outcome.sweep, split)
-    return [(record, _read_counts(_counts_uri(outcome.sweep, split, record))) for record in done]
+        _measure(missing, outcome.store, outcome.sweep)
+    return [(record, _read_counts(_counts_uri(outcome.sweep, record))) for record in done]
 
 
-def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore, split: str) -> None:
+def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
     configs = [from_dict(record.config) for record in records]
-    dataset = materialise(read_split(store, split, preparation(configs)))
+    dataset = materialise(read_split(store, SPLIT, preparation(configs)))
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
         assert record.best is not None
@@ -170,7 +169,7 @@ def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore, split:
         counted = ray.get(task.remote(bundle, dataset))
         buffer = io.BytesIO()
         np.save(buffer, counted)
-        storage.write_bytes(_counts_uri(sweep, split, record), buffer.getvalue())
+        storage.write_bytes(_counts_uri(sweep, record), buffer.getvalue())
 
 
 def _count(bundle_uri: str, dataset: Any) -> np.ndarray:
@@ -187,8 +186,8 @@ def _count(bundle_uri: str, dataset: Any) -> np.ndarray:
     return np.stack([counts_to_array(counts) for counts in counted])
 
 
-def _counts_uri(sweep: SweepStore, split: str, record: TrialRecord) -> str:
-    return f"{sweep.uri}/{split}/{record.number:05d}.npy"
+def _counts_uri(sweep: SweepStore, record: TrialRecord) -> str:
+    return f"{sweep.uri}/{SPLIT}/{record.number:05d}.npy"
 
 
 def _read_counts(uri: str) -> list[SeldCounts]:
@@ -212,13 +211,13 @@ def _system(preset: str, per_seed: list[list[SeldCounts]], parameters: int) -> S
 
 def _overall(counts: SeldCounts, average: Average) -> np.ndarray:
     """The scores over the classes, in the order of `SCORE_NAMES`."""
-    return score_table(counts, average)[:, 0]
+    return np.array(score_values(scores(counts, average)))
 
 
 def _write(request: Table1Request, rows: list[SystemScores], outcomes: list[SweepOutcome], settings: Settings) -> None:
     document = {
         "data": outcomes[0].store.manifest.sha256,
-        "split": request.split,
+        "split": SPLIT,
         "size": request.size,
         "faithful": request.faithful,
         "systems": [row.as_json() for row in rows],
@@ -241,8 +240,8 @@ def _cells(row: SystemScores) -> list[str]:
     cells += _percent_deg_percent(micro)
     if preset.published is None:
         return [*cells, *["-"] * 5]
-    error_rate, f_score, error_deg, recall, seld = astuple(preset.published)
-    return [*cells, f"{error_rate:.2f}", f"{f_score:.1f}", f"{error_deg:.1f}", f"{recall:.1f}", f"{seld:.2f}"]
+    formats = {"ER": ".2f", "F": ".1f", "LE": ".1f", "LR": ".1f", "SELD": ".2f"}
+    return [*cells, *(f"{preset.published[name]:{spec}}" for name, spec in formats.items())]
 
 
 def _percent_deg_percent(scores: Mapping[str, float]) -> list[str]:

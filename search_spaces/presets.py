@@ -39,6 +39,7 @@ from trainables.config import (
     VisualEncoder,
     VisualOnly,
 )
+from trainables.metrics import SCORE_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,18 +145,7 @@ class Pretrained:
     """Folder of csv with the boxes themselves, in place of a detector."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishedScores:
-    """What was published for a system on STARSS23's dev-test, macro: F and LR in percent, LE in degrees."""
-
-    error_rate: float
-    f_score: float
-    localisation_error_deg: float
-    localisation_recall: float
-    seld: float
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Preset:
     """A published system."""
 
@@ -163,7 +153,8 @@ class Preset:
     visual: str
     fusion: str
     """The row's first two columns in the paper's table."""
-    published: PublishedScores | None
+    published: dict[str, float] | None
+    """By score, on STARSS23's dev-test, macro: F and LR in percent, LE in degrees."""
     build: Callable[[Size, bool, Pretrained], TrialConfig]
 
 
@@ -316,72 +307,63 @@ def _baseline_distance(size: Size, faithful: bool, pretrained: Pretrained) -> Tr
     return replace(_baseline(size, faithful, pretrained), output=MultiAccddoa())
 
 
-def _published(er: float, f: float, le: float, lr: float, seld: float) -> PublishedScores:
-    return PublishedScores(error_rate=er, f_score=f, localisation_error_deg=le, localisation_recall=lr, seld=seld)
-
-
-def _preset(
-    name: str,
-    visual: str,
-    fusion: str,
-    published: PublishedScores | None,
-    build: Callable[[Size, bool, Pretrained], TrialConfig],
-) -> Preset:
-    return Preset(name=name, visual=visual, fusion=fusion, published=published, build=build)
+def _published(*values: float) -> dict[str, float]:
+    """ER, F, LE, LR and SELD of the paper's table."""
+    return dict(zip(SCORE_NAMES, values, strict=True))
 
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        _preset("i3d-cmaf", "I3D", "CMAF", _published(0.57, 40.5, 33.2, 55.3, 0.45), _row(_i3d, _cmaf)),
-        _preset(
+        Preset("i3d-cmaf", "I3D", "CMAF", _published(0.57, 40.5, 33.2, 55.3, 0.45), _row(_i3d, _cmaf)),
+        Preset(
             "i3d-av_conformer",
             "I3D",
             "AV-Conformer",
             _published(0.52, 46.4, 16.9, 60.2, 0.39),
             _row(_i3d, _av_conformer),
         ),
-        _preset(
+        Preset(
             "resnet-cmaf", "ResNet-Conformer", "CMAF", _published(0.54, 41.3, 31.6, 53.4, 0.44), _row(_resnet, _cmaf)
         ),
-        _preset(
+        Preset(
             "resnet-av_conformer",
             "ResNet-Conformer",
             "AV-Conformer",
             _published(0.51, 49.5, 15.8, 60.2, 0.38),
             _row(_resnet, _av_conformer),
         ),
-        _preset(
+        Preset(
             "resnet-cross_attention",
             "ResNet-Conformer",
             "cross-attention",
             _published(0.55, 34.7, 30.4, 47.8, 0.47),
             _row(_resnet, _cross_attention),
         ),
-        _preset("resnet-gru", "ResNet-Conformer", "GRU", _published(0.50, 49.4, 16.2, 56.8, 0.38), _row(_resnet, _gru)),
-        _preset(
+        Preset("resnet-gru", "ResNet-Conformer", "GRU", _published(0.50, 49.4, 16.2, 56.8, 0.38), _row(_resnet, _gru)),
+        Preset(
             "both-av_conformer",
             "both",
             "AV-Conformer",
             _published(0.52, 48.0, 16.2, 60.8, 0.38),
             _row(_both, _av_conformer),
         ),
-        _preset(
+        Preset(
             "visual_only",
             "ResNet-Conformer",
             "visual only",
-            _published(1.03, 0.9, 103, 11.4, 0.87),
+            _published(1.03, 0.9, 103.0, 11.4, 0.87),
             _row(_resnet, _visual_only),
         ),
-        _preset("audio_only", "-", "audio only", _published(0.51, 50.2, 15.4, 56.4, 0.38), _row(_none, _audio_only)),
-        _preset("dcase2023-audio", "-", "DCASE 2023, audio", _published(0.57, 29.9, 22.0, 47.7, 0.48), _baseline),
-        _preset(
+        Preset("audio_only", "-", "audio only", _published(0.51, 50.2, 15.4, 56.4, 0.38), _row(_none, _audio_only)),
+        Preset("dcase2023-audio", "-", "DCASE 2023, audio", _published(0.57, 29.9, 22.0, 47.7, 0.48), _baseline),
+        Preset(
             "dcase2023-audio_visual",
             "object boxes",
             "DCASE 2023, audio-visual",
             _published(1.07, 14.3, 48.0, 35.5, 0.71),
             _baseline_audio_visual,
         ),
-        _preset("dcase2024-audio", "-", "DCASE 2024, audio", None, _baseline_distance),
+        Preset("dcase2024-audio", "-", "DCASE 2024, audio", None, _baseline_distance),
     )
 }

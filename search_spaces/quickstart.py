@@ -62,9 +62,7 @@ def _conformer(layers: int, width: int) -> ConformerConfig:
 def _visual(fusion: str) -> VisualEncoder:
     if fusion == AudioOnly.name:
         return NoVisual()
-    return ResNetConformer(
-        block="basic", depths=(1, 1, 1, 1), width=8, pool_columns=3, conformer=_conformer(1, WIDTH)
-    )
+    return ResNetConformer(block="basic", depths=(1, 1, 1, 1), width=8, pool_columns=3, conformer=_conformer(1, WIDTH))
 
 
 def _fusion(name: str, depth: int) -> Fusion:

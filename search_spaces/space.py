@@ -36,4 +36,3 @@ class SearchSpace:
     """ASHA keeps one in this many at each rung."""
     cpus_per_worker: int = 1
     gpus_per_worker: float = 0.0
-

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from search_spaces.presets import Pretrained, find_preset
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig
+from trainables.config_tree import fingerprint
 
 PRESET = "preset"
 
@@ -21,11 +23,14 @@ def table1_space(
     """
     configs = {name: find_preset(name, size, faithful, pretrained) for name in presets}
 
+    identity = hashlib.sha256("".join(map(fingerprint, configs.values())).encode()).hexdigest()
+
     def suggest(trial: Trial) -> TrialConfig:
         return configs[trial.suggest_categorical(PRESET, list(configs))]
 
     return SearchSpace(
-        name="-".join(("table1", size, *(["faithful"] if faithful else []))),
+        # A sweep of the same name is continued only where it trains the very same systems.
+        name="-".join(("table1", size, *(["faithful"] if faithful else []), identity[:12])),
         summary="published systems side by side",
         suggest=suggest,
         first=tuple({PRESET: name} for name in configs),

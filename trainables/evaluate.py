@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from data.classes import NUM_CLASSES
 from data.labels import LABEL_RATE_HZ, Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
-from data.windows import PreparedRow, evaluation_windows
+from data.windows import PreparedRow, as_looked_at, evaluation_windows
 from trainables.accdoa import LOSSES, decode
 from trainables.averaging import TrackMean
 from trainables.config import Output
-from trainables.metrics import SCORE_NAMES, Average, Scores, SeldCounts, scores, seld_counts
+from trainables.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores, seld_counts
 from trainables.model import SeldModel
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
@@ -37,6 +37,7 @@ def predict(
     model.eval()
     device = next(model.parameters()).device
     config = model.config
+    rows = as_looked_at(rows, config.visual.reads)
     form, loss = config.output, LOSSES[config.output.name]
     hop = (
         config.inputs.window_labels if config.inference.hop_s is None else round(config.inference.hop_s * LABEL_RATE_HZ)
@@ -108,11 +109,6 @@ def flat_scores(counts: SeldCounts) -> dict[str, float]:
         for name, value in zip(SCORE_NAMES, score_values(scores(counts, average)), strict=True):
             flat[f"{average}/{name}"] = value
     return flat
-
-
-def score_values(s: Scores) -> tuple[float, ...]:
-    """In the order of `SCORE_NAMES`."""
-    return s.error_rate, s.f_score, s.localisation_error_deg, s.localisation_recall, s.seld
 
 
 def counts_to_array(counts: SeldCounts) -> NDArray[np.float64]:

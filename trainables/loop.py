@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.windows import SEEN, WindowSampler
+from data.windows import WindowSampler, as_looked_at
 from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
 from trainables.augment import SpecAugment
 from trainables.checkpoint import TrialStore
@@ -103,7 +103,6 @@ def train(
     """
     torch.manual_seed(config.training.seed)
     model = SeldModel(config, torch.as_tensor(feature_mean), torch.as_tensor(feature_std))
-    load_pretrained(model, config)
     model.to(session.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser_class = torch.optim.AdamW if isinstance(config.optimiser, AdamW) else torch.optim.Adam
@@ -127,7 +126,9 @@ def train(
 
     first_epoch, best, best_epoch = 1, math.inf, 0
     state = store.latest()
-    if state is not None:
+    if state is None:
+        load_pretrained(model, config)
+    else:
         if state["config"] != fingerprint(config):
             raise RuntimeError(f"{store.uri} holds the checkpoint of another config; it is not this trial's folder")
         model.load_state_dict(state["model"])
@@ -226,8 +227,7 @@ def _rows(config: TrialConfig, session: Session, split: str) -> list[dict[str, A
     Raises:
         UserError: the model is to learn distances, and an event has none.
     """
-    unseen = SEEN.keys() - {config.visual.reads}
-    rows = [{name: value for name, value in row.items() if name not in unseen} for row in session.rows(split)]
+    rows = as_looked_at(session.rows(split), config.visual.reads)
     if config.output.axes > NUM_DIRECTION_AXES:
         unknown = sorted({row["recording"] for row in rows if np.isnan(row["events"][:, -1]).any()})
         if unknown:

@@ -194,16 +194,20 @@ def _f_le_lr(c: SeldCounts) -> tuple[FloatArray, FloatArray, FloatArray]:
     return f_score, error_deg, c.matched / (EPS + c.matched + c.false_negative)
 
 
+def score_values(s: Scores) -> tuple[float, ...]:
+    """In the order of `SCORE_NAMES`."""
+    return s.error_rate, s.f_score, s.localisation_error_deg, s.localisation_recall, s.seld
+
+
 def score_table(counts: SeldCounts, average: Average = "macro") -> FloatArray:
     """`scores` as an array (5, 1 + 13): rows as in `SCORE_NAMES`; over the classes, then each class.
 
     As the challenge does, ER of a class is ER over all.
     """
     s = scores(counts, average)
-    overall = (s.error_rate, s.f_score, s.localisation_error_deg, s.localisation_recall, s.seld)
     c = s.per_class
     rows = (np.full(NUM_CLASSES, s.error_rate), c.f_score, c.localisation_error_deg, c.localisation_recall, c.seld)
-    return np.column_stack((overall, np.stack(rows)))
+    return np.column_stack((score_values(s), np.stack(rows)))
 
 
 def jackknife(
