@@ -5,7 +5,6 @@ Modules that take long to import are imported inside the commands, so that `seld
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -17,6 +16,8 @@ import typer
 
 from data.errors import GateError, UserError
 from infra.arguments import parse_assignments, parse_duration_s
+from infra.data_commands import data_app
+from infra.output import JsonOption, print_json, say
 
 if TYPE_CHECKING:
     from infra.conclude import Conclusion
@@ -36,12 +37,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-data_app = typer.Typer(help="Make and check data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 weights_app = typer.Typer(help="Bring pre-trained weights in.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 
 
 @app.callback()
@@ -67,11 +65,6 @@ def set_up_logging(*, verbose: bool) -> None:
     warnings.filterwarnings("default" if verbose else "ignore", module=r"optuna|ray|mlflow")
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
-def print_json(document: object) -> None:
-    """The one JSON document of a `--json` call."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 @app.command()
@@ -122,76 +115,6 @@ def down(
         typer.echo(f"{ended} processes ended" if ended else "nothing was running")
         if deleted:
             typer.echo(f"{home} deleted")
-
-
-@data_app.command("synth")
-def data_synth(
-    name: Annotated[str, typer.Argument(help="Name of the data set: it goes to <root>/data/<name>.")] = "quickstart",
-    out: Annotated[str | None, typer.Option(help="Another place for it: a folder or s3://bucket/path.")] = None,
-    profile: Annotated[str, typer.Option(help="What scenes are like: easy or standard.")] = "easy",
-    train_clips: Annotated[int, typer.Option(help="Clips to train on, a minute each.")] = 40,
-    val_clips: Annotated[int, typer.Option(help="Clips to validate on, in other rooms.")] = 8,
-    test_clips: Annotated[int, typer.Option(help="Clips to test on, in other rooms again.")] = 4,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same data, on any number of workers.")] = 0,
-    video: Annotated[bool, typer.Option("--video/--no-video", help="Render panorama frames as well.")] = True,
-    tree: Annotated[
-        Path | None, typer.Option(help="Write wav, csv and mp4 files in the layout of STARSS23 here instead.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make synthetic scenes: rooms, moving and overlapping sources, ambisonic sound and panorama frames.
-
-    Data that is there already is kept. Example: `seldtune data synth quickstart`
-    """
-    from data.synth import SynthSettings, synthesise, write_tree
-
-    made = SynthSettings(
-        profile=profile,
-        train_clips=train_clips,
-        val_clips=val_clips,
-        test_clips=test_clips,
-        seed=seed,
-        with_video=video,
-    )
-    if tree is not None:
-        folder = write_tree(made, str(tree))
-        _say({"tree": str(folder)}, f"written to {folder}", as_json=as_json)
-        return
-    from infra.ray_cluster import connect, ray_map
-    from infra.settings import load_settings
-
-    settings = load_settings(need=("s3",))
-    settings.export()
-    root = out or f"{settings.root}/data/{name}"
-
-    def run(function: Any, tasks: Any) -> Any:
-        connect(settings)
-        return ray_map(function, tasks)
-
-    store = synthesise(made, root, run=run)
-    hours = {split: content.hours for split, content in store.manifest.splits.items()}
-    document = {"root": root, "manifest": store.manifest.sha256, "hours": hours}
-    listed = ", ".join(f"{split} {60 * value:.0f} min" for split, value in hours.items())
-    _say(document, f"{root}: {listed}; manifest {store.manifest.sha256[:12]}", as_json=as_json)
-
-
-@data_app.command("verify")
-def data_verify(
-    root: Annotated[str, typer.Argument(help="A chunk store: a folder or s3://bucket/path.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Read every shard of a store, check its hash, and decode everything in it.
-
-    Example: `seldtune data verify s3://seldtune/data/quickstart`
-    """
-    from data.store import open_store, verify
-    from infra.settings import load_settings
-
-    load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
-    store = open_store(root)
-    rows = verify(store)
-    document = {"root": root, "manifest": store.manifest.sha256, "rows": rows}
-    _say(document, f"{root}: {rows} rows are as the manifest says", as_json=as_json)
 
 
 @app.command()
@@ -272,10 +195,10 @@ def plan(
     from search_spaces.presets import PRESETS
 
     if preset == "list":
-        _say({"presets": list(PRESETS)}, "\n".join(PRESETS), as_json=as_json)
+        say({"presets": list(PRESETS)}, "\n".join(PRESETS), as_json=as_json)
         return
     document = describe_preset(preset, size, faithful, parse_assignments(fix or []))
-    _say(document, plan_text(document), as_json=as_json)
+    say(document, plan_text(document), as_json=as_json)
 
 
 @app.command()
@@ -362,7 +285,7 @@ def score(
     from infra.score import score_folders, score_text
 
     result = score_folders(reference, prediction, average, edition, form, distance_unit, recordings)
-    _say(result, score_text(result), as_json=as_json)
+    say(result, score_text(result), as_json=as_json)
 
 
 @weights_app.command("import")
@@ -384,7 +307,7 @@ def weights_import(
     settings.export()
     result = import_weights(source, name, settings.root, sha256)
     told = f"{result['uri']}: {result['what']}, {result['parameters']:,} parameters in {result['entries']} entries"
-    _say(result, f"{told}\nuse it with --set {result['field']}={result['uri']}", as_json=as_json)
+    say(result, f"{told}\nuse it with --set {result['field']}={result['uri']}", as_json=as_json)
 
 
 @app.command()
@@ -408,7 +331,7 @@ def promote(
     chosen, before = registry.promote(model, candidate, alias, reason, force)
     document = {"model": model, "alias": alias, "version": chosen.version, "before": before, "reason": reason}
     was = f" (was version {before})" if before else ""
-    _say(document, f"{model}@{alias} is version {chosen.version}{was}", as_json=as_json)
+    say(document, f"{model}@{alias} is version {chosen.version}{was}", as_json=as_json)
 
 
 @app.command()
@@ -434,7 +357,7 @@ def predict(
     from infra.predict import predict_files
 
     result = predict_files(model, wav, video, truth, out, resample, boxes)
-    _say(result, _prediction_text(result), as_json=as_json)
+    say(result, _prediction_text(result), as_json=as_json)
 
 
 def _show(state: StackStatus, *, as_json: bool) -> None:
@@ -467,14 +390,6 @@ def _show(state: StackStatus, *, as_json: bool) -> None:
         typer.echo(f"logs     {state.home}/logs")
     if any(one.state == "stopped" for one in state.services):
         typer.echo("Not everything runs here: `seldtune up` starts what is missing.")
-
-
-def _say(document: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """A result as one line for people, or as JSON."""
-    if as_json:
-        print_json(document)
-    else:
-        typer.echo(text)
 
 
 def _prediction_text(result: dict[str, Any]) -> str:

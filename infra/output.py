@@ -1,0 +1,24 @@
+"""What a command prints: one line for people, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+
+
+def print_json(document: object) -> None:
+    """The one JSON document of a `--json` call."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def say(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """A result as text for people, or as JSON."""
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(text)
