@@ -1,9 +1,12 @@
 """Rows of the chunk store: stretches of a recording, long enough to cut every window that starts in them.
 
 A raw row is a dict with the fields of `ROW_SCHEMA`: `audio` is FLAC (16 bit, W, Y, Z, X, 24 kHz), `frames` are
-JPEG pictures 448 x 224 at `frame_rate_hz` from the row's start, `events` dicts of the columns of `labels.Events` with
-frames counted from the row's start. The row owns `num_frames` label frames; audio, frames and events go on for a
-tail of up to 2.5 s, so that a 3 s window at any 0.5 s hop can be cut from one row.
+JPEG pictures 448 x 224 at `frame_rate_hz` from the row's start, as far as the video goes, `events` dicts of the columns
+of `labels.Events` with frames counted from the row's start. The row owns `num_frames` label frames; audio, frames and
+events go on for a tail of up to 2.5 s, so that a 3 s window at any 0.5 s hop can be cut from one row.
+
+In a shard each row is a row group of its own, pictures last: one contiguous read fetches a row, or all of it but the
+pictures.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ RATE_HZ = 24_000
 SAMPLES_PER_LABEL = RATE_HZ // LABEL_RATE_HZ
 FRAME_WIDTH, FRAME_HEIGHT = 448, 224
 FRAME_RATE_HZ = 10.0
+MAX_POLYPHONY = 5
 
 _EVENT = pa.struct(
     [
@@ -43,14 +47,17 @@ ROW_SCHEMA = pa.schema(
         ("room", pa.string()),
         ("start_frame", pa.int32()),
         ("num_frames", pa.int32()),
-        ("audio", pa.binary()),
         ("num_samples", pa.int64()),
-        ("frames", pa.list_(pa.binary())),
-        ("frame_rate_hz", pa.float64()),
         ("has_video", pa.bool_()),
+        ("frame_rate_hz", pa.float64()),
         ("events", pa.list_(_EVENT)),
+        ("audio", pa.binary()),
+        ("frames", pa.list_(pa.binary())),
     ]
 )
+HEARD = [name for name in ROW_SCHEMA.names if name != "frames"]
+"""Columns of a row without its pictures."""
+
 RawRow = dict[str, Any]
 
 
@@ -64,26 +71,28 @@ def cut_rows(
 ) -> list[RawRow]:
     """Cut one recording into raw rows.
 
-    `audio` is (4, N) int16 at 24 kHz, `frames` its JPEG pictures at `frame_rate_hz` from time 0 (none: no video).
-    What does not fill a label frame at the end of the audio is dropped, and with it the events past the end.
+    `audio` is (4, N) int16 at 24 kHz, `frames` its JPEG pictures at `frame_rate_hz` from time 0 (none: no video). A row
+    that the video does not reach has none. What does not fill a label frame at the end of the audio is dropped, and
+    with it the events and pictures past the end.
     """
     total = audio.shape[1] // SAMPLES_PER_LABEL
     rows = []
     for start, own_stop, stop in stretches(total):
         piece = audio[:, start * SAMPLES_PER_LABEL : stop * SAMPLES_PER_LABEL]
         first, last = (round(frame * frame_rate_hz / LABEL_RATE_HZ) for frame in (start, stop))
+        seen = list(frames[first:last])
         rows.append(
             {
                 "recording": recording,
                 "room": room,
                 "start_frame": start,
                 "num_frames": own_stop - start,
-                "audio": encode_flac(piece),
                 "num_samples": piece.shape[1],
-                "frames": list(frames[first:last]),
+                "has_video": bool(seen),
                 "frame_rate_hz": frame_rate_hz,
-                "has_video": bool(len(frames)),
                 "events": event_dicts(events.between(start, stop)),
+                "audio": encode_flac(piece),
+                "frames": seen,
             }
         )
     return rows
@@ -110,6 +119,16 @@ def class_frames(rows: Sequence[RawRow]) -> list[int]:
     return counts.tolist()
 
 
+def polyphony(rows: Sequence[RawRow]) -> list[int]:
+    """Label frames of the rows' own stretch with 0, 1, ... `MAX_POLYPHONY` events at once; the last counts more too."""
+    counts = np.zeros(MAX_POLYPHONY + 1, dtype=np.int64)
+    for row in rows:
+        own = row_events(row).between(0, row["num_frames"])
+        at_once = np.bincount(own.frame, minlength=row["num_frames"])
+        counts += np.bincount(np.minimum(at_once, MAX_POLYPHONY), minlength=MAX_POLYPHONY + 1)
+    return counts.tolist()
+
+
 def encode_flac(audio: NDArray[np.int16]) -> bytes:
     """Audio (channels, N) int16 at 24 kHz -> FLAC."""
     import soundfile
@@ -131,7 +150,8 @@ def encode_shard(rows: Sequence[RawRow]) -> bytes:
     """Raw rows -> one parquet file, one row group a row. The same rows give the same bytes."""
     table = pa.Table.from_pylist(list(rows), schema=ROW_SCHEMA)
     sink = io.BytesIO()
-    # Sound and pictures are compressed already; the dictionary keeps a picture that repeats once.
+    # Sound and pictures are compressed already; the dictionary keeps a picture that repeats once. Each page carries a
+    # checksum, so that a part of the file can be trusted without the whole.
     pq.write_table(
         table,
         sink,
@@ -140,10 +160,16 @@ def encode_shard(rows: Sequence[RawRow]) -> bytes:
         use_dictionary=["frames.list.element"],
         dictionary_pagesize_limit=1 << 26,
         write_statistics=False,
+        write_page_checksum=True,
     )
     return sink.getvalue()
 
 
-def decode_shard(content: bytes, columns: list[str] | None = None) -> list[RawRow]:
-    """A parquet file -> raw rows, of all columns or of those named."""
-    return pq.read_table(pa.BufferReader(content), columns=columns).to_pylist()
+def decode_shard(file: Any, columns: list[str] | None = None, rows: Sequence[int] | None = None) -> list[RawRow]:
+    """A parquet file (anything seekable) -> raw rows: all of them or those numbered, of all columns or of those named.
+
+    Only what is asked for is read. OSError where a page is damaged.
+    """
+    parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
+    wanted = range(parquet.num_row_groups) if rows is None else rows
+    return parquet.read_row_groups(list(wanted), columns=columns, use_threads=False).to_pylist()

@@ -7,17 +7,24 @@ A write appears whole or not at all (locally by renaming, on S3 by a single put)
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from data.errors import UserError
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 20
+
+# What a full disk, a used-up quota and a limit on the size of files are called.
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _CREDENTIAL_CODES = {
     "401",
@@ -64,17 +71,99 @@ def write_bytes(uri: str, content: bytes) -> None:
         with _s3_errors(uri):
             _client().put_object(Bucket=bucket, Key=key, Body=content)
         return
-    path = _local(uri)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with written_whole(_local(uri)) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name to write a local file under, which becomes `path` when the block ends and is removed when it fails.
+
+    UserError where the folder cannot be written or the disk is full.
+    """
+    # The ending stays: some writers go by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise UserError(
+            f"cannot write {path}: {os.strerror(error.errno)} ({free / 1e6:.1f} MB free); make room there, or choose "
+            "another place, and give the same command again"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def open_file(uri: str, size_bytes: int | None = None) -> BinaryIO:
+    """A file to read parts of; on S3 each read asks for just its range. FileNotFoundError where there is none.
+
+    `size_bytes` saves a question to S3 where the size is known.
+    """
+    if not is_s3(uri):
+        return open(_local(uri), "rb")
+    found = size(uri) if size_bytes is None else size_bytes
+    if found is None:
+        raise FileNotFoundError(f"no file {uri}")
+    return _S3File(uri, found)  # type: ignore[return-value]
+
+
+class _S3File(io.RawIOBase):
+    """An object as a seekable file."""
+
+    def __init__(self, uri: str, size_bytes: int) -> None:
+        self._uri, self._size, self._position = uri, size_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int = -1) -> bytes:
+        stop = self._size if count < 0 else min(self._position + count, self._size)
+        if stop <= self._position:
+            return b""
+        bucket, key = split_s3(self._uri)
+        with _s3_errors(self._uri):
+            wanted = f"bytes={self._position}-{stop - 1}"
+            content = _client().get_object(Bucket=bucket, Key=key, Range=wanted)["Body"].read()
+        self._position = stop
+        return content
+
+
+@contextmanager
+def local_copy(uri: str) -> Iterator[Path]:
+    """The path of a local file with the content of `uri`: itself where it is local, else a copy that is removed after.
+
+    For libraries that read files by name. FileNotFoundError where there is none on S3.
+    """
+    if not is_s3(uri):
+        yield _local(uri)
+        return
+    with tempfile.TemporaryDirectory(prefix="seldtune-") as folder:
+        path = Path(folder) / uri.rpartition("/")[2]
+        bucket, key = split_s3(uri)
+        with _s3_errors(uri):
+            _client().download_file(bucket, key, os.fspath(path))
+        yield path
 
 
 def size(uri: str) -> int | None:
@@ -97,14 +186,30 @@ def exists(uri: str) -> bool:
 
 def list_files(root: str) -> dict[str, int]:
     """Every file below `root`, at any depth: path relative to `root` -> bytes. Empty where there is nothing."""
+    return {path: bytes_ for path, bytes_, _ in _walk(root)}
+
+
+def list_versions(root: str) -> dict[str, str]:
+    """The same files with something that changes when their content does: bytes, and time of change or ETag."""
+    return {path: f"{bytes_}-{version}" for path, bytes_, version in _walk(root)}
+
+
+def _walk(root: str) -> Iterator[tuple[str, int, str]]:
+    """Path relative to `root`, bytes, and time of change or ETag of every file below."""
     if not is_s3(root):
         base = _local(root)
-        return {p.relative_to(base).as_posix(): p.stat().st_size for p in base.rglob("*") if p.is_file()}
+        for path in base.rglob("*"):
+            if path.is_file():
+                found = path.stat()
+                yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
+        return
     bucket, key = split_s3(root)
     prefix = key.rstrip("/") + "/" if key else ""
     with _s3_errors(root):
         pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return {o["Key"][len(prefix) :]: int(o["Size"]) for page in pages for o in page.get("Contents", [])}
+        for page in pages:
+            for found in page.get("Contents", []):
+                yield found["Key"][len(prefix) :], int(found["Size"]), found["ETag"].strip('"')
 
 
 def delete(uri: str) -> None:

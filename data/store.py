@@ -1,8 +1,11 @@
-"""The chunk store: `<root>/manifest.json` and `<root>/<split>/part-*.parquet`, on a disk or on S3.
+"""The chunk store: `<root>/manifest.json`, `<root>/<split>/part-*.parquet` and an index of their rows, on a disk or S3.
 
 The manifest is written last and in one piece, and names every shard with its SHA-256; its own hash is the data's
-identity. Shards carry a hash of the settings that made them in their names, so that data made with other settings
-never overwrites the shards which the manifest in place still names.
+identity. Shards carry the hash of their content in their names, so that nothing which the manifest in place names is
+ever overwritten. The index says what is in each row without opening a shard.
+
+Growth: a minute of recording is one row of 5 to 30 MB, a shard 32 to 128 MB. 7.5 h are about 450 rows in 150 shards and
+30 kB of manifest; 750 h have a hundred times that.
 """
 
 from __future__ import annotations
@@ -11,17 +14,45 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from data import storage
 from data.errors import UserError
-from data.rows import SAMPLES_PER_LABEL, RawRow, class_frames, decode_flac, decode_shard, encode_shard
+from data.rows import (
+    SAMPLES_PER_LABEL,
+    RawRow,
+    class_frames,
+    decode_flac,
+    decode_shard,
+    encode_shard,
+    polyphony,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "eval")
+"""`eval` holds recordings without labels, to be predicted and never scored here."""
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("recording", pa.string()),
+        ("room", pa.string()),
+        ("start_frame", pa.int32()),
+        ("num_frames", pa.int32()),
+        ("num_labels", pa.int32()),
+        ("has_video", pa.bool_()),
+    ]
+)
+"""One entry a row of the store: where it is, and how many label frames it owns and holds with its tail."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +69,18 @@ class Shard:
 
 @dataclass(frozen=True)
 class Split:
-    """What a split holds. `class_frames[c]` counts label frames in which class c sounds."""
+    """What a split holds.
+
+    `class_frames[c]` counts label frames in which class c sounds, `polyphony[n]` those in which n events do, the last
+    entry five or more.
+    """
 
     clips: int
+    clips_without_video: int
     hours: float
     rooms: tuple[str, ...]
     class_frames: tuple[int, ...]
+    polyphony: tuple[int, ...]
     shards: tuple[Shard, ...]
 
 
@@ -54,6 +91,8 @@ class Manifest:
     source: str
     settings: Mapping[str, Any]
     splits: Mapping[str, Split]
+    index: Shard
+    """The file of `INDEX_SCHEMA`."""
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -75,22 +114,24 @@ class Manifest:
             raise UserError(
                 f"{where} is no manifest of a chunk store ({error}); delete it and make the store anew"
             ) from error
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise UserError(
-                f"{where} has schema version {version}, this seldtune reads up to {SCHEMA_VERSION}; update seldtune"
-            )
+        if version != SCHEMA_VERSION:
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            fix = "update seldtune" if newer else "make the store anew"
+            raise UserError(f"{where} has schema version {version}, this seldtune reads {SCHEMA_VERSION}; {fix}")
         try:
             splits = {
                 name: Split(
                     clips=split["clips"],
+                    clips_without_video=split["clips_without_video"],
                     hours=split["hours"],
                     rooms=tuple(split["rooms"]),
                     class_frames=tuple(split["class_frames"]),
+                    polyphony=tuple(split["polyphony"]),
                     shards=tuple(Shard(**shard) for shard in split["shards"]),
                 )
                 for name, split in document["splits"].items()
             }
-            return cls(document["source"], document["settings"], splits, version)
+            return cls(document["source"], document["settings"], splits, Shard(**document["index"]), version)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{where} lacks or misuses the field {error}; make the store anew") from error
 
@@ -109,19 +150,22 @@ class Store:
             raise UserError(f"the store {self.root} has no split {name!r}; it has: {choices}")
         return self.manifest.splits[name]
 
+    def files(self) -> list[Shard]:
+        """Everything that the manifest names."""
+        return [self.manifest.index, *(shard for split in self.manifest.splits.values() for shard in split.shards)]
+
     def check(self) -> None:
-        """UserError, naming the shard, unless every shard is there with its size. Reads no shard."""
+        """UserError, naming the file, unless every shard and the index are there with their sizes. Reads none."""
         there = storage.list_files(self.root)
-        for split in self.manifest.splits.values():
-            for shard in split.shards:
-                uri = storage.join(self.root, shard.path)
-                if shard.path not in there:
-                    raise UserError(f"shard {uri} is missing though the manifest names it; make the store anew")
-                if there[shard.path] != shard.bytes:
-                    raise UserError(
-                        f"shard {uri} has {there[shard.path]} bytes where the manifest says {shard.bytes}; "
-                        "delete it and make the store anew"
-                    )
+        for shard in self.files():
+            uri = storage.join(self.root, shard.path)
+            if shard.path not in there:
+                raise UserError(f"{uri} is missing though the manifest names it; make the store anew")
+            if there[shard.path] != shard.bytes:
+                raise UserError(
+                    f"{uri} has {there[shard.path]} bytes where the manifest says {shard.bytes}; "
+                    "delete it and make the store anew"
+                )
 
 
 def open_store(root: str) -> Store:
@@ -136,18 +180,42 @@ def open_store(root: str) -> Store:
         text = storage.read_bytes(uri).decode()
     except FileNotFoundError as error:
         raise UserError(
-            f"no data at {root}: there is no {MANIFEST_NAME}; make it with `seldtune data synth`"
+            f"no data at {root}: there is no {MANIFEST_NAME}; make it with `seldtune data synth` or `data ingest`"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{uri} is no text; make the store anew") from error
     return Store(root, Manifest.from_json(text, uri))
 
 
-def write_shard(root: str, path: str, rows: list[RawRow]) -> Shard:
-    """Write rows as one shard at `path` below `root`."""
-    content = encode_shard(rows)
+def write_shard(root: str, split: str, rows: Sequence[RawRow]) -> Shard:
+    """Write rows as one shard of a split, named by its content."""
+    return _write(root, f"{split}/part", encode_shard(rows), len(rows))
+
+
+def write_index(root: str, contents: Mapping[str, Sequence[tuple[Shard, Sequence[Mapping[str, Any]]]]]) -> Shard:
+    """Write the index: split -> its shards with an entry for each row (`index_entry`), in the manifest's order."""
+    entries = [
+        {"split": split, "shard": number, "row": row, **entry}
+        for split, shards in contents.items()
+        for number, (_, of_shard) in enumerate(shards)
+        for row, entry in enumerate(of_shard)
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(entries, schema=INDEX_SCHEMA), sink, compression="ZSTD")
+    return _write(root, "index", sink.getvalue(), len(entries))
+
+
+def index_entry(row: RawRow) -> dict[str, Any]:
+    """What the index says of a row."""
+    entry = {name: row[name] for name in ("recording", "room", "start_frame", "num_frames", "has_video")}
+    return {**entry, "num_labels": row["num_samples"] // SAMPLES_PER_LABEL}
+
+
+def _write(root: str, prefix: str, content: bytes, rows: int) -> Shard:
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = f"{prefix}-{sha256[:16]}.parquet"
     storage.write_bytes(storage.join(root, path), content)
-    return Shard(path, hashlib.sha256(content).hexdigest(), len(content), len(rows))
+    return Shard(path, sha256, len(content), rows)
 
 
 def write_manifest(root: str, manifest: Manifest) -> Store:
@@ -158,19 +226,50 @@ def write_manifest(root: str, manifest: Manifest) -> Store:
     return store
 
 
-def read_shard(store: Store, shard: Shard, columns: list[str] | None = None) -> list[RawRow]:
-    """The rows of a shard, after its hash was found right. UserError, naming the shard, otherwise."""
+def read_index(store: Store, split: str) -> pa.Table:
+    """The entries of a split (`INDEX_SCHEMA`), in the order of its shards and of the rows in them."""
+    store.split(split)
+    table = pq.read_table(pa.BufferReader(_read_whole(store, store.manifest.index)))
+    return table.filter(pc.field("split") == split)
+
+
+def read_shard(
+    store: Store, shard: Shard, columns: list[str] | None = None, rows: Sequence[int] | None = None
+) -> list[RawRow]:
+    """The rows of a shard: all of them or those numbered, of all columns or of those named.
+
+    A whole shard is read at once and its hash found right. Of a part, only the row groups and columns asked for are
+    read, and their checksums found right. UserError, naming the shard, otherwise.
+    """
+    if columns is None and rows is None:
+        return decode_shard(pa.BufferReader(_read_whole(store, shard)))
+    uri = storage.join(store.root, shard.path)
+    try:
+        with storage.open_file(uri, shard.bytes) as file:
+            return decode_shard(file, columns, rows)
+    except FileNotFoundError as error:
+        raise _missing(uri) from error
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{uri} is corrupted ({reason}); delete it and make the store anew") from error
+
+
+def _read_whole(store: Store, shard: Shard) -> bytes:
     uri = storage.join(store.root, shard.path)
     try:
         content = storage.read_bytes(uri)
     except FileNotFoundError as error:
-        raise UserError(f"shard {uri} is missing though the manifest names it; make the store anew") from error
+        raise _missing(uri) from error
     found = hashlib.sha256(content).hexdigest()
     if found != shard.sha256:
         raise UserError(
-            f"shard {uri} is corrupted: expected SHA-256 {shard.sha256}, got {found}; delete it and make the store anew"
+            f"{uri} is corrupted: expected SHA-256 {shard.sha256}, got {found}; delete it and make the store anew"
         )
-    return decode_shard(content, columns)
+    return content
+
+
+def _missing(uri: str) -> UserError:
+    return UserError(f"{uri} is missing though the manifest names it; make the store anew")
 
 
 def verify(store: Store) -> int:
@@ -178,16 +277,21 @@ def verify(store: Store) -> int:
     store.check()
     total = 0
     for name, split in store.manifest.splits.items():
-        counts = [0] * len(split.class_frames)
+        index = read_index(store, name).drop_columns(["split", "shard", "row"]).to_pylist()
+        counts, at_once, place = [0] * len(split.class_frames), [0] * len(split.polyphony), 0
         for shard in split.shards:
             uri = storage.join(store.root, shard.path)
             rows = read_shard(store, shard)
             for row in rows:
                 _verify_row(row, uri)
+            if [index_entry(row) for row in rows] != [dict(e) for e in index[place : place + len(rows)]]:
+                raise UserError(f"{uri}: its rows are not what the index of {store.root} says; make the store anew")
             counts = [a + b for a, b in zip(counts, class_frames(rows), strict=True)]
-            total += len(rows)
-        if tuple(counts) != split.class_frames:
-            raise UserError(f"split {name!r} of {store.root}: class counts differ from the manifest; make it anew")
+            at_once = [a + b for a, b in zip(at_once, polyphony(rows), strict=True)]
+            place += len(rows)
+        if (tuple(counts), tuple(at_once), place) != (split.class_frames, split.polyphony, len(index)):
+            raise UserError(f"split {name!r} of {store.root}: its counts differ from the manifest; make it anew")
+        total += place
     logger.info("%s: %d rows verified", store.root, total)
     return total
 

@@ -1,7 +1,7 @@
 """Synthetic data sets: a chunk store, or a tree in the layout of STARSS23, from a few settings and a seed.
 
-Work is cut into tasks of one shard each. A finished task leaves its shard and a small record beside it, so that an
-interrupted run goes on where it was; the manifest comes last. The result follows from the settings alone.
+The result follows from the settings alone, whatever the number of processes that render it and however often they were
+interrupted.
 """
 
 from __future__ import annotations
@@ -9,24 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from data import storage
 from data.audio_files import write_foa_wav
+from data.build import SHARD_BYTES, Recording, Run, build
 from data.errors import UserError
-from data.labels import LABEL_HOP_S, write_events_csv
-from data.rows import class_frames, cut_rows
+from data.labels import write_events_csv
 from data.scenes import Scene, SceneSettings, make_room, profile, render_audio, sample_scene, scene_events
-from data.store import MANIFEST_NAME, SPLITS, Manifest, Shard, Split, Store, open_store, write_manifest, write_shard
+from data.store import Store
 from data.video import render_jpegs, scene_pictures, write_mp4
 
+SOURCE: Final = "synthetic"
+SYNTH_SPLITS: Final = ("train", "val", "test")
 # Raise it when the same settings would give other data than before.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION: Final = 2
+# What a second of a clip takes in a store, about; it only decides how many clips share a shard.
+_BYTES_PER_S: Final = 150_000
+_TREE_SETTINGS: Final = "synthetic.json"
 
 logger = logging.getLogger(__name__)
 
@@ -46,17 +51,19 @@ class SynthSettings:
     test_rooms: int = 4
     seed: int = 0
     with_video: bool = True
-    clips_per_shard: int = 2
-    """Clips in one parquet file: what one task renders."""
+    clips_per_task: int | None = None
+    """Clips that one task renders, to one shard or more; nothing: about as many as fill a shard."""
 
     def __post_init__(self) -> None:
-        for split in SPLITS:
+        for split in SYNTH_SPLITS:
             rooms = self.rooms(split)
             _check(self.clips(split) >= 0, f"{split}_clips", self.clips(split), "0 or more")
             _check(rooms >= 1, f"{split}_rooms", rooms, "1 or more")
-        _check(any(self.clips(split) for split in SPLITS), "train_clips", 0, "1 or more where all splits are empty")
+        clips = sum(map(self.clips, SYNTH_SPLITS))
+        _check(clips > 0, "train_clips", self.train_clips, "1 or more where all splits are empty")
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
-        _check(self.clips_per_shard >= 1, "clips_per_shard", self.clips_per_shard, "1 or more")
+        if self.clips_per_task is not None:
+            _check(self.clips_per_task >= 1, "clips_per_task", self.clips_per_task, "1 or more")
         self.scene_settings()
 
     def clips(self, split: str) -> int:
@@ -73,11 +80,6 @@ class SynthSettings:
         document = {**asdict(self), "scene": asdict(self.scene_settings()), "generator_version": GENERATOR_VERSION}
         return json.loads(json.dumps(document))
 
-    @property
-    def tag(self) -> str:
-        """Eight characters that tell the shards of one data set from those of another."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
-
 
 def _check(holds: bool, field: str, got: object, rule: str) -> None:
     if not holds:
@@ -85,115 +87,50 @@ def _check(holds: bool, field: str, got: object, rule: str) -> None:
 
 
 @dataclass(frozen=True)
-class ShardTask:
-    """One shard to render: picklable, and independent of all others."""
+class ClipsTask:
+    """Some clips of a split to render: picklable, and independent of all others."""
 
     settings: SynthSettings
-    root: str
     split: str
-    index: int
+    clips: range
 
     @property
-    def path(self) -> str:
-        return f"{self.split}/part-{self.settings.tag}-{self.index:05d}.parquet"
+    def key(self) -> str:
+        """Hash of everything that the clips follow from."""
+        made_of = [self.settings.to_dict(), self.split, self.clips.start, self.clips.stop]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
-    def record_path(self) -> str:
-        return self.path.removesuffix(".parquet") + ".json"
+    def seconds(self) -> float:
+        return len(self.clips) * self.settings.clip_s
 
-    @property
-    def clips(self) -> range:
-        per_shard = self.settings.clips_per_shard
-        return range(self.index * per_shard, min((self.index + 1) * per_shard, self.settings.clips(self.split)))
-
-
-@dataclass(frozen=True)
-class ShardRecord:
-    """A finished shard and what the manifest counts of it."""
-
-    split: str
-    shard: Shard
-    clips: int
-    num_frames: int
-    rooms: tuple[str, ...]
-    class_frames: tuple[int, ...]
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> ShardRecord:
-        fields = json.loads(text)
-        fields["shard"] = Shard(**fields["shard"])
-        fields["rooms"], fields["class_frames"] = tuple(fields["rooms"]), tuple(fields["class_frames"])
-        return cls(**fields)
-
-
-Run = Callable[[Callable[[ShardTask], ShardRecord], Sequence[ShardTask]], Iterable[ShardRecord]]
+    def recordings(self) -> Iterator[Recording]:
+        """Render the clips."""
+        for clip in self.clips:
+            name, scene = make_scene(self.settings, self.split, clip)
+            frames = render_jpegs(scene) if self.settings.with_video else []
+            yield Recording(name, scene.room.name, render_audio(scene), scene_events(scene), frames)
 
 
 def synthesise(settings: SynthSettings, root: str, run: Run = map) -> Store:
-    """Make the data set at `root`, or find it there, and return its store.
-
-    `run(function, tasks)` works like `map` and may spread the tasks over processes or machines. Shards that an earlier
-    run finished are kept. A store of other synthetic settings is replaced once the new one is whole; UserError where
-    `root` holds data from elsewhere, and for a root that cannot be used (see `storage.check_root`).
-    """
-    storage.check_root(root)
-    there = _existing(root)
-    if there is not None and there.manifest.settings == settings.to_dict() and _is_whole(there):
-        logger.info("%s: the data is there already (%s)", root, there.manifest.sha256[:12])
-        return there
-    tasks = shard_tasks(settings, root)
-    records = []
-    for done, record in enumerate(run(render_shard, tasks), 1):
-        records.append(record)
-        logger.info("%s: shard %d of %d, %.1f MB", root, done, len(tasks), record.shard.bytes / 1e6)
-    store = write_manifest(root, _manifest(settings, records))
-    _remove_others(store, settings.tag)
-    return store
+    """Make the data set at `root`, or find it there, and return its store; see `data.build.build`."""
+    return build(root, SOURCE, settings.to_dict(), clip_tasks(settings), run).store
 
 
-def shard_tasks(settings: SynthSettings, root: str) -> list[ShardTask]:
-    """The tasks whose shards make up the data set."""
+def clip_tasks(settings: SynthSettings) -> list[ClipsTask]:
+    """The tasks that make up the data set, each about a shard."""
+    step = settings.clips_per_task or max(1, round(SHARD_BYTES / (_BYTES_PER_S * settings.clip_s)))
     return [
-        ShardTask(settings, root, split, index)
-        for split in SPLITS
-        for index in range(-(-settings.clips(split) // settings.clips_per_shard))
+        ClipsTask(settings, split, range(first, min(first + step, settings.clips(split))))
+        for split in SYNTH_SPLITS
+        for first in range(0, settings.clips(split), step)
     ]
-
-
-def render_shard(task: ShardTask) -> ShardRecord:
-    """Render one shard and its record, unless both are there with the right size."""
-    record_uri = storage.join(task.root, task.record_path)
-    try:
-        record = ShardRecord.from_json(storage.read_bytes(record_uri).decode())
-    except FileNotFoundError:
-        pass
-    else:
-        if storage.size(storage.join(task.root, task.path)) == record.shard.bytes:
-            return record
-    rows = []
-    for clip in task.clips:
-        name, scene = make_scene(task.settings, task.split, clip)
-        frames = render_jpegs(scene) if task.settings.with_video else []
-        rows.extend(cut_rows(name, scene.room.name, render_audio(scene), scene_events(scene), frames))
-    record = ShardRecord(
-        split=task.split,
-        shard=write_shard(task.root, task.path, rows),
-        clips=len(task.clips),
-        num_frames=sum(row["num_frames"] for row in rows),
-        rooms=tuple(sorted({row["room"] for row in rows})),
-        class_frames=tuple(class_frames(rows)),
-    )
-    storage.write_bytes(record_uri, record.to_json().encode())
-    return record
 
 
 def make_scene(settings: SynthSettings, split: str, clip: int) -> tuple[str, Scene]:
     """Clip number `clip` of a split: its name in the manner of STARSS23, and its scene."""
-    place = SPLITS.index(split)
-    before = sum(settings.rooms(earlier) for earlier in SPLITS[:place])
+    place = SYNTH_SPLITS.index(split)
+    before = sum(settings.rooms(earlier) for earlier in SYNTH_SPLITS[:place])
     number = before + clip % settings.rooms(split) + 1
     scene_settings = settings.scene_settings()
     room = make_room(scene_settings, f"room{number}", _seed(settings.seed, 0, number))
@@ -206,67 +143,56 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _existing(root: str) -> Store | None:
-    if not storage.exists(storage.join(root, MANIFEST_NAME)):
-        return None
-    store = open_store(root)
-    if store.manifest.source != "synthetic":
-        raise UserError(f"{root} holds data from {store.manifest.source!r}; choose another place for synthetic data")
-    return store
+@dataclass(frozen=True)
+class ClipFiles:
+    """One clip as files of a tree: picklable, and independent of all others."""
+
+    settings: SynthSettings
+    root: str
+    split: str
+    clip: int
 
 
-def _is_whole(store: Store) -> bool:
-    try:
-        store.check()
-    except UserError as error:
-        logger.warning("%s; it is rendered again", error)
-        return False
-    return True
+TreeRun = Callable[[Callable[[ClipFiles], str], Sequence[ClipFiles]], Iterable[str]]
 
 
-def _manifest(settings: SynthSettings, records: Sequence[ShardRecord]) -> Manifest:
-    splits = {}
-    for name in SPLITS:
-        parts = sorted((r for r in records if r.split == name), key=lambda r: r.shard.path)
-        if parts:
-            splits[name] = Split(
-                clips=sum(part.clips for part in parts),
-                hours=round(sum(part.num_frames for part in parts) * LABEL_HOP_S / 3600, 6),
-                rooms=tuple(sorted({room for part in parts for room in part.rooms})),
-                class_frames=tuple(np.sum([part.class_frames for part in parts], axis=0).tolist()),
-                shards=tuple(part.shard for part in parts),
-            )
-    return Manifest("synthetic", settings.to_dict(), splits)
-
-
-def _remove_others(store: Store, tag: str) -> None:
-    """Delete what earlier settings and interrupted writes left in the split folders."""
-    for path in storage.list_files(store.root):
-        folder, _, name = path.rpartition("/")
-        ours = name.startswith(f"part-{tag}-")
-        if folder in SPLITS and name.startswith(("part-", ".part-")) and not ours:
-            storage.delete(storage.join(store.root, path))
-
-
-def write_tree(settings: SynthSettings, out_dir: str) -> Path:
+def write_tree(settings: SynthSettings, out_dir: str, run: TreeRun = map) -> Path:
     """The same scenes as files in the layout of STARSS23, below the local folder `out_dir`.
 
     `foa_dev/dev-{train,test}-synth/fold3_room1_mix001.wav`, likewise `metadata_dev` (csv, distance in centimetres) and,
     with video, `video_dev` (mp4, 1920 x 960, 29.97 frames a second). Train and val are both `dev-train`, as rooms tell
-    them apart.
+    them apart. Files that an earlier run finished are kept.
+
+    Raises:
+        UserError: the folder holds the scenes of other settings, or cannot be written.
     """
     root = Path(out_dir)
-    for split in SPLITS:
-        folder = f"dev-{'test' if split == 'test' else 'train'}-synth"
-        for clip in range(settings.clips(split)):
-            name, scene = make_scene(settings, split, clip)
-            places = {kind: root / f"{kind}_dev" / folder for kind in ("foa", "metadata", "video")}
-            for kind, place in places.items():
-                if kind != "video" or settings.with_video:
-                    place.mkdir(parents=True, exist_ok=True)
-            write_foa_wav(places["foa"] / f"{name}.wav", render_audio(scene))
-            write_events_csv(places["metadata"] / f"{name}.csv", scene_events(scene))
-            if settings.with_video:
-                write_mp4(places["video"] / f"{name}.mp4", scene_pictures(scene))
-            logger.info("%s written", name)
+    made_of = root / _TREE_SETTINGS
+    text = json.dumps(settings.to_dict(), indent=1, sort_keys=True) + "\n"
+    if made_of.exists() and made_of.read_text(encoding="utf-8") != text:
+        raise UserError(f"{root} holds scenes of other settings ({made_of}); choose another folder, or delete it")
+    storage.write_bytes(str(made_of), text.encode())
+    clips = [ClipFiles(settings, out_dir, split, n) for split in SYNTH_SPLITS for n in range(settings.clips(split))]
+    for done, name in enumerate(run(write_clip, clips), 1):
+        logger.info("%s: %s written, clip %d of %d", root, name, done, len(clips))
     return root
+
+
+def write_clip(clip: ClipFiles) -> str:
+    """Write the files of a clip that are not there yet, each whole or not at all; its name."""
+    name, scene = make_scene(clip.settings, clip.split, clip.clip)
+    folder = f"dev-{'test' if clip.split == 'test' else 'train'}-synth"
+    wav, csv, mp4 = (
+        Path(clip.root) / f"{kind}_dev" / folder / f"{name}.{ending}"
+        for kind, ending in (("foa", "wav"), ("metadata", "csv"), ("video", "mp4"))
+    )
+    if not wav.exists():
+        with storage.written_whole(wav) as path:
+            write_foa_wav(path, render_audio(scene))
+    if not csv.exists():
+        with storage.written_whole(csv) as path:
+            write_events_csv(path, scene_events(scene))
+    if clip.settings.with_video and not mp4.exists():
+        with storage.written_whole(mp4) as path:
+            write_mp4(path, scene_pictures(scene))
+    return name

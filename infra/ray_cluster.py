@@ -72,15 +72,19 @@ def ray_storage(uri: str) -> dict[str, Any]:
 
 
 def ray_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Like `map`, on the cluster, one CPU a call; results in the order of `items`.
+    """Like `map`, as Ray Data tasks of one CPU on the cluster; results come as they are ready, in any order.
 
     Raises:
         UserError: from inside a call, as itself.
     """
+    if not items:
+        return
     import ray
 
-    task = ray.remote(num_cpus=1)(function)
-    references = [task.remote(item) for item in items]
+    def call(batch: dict[str, Any]) -> dict[str, Any]:
+        return {"result": [function(item) for item in batch["item"]]}
+
+    dataset = ray.data.from_items(list(items), override_num_blocks=len(items))
     with user_errors():
-        for reference in references:
-            yield ray.get(reference)
+        for batch in dataset.map_batches(call, batch_size=1).iter_batches(batch_size=None, prefetch_batches=0):
+            yield from batch["result"]

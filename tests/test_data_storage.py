@@ -16,7 +16,7 @@ from data.synth import SynthSettings, synthesise
 
 KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
 TINY = SynthSettings(
-    train_clips=1, val_clips=1, test_clips=0, clip_s=3.0, train_rooms=1, val_rooms=1, test_rooms=1, clips_per_shard=1
+    train_clips=1, val_clips=1, test_clips=0, clip_s=3.0, train_rooms=1, val_rooms=1, test_rooms=1, clips_per_task=1
 )
 
 

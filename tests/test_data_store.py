@@ -1,6 +1,7 @@
 """The chunk store: rows that cut and join without loss, a manifest that is the data's identity, honest errors."""
 
 import dataclasses
+import io
 import json
 import re
 
@@ -10,8 +11,19 @@ import pytest
 from data import storage
 from data.errors import UserError
 from data.labels import Events
-from data.rows import class_frames, cut_rows, decode_flac, decode_shard, encode_shard, row_events
-from data.store import Manifest, Split, open_store, read_shard, verify, write_manifest, write_shard
+from data.rows import HEARD, class_frames, cut_rows, decode_flac, decode_shard, encode_shard, polyphony, row_events
+from data.store import (
+    Manifest,
+    Split,
+    index_entry,
+    open_store,
+    read_index,
+    read_shard,
+    verify,
+    write_index,
+    write_manifest,
+    write_shard,
+)
 from data.video import encode_jpeg
 
 
@@ -28,9 +40,11 @@ def recording(seconds=70.0, seed=0, with_video=True):
 def small_store(root, seconds=7.0):
     audio, events, frames = recording(seconds)
     rows = cut_rows("fold3_room1_mix001", "room1", audio, events, frames)
-    shard = write_shard(str(root), "train/part-0.parquet", rows)
-    split = Split(1, seconds / 3600, ("room1",), tuple(class_frames(rows)), (shard,))
-    return write_manifest(str(root), Manifest("synthetic", {"seed": 1}, {"train": split}))
+    shard = write_shard(str(root), "train", rows)
+    counts, at_once = tuple(class_frames(rows)), tuple(polyphony(rows))
+    split = Split(1, 0, seconds / 3600, ("room1",), counts, at_once, (shard,))
+    index = write_index(str(root), {"train": [(shard, [index_entry(row) for row in rows])]})
+    return write_manifest(str(root), Manifest("synthetic", {"seed": 1}, {"train": split}, index))
 
 
 def test_rows_own_a_minute_and_carry_a_tail():
@@ -66,8 +80,8 @@ def test_shards_keep_rows_and_their_bytes_repeat():
     rows = cut_rows("r", "room1", audio, events, frames)
     content = encode_shard(rows)
     assert content == encode_shard(rows)
-    assert decode_shard(content) == rows
-    assert list(decode_shard(content, ["recording", "events"])[0]) == ["recording", "events"]
+    assert decode_shard(io.BytesIO(content)) == rows
+    assert list(decode_shard(io.BytesIO(content), ["recording", "events"])[0]) == ["recording", "events"]
 
 
 def test_a_picture_that_repeats_is_stored_once():
@@ -117,16 +131,70 @@ def test_what_is_no_manifest_is_said(tmp_path, text):
 def test_a_newer_schema_is_refused(tmp_path):
     small_store(tmp_path)
     document = json.loads((tmp_path / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**document, "schema_version": 2}))
-    with pytest.raises(UserError, match=r"version 2.*update seldtune"):
+    (tmp_path / "manifest.json").write_text(json.dumps({**document, "schema_version": 3}))
+    with pytest.raises(UserError, match=r"version 3.*update seldtune"):
         open_store(str(tmp_path))
+
+
+def test_an_older_schema_is_to_be_made_anew(tmp_path):
+    small_store(tmp_path)
+    document = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**document, "schema_version": 1}))
+    with pytest.raises(UserError, match=r"version 1.*make the store anew"):
+        open_store(str(tmp_path))
+
+
+def test_the_index_says_what_is_in_each_row(tmp_path):
+    (first, second) = read_index(small_store(tmp_path, 70.0), "train").to_pylist()
+    assert (first["shard"], first["row"], first["start_frame"], first["num_frames"]) == (0, 0, 0, 600)
+    assert (second["row"], second["start_frame"], second["num_frames"], second["num_labels"]) == (1, 600, 100, 100)
+    assert first["num_labels"] == 625
+    assert first["recording"] == second["recording"] == "fold3_room1_mix001"
+
+
+def test_reading_a_row_costs_no_more_than_the_row(tmp_path, monkeypatch):
+    store = small_store(tmp_path, 190.0)
+    (shard,) = store.split("train").shards
+    whole = read_shard(store, shard)
+    assert len(whole) == 4
+    read = []
+
+    class Counting(io.FileIO):
+        def read(self, size=-1):
+            content = super().read(size)
+            read.append(len(content))
+            return content
+
+    monkeypatch.setattr(storage, "open_file", lambda uri, size_bytes=None: Counting(uri))
+    (row,) = read_shard(store, shard, rows=[2])
+    assert row == whole[2]
+    footer = 80_000
+    assert sum(read) < len(row["audio"]) + sum(map(len, set(row["frames"]))) + footer
+    read.clear()
+    (heard,) = read_shard(store, shard, HEARD, rows=[2])
+    assert heard == {name: whole[2][name] for name in HEARD}
+    assert sum(read) < len(row["audio"]) + footer
+
+
+def test_a_damaged_part_is_found_when_only_parts_are_read(tmp_path):
+    store = small_store(tmp_path, 70.0)
+    (shard,) = store.split("train").shards
+    path = tmp_path / shard.path
+    content = bytearray(path.read_bytes())
+    content[50_000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"part-\w+\.parquet is corrupted"):
+        read_shard(store, shard, HEARD, rows=[0])
+    assert read_shard(store, shard, HEARD, rows=[1])
 
 
 def test_a_missing_shard_is_named(tmp_path):
     store = small_store(tmp_path)
-    (tmp_path / "train" / "part-0.parquet").unlink()
-    for action in (store.check, lambda: read_shard(store, store.split("train").shards[0]), lambda: verify(store)):
-        with pytest.raises(UserError, match=r"train/part-0\.parquet is missing"):
+    (shard,) = store.split("train").shards
+    (tmp_path / shard.path).unlink()
+    reads = (lambda: read_shard(store, shard), lambda: read_shard(store, shard, HEARD))
+    for action in (store.check, *reads, lambda: verify(store)):
+        with pytest.raises(UserError, match=rf"{shard.path} is missing"):
             action()
 
 
@@ -139,16 +207,16 @@ def test_a_corrupted_shard_is_named_with_both_hashes(tmp_path):
     path.write_bytes(content)
     store.check()
     with pytest.raises(
-        UserError, match=rf"part-0\.parquet is corrupted: expected SHA-256 {shard.sha256}, got [0-9a-f]{{64}}"
+        UserError, match=rf"part-\w+\.parquet is corrupted: expected SHA-256 {shard.sha256}, got [0-9a-f]{{64}}"
     ):
         read_shard(store, shard)
 
 
 def test_a_truncated_shard_is_found_without_reading_it(tmp_path):
     store = small_store(tmp_path)
-    path = tmp_path / "train" / "part-0.parquet"
+    path = tmp_path / store.split("train").shards[0].path
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=r"part-0\.parquet has \d+ bytes"):
+    with pytest.raises(UserError, match=r"part-\w+\.parquet has \d+ bytes"):
         store.check()
 
 
@@ -156,7 +224,7 @@ def test_verify_finds_counts_that_differ(tmp_path):
     store = small_store(tmp_path)
     split = dataclasses.replace(store.split("train"), class_frames=(1,) * 13)
     wrong = dataclasses.replace(store, manifest=dataclasses.replace(store.manifest, splits={"train": split}))
-    with pytest.raises(UserError, match="class counts"):
+    with pytest.raises(UserError, match="its counts differ"):
         verify(wrong)
 
 
@@ -175,9 +243,10 @@ def test_a_write_that_fails_leaves_the_old_bytes(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", no_room)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match=r"cannot write .*file: No space left on device \(.* MB free\); make room"):
         storage.write_bytes(path, b"new")
     assert storage.read_bytes(path) == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_local_files_are_listed_sized_and_deleted(tmp_path):

@@ -15,7 +15,7 @@ from data.synth import SynthSettings, synthesise
 from data.windows import WindowSampler, evaluation_windows
 
 SETTINGS = SynthSettings(
-    train_clips=5, val_clips=1, test_clips=0, clip_s=7.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_shard=2
+    train_clips=5, val_clips=1, test_clips=0, clip_s=7.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_task=2
 )
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import synth
+from data import build
+from data.build import WriteTask, write_task
 from data.errors import UserError
 from data.labels import read_events_csv
 from data.rows import row_events
 from data.scenes import scene_events
 from data.store import open_store, read_shard, verify
-from data.synth import SynthSettings, make_scene, render_shard, shard_tasks, synthesise, write_tree
+from data.synth import SynthSettings, clip_tasks, make_scene, synthesise, write_tree
 
 TINY = SynthSettings(
     train_clips=4,
@@ -29,7 +30,7 @@ TINY = SynthSettings(
     train_rooms=2,
     val_rooms=1,
     test_rooms=1,
-    clips_per_shard=1,
+    clips_per_task=1,
     with_video=False,
 )
 SEEN = dataclasses.replace(TINY, with_video=True)
@@ -37,16 +38,16 @@ SEEN = dataclasses.replace(TINY, with_video=True)
 
 @pytest.fixture
 def rendered(monkeypatch):
-    """Paths of the shards rendered while a test runs."""
-    paths = []
-    write = synth.write_shard
+    """Names of the recordings whose shards are written while a test runs."""
+    names = []
+    write = build.write_shard
 
-    def counted(root, path, rows):
-        paths.append(path)
-        return write(root, path, rows)
+    def counted(root, split, rows):
+        names.extend(row["recording"] for row in rows)
+        return write(root, split, rows)
 
-    monkeypatch.setattr(synth, "write_shard", counted)
-    return paths
+    monkeypatch.setattr(build, "write_shard", counted)
+    return names
 
 
 def all_rows(store):
@@ -116,14 +117,14 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, rendered):
         synthesise(TINY, str(root), run=interrupted)
     assert not (root / "manifest.json").exists()
     # What a kill leaves behind: a shard without its record, and half a file under a temporary name.
-    task = shard_tasks(TINY, str(root))[2]
-    (root / task.record_path).unlink()
-    (root / "train" / ".part-dead-00009.parquet.1.tmp").write_bytes(b"half")
+    third = clip_tasks(TINY)[2]
+    (root / "records" / f"{third.key}.json").unlink()
+    (root / "train" / ".part-dead.1.tmp.parquet").write_bytes(b"half")
     rendered.clear()
     store = synthesise(TINY, str(root))
-    assert rendered == [t.path for t in shard_tasks(TINY, str(root))[2:]]
+    assert rendered == [make_scene(TINY, task.split, task.clips[0])[0] for task in clip_tasks(TINY)[2:]]
     assert store.manifest.sha256 == whole.manifest.sha256
-    assert not list(root.rglob("*.tmp"))
+    assert not list(root.rglob("*.tmp*"))
 
 
 KILLED = """
@@ -156,7 +157,7 @@ def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tmp_path, re
         child.stdout.readline()
     child.send_signal(signal.SIGKILL)
     child.wait()
-    finished = {path.name for path in root.rglob("part-*.json")}
+    finished = {path.name for path in root.glob("records/*.json")}
     assert 3 <= len(finished) < 6
     store = synthesise(TINY, str(root))
     assert len(rendered) == 6 - len(finished)
@@ -166,11 +167,12 @@ def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tmp_path, re
 
 def test_a_missing_shard_alone_is_rendered_again(tmp_path, rendered):
     store = synthesise(TINY, str(tmp_path))
-    lost = store.split("train").shards[1].path
-    (tmp_path / lost).unlink()
+    lost = store.split("train").shards[1]
+    (row,) = read_shard(store, lost)
+    (tmp_path / lost.path).unlink()
     rendered.clear()
     assert synthesise(TINY, str(tmp_path)).manifest.sha256 == store.manifest.sha256
-    assert rendered == [lost]
+    assert rendered == [row["recording"]]
 
 
 def test_other_settings_replace_the_data_only_when_they_are_whole(tmp_path):
@@ -188,7 +190,8 @@ def test_other_settings_replace_the_data_only_when_they_are_whole(tmp_path):
     assert verify(open_store(root)) == 6
     new = synthesise(other, root)
     assert open_store(root).manifest.sha256 == new.manifest.sha256 != old.manifest.sha256
-    assert {path.name.split("-")[1] for path in tmp_path.rglob("part-*")} == {other.tag}
+    assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.parquet")} == {f.path for f in new.files()}
+    assert {p.stem for p in (tmp_path / "records").iterdir()} == {task.key for task in clip_tasks(other)}
 
 
 def test_data_from_elsewhere_is_not_overwritten(tmp_path):
@@ -212,7 +215,7 @@ def test_settings_and_manifest_are_json_all_through(tmp_path):
         ("val_rooms", 0),
         ("profile", "hard"),
         ("seed", -3),
-        ("clips_per_shard", 0),
+        ("clips_per_task", 0),
         ("clip_s", 0.05),
     ],
 )
@@ -223,10 +226,12 @@ def test_settings_out_of_range_are_refused_by_name(field, value):
 
 
 def test_tasks_can_be_rendered_one_by_one(tmp_path):
-    task = shard_tasks(TINY, str(tmp_path))[0]
-    record = render_shard(task)
-    assert (tmp_path / record.shard.path).stat().st_size == record.shard.bytes
-    assert record.clips == 1
+    task = clip_tasks(TINY)[0]
+    key, record = write_task(WriteTask(str(tmp_path), task))
+    (shard,) = record.shards
+    assert key == task.key
+    assert (tmp_path / shard.path).stat().st_size == shard.bytes
+    assert [one["recording"] for one in record.recordings] == ["fold3_room1_mix001"]
 
 
 def test_a_tree_has_the_layout_and_formats_of_starss23(tmp_path):
@@ -240,6 +245,7 @@ def test_a_tree_has_the_layout_and_formats_of_starss23(tmp_path):
         "metadata_dev/dev-test-synth/fold4_room4_mix001.csv",
         "metadata_dev/dev-train-synth/fold3_room1_mix001.csv",
         "metadata_dev/dev-train-synth/fold3_room3_mix001.csv",
+        "synthetic.json",
     ]
     info = soundfile.info(tmp_path / found[1])
     assert (info.samplerate, info.channels, info.subtype, info.frames) == (24_000, 4, "PCM_16", 72_000)

@@ -1,0 +1,329 @@
+"""Building a chunk store from recordings, whoever makes or reads them: in tasks, resumable, published at the end.
+
+A task yields some recordings of one split and leaves their shards and, last, a small record of them. A record's name is
+the hash of everything that its shards follow from, so that an interrupted run, or one after a source has changed, does
+again only what is not there. The manifest comes when all records are; until then the store is what it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import storage
+from data.errors import UserError
+from data.labels import LABEL_HOP_S, Events
+from data.rows import FRAME_RATE_HZ, RawRow, class_frames, cut_rows, polyphony
+from data.store import (
+    MANIFEST_NAME,
+    SPLITS,
+    Manifest,
+    Shard,
+    Split,
+    Store,
+    index_entry,
+    open_store,
+    write_index,
+    write_manifest,
+    write_shard,
+)
+
+SHARD_BYTES = 64_000_000
+"""What shards aim at; they are at most twice as large, and smaller only where a task has no more."""
+
+RECORDS = "records"
+REPORT_NAME = "report.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One recording as a source gives it."""
+
+    name: str
+    room: str
+    audio: NDArray[np.int16]
+    """(4, N), 24 kHz, W, Y, Z, X."""
+    events: Events
+    frames: Sequence[bytes] = ()
+    """JPEG pictures from time 0 on; none: there is no video."""
+    frame_rate_hz: float = FRAME_RATE_HZ
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the report says of it, as JSON knows it."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A recording that could not be read, and why, in a sentence that names file and line."""
+
+    recording: str
+    reason: str
+
+
+class Task(Protocol):
+    """Some recordings of one split, to be made independently of all others; picklable."""
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that the recordings follow from."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """About how much sound there is in it, for the progress."""
+        ...
+
+    def recordings(self) -> Iterator[Recording | Fault]:
+        """Make or read them, one after the other."""
+        ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished task left."""
+
+    split: str
+    shards: tuple[Shard, ...]
+    index: tuple[tuple[Mapping[str, Any], ...], ...]
+    """For each shard an entry a row."""
+    recordings: tuple[Mapping[str, Any], ...]
+    """For each recording its name, room, counts and facts."""
+    faults: tuple[Fault, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        fields = json.loads(text)
+        return cls(
+            split=fields["split"],
+            shards=tuple(Shard(**shard) for shard in fields["shards"]),
+            index=tuple(tuple(entries) for entries in fields["index"]),
+            recordings=tuple(fields["recordings"]),
+            faults=tuple(Fault(**fault) for fault in fields["faults"]),
+        )
+
+
+@dataclass(frozen=True)
+class Built:
+    """A published store, and what became of its sources."""
+
+    store: Store
+    report: Mapping[str, Any]
+    """`recordings` (name -> split, room, counts and facts) and `faults` (recording, reason); kept in `report.json`."""
+
+
+Run = Callable[[Callable[["WriteTask"], tuple[str, Record]], Sequence["WriteTask"]], Iterable[tuple[str, Record]]]
+"""Works like `map`, in any order, and may spread the calls over processes or machines."""
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """A task and where its result goes."""
+
+    root: str
+    task: Task
+
+    @property
+    def record_uri(self) -> str:
+        return storage.join(self.root, RECORDS, f"{self.task.key}.json")
+
+
+def build(root: str, source: str, settings: Mapping[str, Any], tasks: Sequence[Task], run: Run = map) -> Built:
+    """Make the store at `root` from the tasks, or find it there.
+
+    A store of the same `source` is replaced once the new one is whole. `settings` become part of its identity.
+
+    Raises:
+        UserError: `root` holds data of another source, or cannot be used (see `storage.check_root`), or no task
+            yields a recording; the store is what it was then.
+    """
+    storage.check_root(root)
+    _check_source(root, source)
+    todo = [WriteTask(root, task) for task in tasks]
+    there = storage.list_files(root)
+    records = {one.task.key: record for one in todo if (record := _finished(one, there)) is not None}
+    left = [one for one in todo if one.task.key not in records]
+    if records and left:
+        logger.info("%s: %d of %d tasks are done already", root, len(records), len(todo))
+    progress = _Progress(root, left)
+    for key, record in run(write_task, left):
+        records[key] = record
+        progress.tell(key, record)
+    ordered = [records[task.key] for task in tasks]
+    report = _report(ordered)
+    if not report["recordings"]:
+        reasons = "; ".join(fault["reason"] for fault in report["faults"][:3])
+        raise UserError(f"nothing to put into {root}: no recording could be read ({reasons or 'there are none'})")
+    splits, contents = {}, {}
+    for name in SPLITS:
+        parts = [record for record in ordered if record.split == name and record.recordings]
+        if parts:
+            splits[name] = _split(parts)
+            contents[name] = [pair for part in parts for pair in zip(part.shards, part.index, strict=True)]
+    plain_settings = json.loads(json.dumps(settings))
+    store = Store(root, Manifest(source, plain_settings, splits, write_index(root, contents)))
+    storage.write_bytes(storage.join(root, REPORT_NAME), (json.dumps(report, indent=1) + "\n").encode())
+    if _published(root) == store.manifest:
+        logger.info("%s: the data is there already (%s)", root, store.manifest.sha256[:12])
+    else:
+        write_manifest(root, store.manifest)
+    _remove_others(store, {one.record_uri for one in todo})
+    return Built(store, report)
+
+
+def read_report(root: str) -> dict[str, Any]:
+    """The report of a store (`Built.report`); FileNotFoundError where there is none."""
+    return json.loads(storage.read_bytes(storage.join(root, REPORT_NAME)))
+
+
+def write_task(one: WriteTask) -> tuple[str, Record]:
+    """Run a task, leave its shards and its record; its key and the record."""
+    rows: list[RawRow] = []
+    recordings: list[dict[str, Any]] = []
+    faults: list[Fault] = []
+    for found in one.task.recordings():
+        if isinstance(found, Fault):
+            faults.append(found)
+            continue
+        cut = cut_rows(found.name, found.room, found.audio, found.events, found.frames, found.frame_rate_hz)
+        if not cut:
+            faults.append(Fault(found.name, f"{found.name} holds less than {LABEL_HOP_S} s of sound"))
+            continue
+        rows += cut
+        recordings.append(
+            {
+                "recording": found.name,
+                "room": found.room,
+                "num_frames": sum(row["num_frames"] for row in cut),
+                "has_video": cut[0]["has_video"],
+                "class_frames": class_frames(cut),
+                "polyphony": polyphony(cut),
+                "facts": dict(found.facts),
+            }
+        )
+    shards, index = [], []
+    for piece in _shares(rows):
+        shards.append(write_shard(one.root, one.task.split, piece))
+        index.append(tuple(index_entry(row) for row in piece))
+    record = Record(one.task.split, tuple(shards), tuple(index), tuple(recordings), tuple(faults))
+    storage.write_bytes(one.record_uri, record.to_json().encode())
+    return one.task.key, record
+
+
+def _shares(rows: list[RawRow]) -> Iterator[list[RawRow]]:
+    """The rows in their order, cut into shards of about equal size."""
+    sizes = np.cumsum([len(row["audio"]) + sum(map(len, set(row["frames"]))) for row in rows])
+    count = max(1, math.ceil(sizes[-1] / (1.5 * SHARD_BYTES))) if rows else 0
+    begin = 0
+    for number in range(1, count + 1):
+        end = len(rows) if number == count else int(np.searchsorted(sizes, sizes[-1] * number / count)) + 1
+        if end > begin:
+            yield rows[begin:end]
+        begin = max(begin, end)
+
+
+def _finished(one: WriteTask, there: Mapping[str, int]) -> Record | None:
+    """The record of a task, if it and all its shards are there."""
+    if f"{RECORDS}/{one.task.key}.json" not in there:
+        return None
+    record = Record.from_json(storage.read_bytes(one.record_uri).decode())
+    return record if all(there.get(shard.path) == shard.bytes for shard in record.shards) else None
+
+
+def _check_source(root: str, source: str) -> None:
+    manifest = _published(root)
+    if manifest is not None and manifest.source != source:
+        raise UserError(f"{root} holds data from {manifest.source!r}; choose another place for data from {source!r}")
+
+
+def _published(root: str) -> Manifest | None:
+    if not storage.exists(storage.join(root, MANIFEST_NAME)):
+        return None
+    return open_store(root).manifest
+
+
+def _split(parts: Sequence[Record]) -> Split:
+    recordings = [one for part in parts for one in part.recordings]
+    return Split(
+        clips=len(recordings),
+        clips_without_video=sum(not one["has_video"] for one in recordings),
+        hours=round(sum(one["num_frames"] for one in recordings) * LABEL_HOP_S / 3600, 6),
+        rooms=tuple(sorted({one["room"] for one in recordings})),
+        class_frames=tuple(np.sum([one["class_frames"] for one in recordings], axis=0).tolist()),
+        polyphony=tuple(np.sum([one["polyphony"] for one in recordings], axis=0).tolist()),
+        shards=tuple(shard for part in parts for shard in part.shards),
+    )
+
+
+def _report(records: Sequence[Record]) -> dict[str, Any]:
+    recordings = {
+        one["recording"]: {"split": record.split, **{name: one[name] for name in one if name != "recording"}}
+        for record in records
+        for one in record.recordings
+    }
+    return {"recordings": recordings, "faults": [asdict(fault) for record in records for fault in record.faults]}
+
+
+def _remove_others(store: Store, records: set[str]) -> None:
+    """Delete what earlier settings and interrupted writes left."""
+    named = {shard.path for shard in store.files()}
+    for path in storage.list_files(store.root):
+        folder, _, name = path.rpartition("/")
+        uri = storage.join(store.root, path)
+        ours = folder in SPLITS and name.startswith(("part-", ".part-"))
+        ours = ours or (not folder and name.startswith(("index-", ".index-")))
+        if (ours and path not in named) or (folder == RECORDS and uri not in records):
+            storage.delete(uri)
+
+
+class _Progress:
+    """One line a finished task: how much of the sound is done, how fast, and when it will all be."""
+
+    def __init__(self, root: str, left: Sequence[WriteTask]) -> None:
+        self._root = root
+        self._seconds = {one.task.key: one.task.seconds for one in left}
+        self._total_s = sum(self._seconds.values())
+        self._done_s, self._tasks, self._bytes = 0.0, 0, 0
+        self._started = time.monotonic()
+
+    def tell(self, key: str, record: Record) -> None:
+        self._done_s += self._seconds[key]
+        self._tasks += 1
+        self._bytes += sum(shard.bytes for shard in record.shards)
+        elapsed = max(time.monotonic() - self._started, 1e-6)
+        rate = self._done_s / elapsed
+        logger.info(
+            "%s: task %d/%d | %.2f of %.2f h | %.0f MB | %.1f x real time | ETA %s",
+            self._root,
+            self._tasks,
+            len(self._seconds),
+            self._done_s / 3600,
+            self._total_s / 3600,
+            self._bytes / 1e6,
+            rate,
+            _clock((self._total_s - self._done_s) / rate if rate else math.inf),
+        )
+        for fault in record.faults:
+            logger.warning("%s", fault.reason)
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
