@@ -123,7 +123,7 @@ class Built:
 
     store: Store
     report: Mapping[str, Any]
-    """`recordings` (name -> split, room, counts and facts) and `faults` (recording, reason); kept in `report.json`."""
+    """`recordings` (name -> split, room, counts, facts), `faults` (recording, reason) and `remarks`; `report.json`."""
 
 
 Run = Callable[[Callable[["WriteTask"], tuple[str, Record]], Sequence["WriteTask"]], Iterable[tuple[str, Record]]]
@@ -142,10 +142,22 @@ class WriteTask:
         return storage.join(self.root, RECORDS, f"{self.task.key}.json")
 
 
-def build(root: str, source: str, settings: Mapping[str, Any], tasks: Sequence[Task], run: Run = map) -> Built:
+def build(
+    root: str,
+    source: str,
+    settings: Mapping[str, Any],
+    tasks: Sequence[Task],
+    run: Run = map,
+    faults: Sequence[Fault] = (),
+    remarks: Sequence[str] = (),
+) -> Built:
     """Make the store at `root` from the tasks, or find it there.
 
     A store of the same `source` is replaced once the new one is whole. `settings` become part of its identity.
+
+    Args:
+        faults: recordings that no task could be made of.
+        remarks: what else the report should say of the source.
 
     Raises:
         UserError: `root` holds data of another source, or cannot be used (see `storage.check_root`), or no task
@@ -159,12 +171,14 @@ def build(root: str, source: str, settings: Mapping[str, Any], tasks: Sequence[T
     left = [one for one in todo if one.task.key not in records]
     if records and left:
         logger.info("%s: %d of %d tasks are done already", root, len(records), len(todo))
+    for told in (*remarks, *(fault.reason for fault in faults)):
+        logger.warning("%s", told)
     progress = _Progress(root, left)
     for key, record in run(write_task, left):
         records[key] = record
         progress.tell(key, record)
     ordered = [records[task.key] for task in tasks]
-    report = _report(ordered)
+    report = _report(ordered, faults, remarks)
     if not report["recordings"]:
         reasons = "; ".join(fault["reason"] for fault in report["faults"][:3])
         raise UserError(f"nothing to put into {root}: no recording could be read ({reasons or 'there are none'})")
@@ -269,13 +283,14 @@ def _split(parts: Sequence[Record]) -> Split:
     )
 
 
-def _report(records: Sequence[Record]) -> dict[str, Any]:
+def _report(records: Sequence[Record], faults: Sequence[Fault], remarks: Sequence[str]) -> dict[str, Any]:
     recordings = {
         one["recording"]: {"split": record.split, **{name: one[name] for name in one if name != "recording"}}
         for record in records
         for one in record.recordings
     }
-    return {"recordings": recordings, "faults": [asdict(fault) for record in records for fault in record.faults]}
+    found = [*faults, *(fault for record in records for fault in record.faults)]
+    return {"recordings": recordings, "faults": [asdict(fault) for fault in found], "remarks": list(remarks)}
 
 
 def _remove_others(store: Store, records: set[str]) -> None:

@@ -80,26 +80,47 @@ class Events:
 
 
 def read_events_csv(path: str | os.PathLike[str], drop_duplicates: bool = True) -> Events:
-    """Read STARSS metadata: `frame, class, source, azimuth, elevation[, distance in cm]`, no header.
-
-    Accepts 5 or 6 columns, angles with decimals, an empty file, CRLF and a missing last newline. Exact duplicates of a
-    row are dropped unless `drop_duplicates` is false. Raises UserError with file and line for anything else, such as
-    text, a class outside 0..12, a negative frame, or angles outside [-180, 180] and [-90, 90].
-    """
+    """Read STARSS metadata from a local file; see `parse_events_csv`."""
     path = os.fspath(path)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
         raise UserError(f"cannot read the label file {path}: {error}") from error
-    rows = [_parse_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    if drop_duplicates:
-        # NaN differs from itself, so that an unknown distance needs another stand-in to be compared.
-        unique = {tuple(-1.0 if math.isnan(value) else value for value in row): row for row in rows}
-        rows = list(unique.values())
-    if not rows:
-        return Events.build()
-    return Events.build(*zip(*rows, strict=True))
+    return parse_events_csv(content, path, drop_duplicates)[0]
+
+
+def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -> tuple[Events, dict[str, int]]:
+    """STARSS metadata: rows `frame, class, source, azimuth, elevation[, distance in cm]`, no header.
+
+    Accepts 5 or 6 columns, angles with decimals, an empty file, blank lines, CRLF, a byte order mark and a missing last
+    newline; exact duplicates of a row are dropped unless `drop_duplicates` is false. What is unusual is counted beside
+    the table: what it is -> how often. Raises UserError with file and line for anything else, such as text, a class
+    outside 0..12, a negative frame, or angles outside [-180, 180] and [-90, 90].
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read the label file {where}: {error}") from error
+    lines = text.splitlines()
+    rows = [_parse_row(line, f"{where}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    # NaN differs from itself, so that an unknown distance needs another stand-in to be compared.
+    unique = {tuple(-1.0 if math.isnan(value) else value for value in row): row for row in rows}
+    notes = {
+        "csv without rows": int(not rows),
+        "csv without distances": int(bool(rows) and all(math.isnan(row[5]) for row in rows)),
+        "csv with a byte order mark": int(content.startswith(b"\xef\xbb\xbf")),
+        "csv with CRLF": int(b"\r\n" in content),
+        "csv without a last newline": int(bool(text) and not text.endswith("\n")),
+        "rows with decimals in their angles": sum(row[3] % 1 != 0 or row[4] % 1 != 0 for row in rows),
+        "exact duplicate rows dropped": len(rows) - len(unique) if drop_duplicates else 0,
+    }
+    kept = list(unique.values()) if drop_duplicates else rows
+    events = Events.build(*zip(*kept, strict=True)) if kept else Events.build()
+    cells = np.unique(events.frame * NUM_CLASSES + events.class_index, return_counts=True)[1]
+    notes["frames with more than three events of one class"] = int((cells > MAX_TRACKS).sum())
+    notes["frames with five events or more"] = int((np.unique(events.frame, return_counts=True)[1] >= 5).sum())
+    return events, {what: count for what, count in notes.items() if count}
 
 
 def _parse_row(line: str, where: str) -> tuple[int, int, int, float, float, float]:

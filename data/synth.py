@@ -23,7 +23,8 @@ from data.errors import UserError
 from data.labels import write_events_csv
 from data.scenes import Scene, SceneSettings, make_room, profile, render_audio, sample_scene, scene_events
 from data.store import Store
-from data.video import render_jpegs, scene_pictures, write_mp4
+from data.video import render_jpegs, scene_pictures
+from data.video_files import write_mp4
 
 SOURCE: Final = "synthetic"
 SYNTH_SPLITS: Final = ("train", "val", "test")

@@ -89,7 +89,7 @@ def _frames(config: TrialConfig, video: Path | None) -> NDArray[Any]:
     size = config.inputs
     if video is None:
         return np.zeros((0, size.frame_height, size.frame_width, 3), np.uint8)
-    from data.video import read_video  # PyAV and what draws scenes: nothing else here needs them
+    from data.video_files import read_video  # PyAV: nothing else here needs it
 
     return read_video(video, size.frame_width, size.frame_height, size.frame_rate_hz)
 

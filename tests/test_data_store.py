@@ -24,7 +24,7 @@ from data.store import (
     write_manifest,
     write_shard,
 )
-from data.video import encode_jpeg
+from data.video_files import encode_jpeg
 
 
 def recording(seconds=70.0, seed=0, with_video=True):

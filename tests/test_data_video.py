@@ -11,16 +11,8 @@ from data.geometry import pixel_of, unit_vector
 from data.rooms import Room
 from data.scenes import Scene, SceneEvent, SceneSettings, make_room, sample_scene, scene_events
 from data.swaps import NUM_SWAPS, swap_angles, swap_frames
-from data.video import (
-    Painter,
-    decode_jpeg,
-    draw_glyph,
-    paint_room,
-    read_video,
-    render_jpegs,
-    scene_pictures,
-    write_mp4,
-)
+from data.video import Painter, draw_glyph, paint_room, render_jpegs, scene_pictures
+from data.video_files import decode_jpeg, read_video, write_mp4
 
 ROOM = Room("room1", (6.0, 5.0, 3.0), (3.0, 2.5, 1.5), 0.3)
 
