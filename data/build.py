@@ -194,9 +194,20 @@ def build(
     if _published(root) == store.manifest:
         logger.info("%s: the data is there already (%s)", root, store.manifest.sha256[:12])
     else:
+        _check_nothing_vanished(store)
         write_manifest(root, store.manifest)
     _remove_others(store, {one.record_uri for one in todo})
     return Built(store, report)
+
+
+def _check_nothing_vanished(store: Store) -> None:
+    try:
+        store.check()
+    except UserError as error:
+        raise UserError(
+            f"{store.root} lost files while it was being made ({error.args[0].partition(' though')[0]}); was the bucket "
+            "or folder deleted? Make it again if so, and give the same command again"
+        ) from error
 
 
 def read_report(root: str) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from infra.output import JsonOption, say
+from infra.output import JsonOption, print_json, say
 
 data_app = typer.Typer(help="Make, take in, look at and check data.", no_args_is_help=True)
 
@@ -42,25 +44,66 @@ def data_synth(
         with_video=video,
     )
     if tree is not None:
-        folder = write_tree(made, str(tree))
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+            folder = write_tree(made, str(tree), run=processes.map)
         say({"tree": str(folder)}, f"written to {folder}", as_json=as_json)
         return
-    from infra.ray_cluster import connect, ray_map
+    from infra.ray_cluster import on_cluster
     from infra.settings import load_settings
 
     settings = load_settings(need=("s3",))
     settings.export()
     root = out or f"{settings.root}/data/{name}"
-
-    def run(function: Any, tasks: Any) -> Any:
-        connect(settings)
-        return ray_map(function, tasks)
-
-    store = synthesise(made, root, run=run)
+    store = synthesise(made, root, run=on_cluster(settings))
     hours = {split: content.hours for split, content in store.manifest.splits.items()}
     document = {"root": root, "manifest": store.manifest.sha256, "hours": hours}
     listed = ", ".join(f"{split} {60 * value:.0f} min" for split, value in hours.items())
     say(document, f"{root}: {listed}; manifest {store.manifest.sha256[:12]}", as_json=as_json)
+
+
+@data_app.command("ingest")
+def data_ingest(
+    tree: Annotated[
+        str, typer.Argument(help="Folder or s3://bucket/path that holds foa_dev, metadata_dev, video_dev.")
+    ],
+    out: Annotated[str | None, typer.Option(help="Where the store goes; <root>/data/starss23 if not given.")] = None,
+    val_rooms: Annotated[
+        str | None, typer.Option(help="Training rooms to hold out, e.g. room21,room6; chosen by name if not given.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Exit with 0 although a recording could not be read.")
+    ] = False,
+    video: Annotated[bool, typer.Option("--video/--no-video", help="Take in the video as well.")] = True,
+    resample: Annotated[bool, typer.Option("--resample", help="Accept other sample rates and convert them.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in STARSS23, or any tree of its layout, as it was downloaded.
+
+    What is unusual is counted, what cannot be read is named, the rest is taken in; the same command goes on after a
+    crash. Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
+    """
+    from data.ingest import IngestSettings, ingest
+    from infra.ingest_report import ingest_document, unusual_table
+    from infra.ray_cluster import on_cluster
+    from infra.settings import load_settings
+
+    settings = load_settings(need=("s3",))
+    settings.export()
+    rooms = None if val_rooms is None else tuple(room for room in val_rooms.split(",") if room)
+    taken = IngestSettings(val_rooms=rooms, with_video=video, resample=resample)
+    built = ingest(tree, out or f"{settings.root}/data/starss23", taken, run=on_cluster(settings))
+    faults = built.report["faults"]
+    if as_json:
+        print_json(ingest_document(built))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(unusual_table(built))
+        for fault in faults:
+            typer.echo(f"bad      {fault['reason']}")
+    if faults and not skip_bad:
+        typer.echo(f"{len(faults)} recordings could not be read; mend them, or say --skip-bad", err=True)
+        raise typer.Exit(1)
 
 
 @data_app.command("verify")

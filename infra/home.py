@@ -124,9 +124,7 @@ def read_state(home: Path) -> StackState | None:
     except UserError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a settings file of seldtune; move it away and run `seldtune up`"
-        ) from error
+        raise UserError(f"{path} is not a settings file of seldtune; move it away and run `seldtune up`") from error
 
 
 @contextlib.contextmanager

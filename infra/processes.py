@@ -133,4 +133,3 @@ def end_service(home: Path, service: str, record: ServiceRecord | None) -> int:
                 process.kill() if force else process.terminate()
         _, processes = psutil.wait_procs(processes, timeout=5.0 if force else STRAGGLER_PATIENCE_S)
     return len(ended)
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -71,6 +72,17 @@ def ray_storage(uri: str) -> dict[str, Any]:
     return {"storage_path": f"{bucket}/{key}", "storage_filesystem": filesystem}
 
 
+def on_cluster(settings: Settings) -> Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]:
+    """`ray_map` on the cluster of the settings, which is joined when there is something to do."""
+
+    def run(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        if items:
+            connect(settings)
+        return ray_map(function, items)
+
+    return run
+
+
 def ray_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Like `map`, as Ray Data tasks of one CPU on the cluster; results come as they are ready, in any order.
 
@@ -81,10 +93,11 @@ def ray_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         return
     import ray
 
-    def call(batch: dict[str, Any]) -> dict[str, Any]:
-        return {"result": [function(item) for item in batch["item"]]}
+    # As bytes, so that Ray Data does not try to make columns of them.
+    def call(batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        return {"result": [pickle.dumps(function(pickle.loads(item))) for item in batch["item"]]}
 
-    dataset = ray.data.from_items(list(items), override_num_blocks=len(items))
+    dataset = ray.data.from_items([pickle.dumps(item) for item in items], override_num_blocks=len(items))
     with user_errors():
         for batch in dataset.map_batches(call, batch_size=1).iter_batches(batch_size=None, prefetch_batches=0):
-            yield from batch["result"]
+            yield from map(pickle.loads, batch["result"])

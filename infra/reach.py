@@ -56,9 +56,7 @@ def require_answers(settings: Settings) -> None:
     """Raise UserError unless MLflow and Ray answer, in seconds. (The root is `data.storage.check_root`'s to check.)"""
     address = settings.ray_address or ""
     if address.startswith(("http://", "https://")):
-        raise UserError(
-            f"RAY_ADDRESS is {address}, a dashboard's URL: give host:port of the cluster"
-        )
+        raise UserError(f"RAY_ADDRESS is {address}, a dashboard's URL: give host:port of the cluster")
     if mlflow_answers(settings.mlflow_tracking_uri) is False:
         raise UserError(f"MLflow does not answer at {settings.mlflow_tracking_uri}: check MLFLOW_TRACKING_URI")
     if ray_answers(address) is False:

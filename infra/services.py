@@ -112,9 +112,7 @@ def base_environment(home: Path, service: str, settings: Settings) -> dict[str, 
     """The caller's environment without what points elsewhere, and with the service's mark."""
     prefixes = FOREIGN_PREFIXES + (("AWS_",) if settings.sources.get("s3") == "embedded" else ())
     kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(prefixes) and name not in FOREIGN_NAMES
+        name: value for name, value in os.environ.items() if not name.startswith(prefixes) and name not in FOREIGN_NAMES
     }
     return {**kept, "PYTHONUNBUFFERED": "1", MARKER: marker_value(home, service)}
 

@@ -167,8 +167,7 @@ def settings_from(home: Path, state: StackState | None, running: Iterable[str]) 
     own, secrets = embedded_urls(state), state.secrets if state else {}
     running = set(running) & own.keys()
     sources = {
-        name: "environment" if name in given else "embedded" if name in running else "missing"
-        for name in SERVICE_NAMES
+        name: "environment" if name in given else "embedded" if name in running else "missing" for name in SERVICE_NAMES
     }
     if not is_s3(root):
         sources["s3"] = "unused"

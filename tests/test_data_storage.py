@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from starss23_tree import Tree
 
 from data import storage
 from data.errors import UserError
-from data.store import open_store, verify
+from data.ingest import ingest
+from data.store import open_store, read_shard, verify
 from data.synth import SynthSettings, synthesise
 
 KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
@@ -118,6 +120,80 @@ def test_a_store_on_s3_equals_one_on_disk(s3, tmp_path):
     storage.delete(f"s3://store/synthetic/tiny/{shard.path}")
     with pytest.raises(UserError, match=r"part-.* is missing"):
         opened.check()
+
+
+@pytest.mark.slow
+def test_a_part_of_a_file_on_s3_is_read_alone(s3, tmp_path, monkeypatch):
+    remote, local = (synthesise(TINY, root) for root in ("s3://store/parts", str(tmp_path)))
+    (shard,) = remote.split("val").shards
+    fetched = []
+    read = storage._S3File.read
+
+    def counted(self, count=-1):
+        content = read(self, count)
+        fetched.append(len(content))
+        return content
+
+    monkeypatch.setattr(storage._S3File, "read", counted)
+    assert read_shard(remote, shard, ["recording", "events"]) == read_shard(local, shard, ["recording", "events"])
+    assert 0 < sum(fetched) < shard.bytes
+    assert len(fetched) <= 3
+    content = storage.read_bytes(f"s3://store/parts/{shard.path}")
+    with storage.open_file(f"s3://store/parts/{shard.path}") as file:
+        file.seek(-100, os.SEEK_END)
+        assert (file.read(60), file.read(), file.read()) == (content[-100:-40], content[-40:], b"")
+    with pytest.raises(FileNotFoundError):
+        storage.open_file("s3://store/parts/none")
+
+
+@pytest.mark.slow
+def test_a_tree_on_s3_is_taken_in_like_one_on_disk(s3, tmp_path):
+    tree = Tree(tmp_path / "tree")
+    tree.add("fold3_room1_mix001")
+    tree.add("fold3_room2_mix001", csv="0,0,0,here,0\n")
+    for path in tree.root.rglob("*.*"):
+        storage.write_bytes(f"s3://store/tree/{path.relative_to(tree.root).as_posix()}", path.read_bytes())
+    local = ingest(str(tree.root), str(tmp_path / "out"))
+    remote = ingest("s3://store/tree", "s3://store/taken")
+    assert remote.store.manifest.sha256 == local.store.manifest.sha256
+    assert verify(open_store("s3://store/taken")) == 1
+    (fault,) = remote.report["faults"]
+    assert fault["reason"].startswith("s3://store/tree/metadata_dev/dev-train-tau/fold3_room2_mix001.csv:1: expected")
+
+
+@pytest.mark.slow
+def test_a_bucket_that_vanishes_is_said_and_spoils_nothing(s3, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.ingest.SHARD_BYTES", 1)
+    tree = Tree(tmp_path / "tree")
+    out = str(tmp_path / "out")
+    tree.add("fold3_room1_mix001", video=False)
+    before = ingest(str(tree.root), out).store
+    tree.add("fold3_room2_mix001", video=False)
+
+    def vanishing(bucket):
+        def run(function, tasks):
+            yield function(tasks[0])
+            for path in storage.list_files(f"s3://{bucket}"):
+                storage.delete(f"s3://{bucket}/{path}")
+            storage._client().delete_bucket(Bucket=bucket)
+            yield from map(function, tasks[1:])
+
+        return run
+
+    # The place that is written to.
+    storage.make_bucket("s3://vanishes")
+    # SeaweedFS makes a bucket again at the next write, others refuse it: the first shard is missed, or the bucket.
+    with pytest.raises(UserError, match=r"vanishes/data lost files while it was being made .*|no bucket 'vanishes'"):
+        ingest(str(tree.root), "s3://vanishes/data", run=vanishing("vanishes"))
+    assert not storage.exists("s3://vanishes/data/manifest.json")
+    # The place that is read from; the store on the disk stays as it was.
+    storage.make_bucket("s3://fades")
+    for path in tree.root.rglob("*.*"):
+        storage.write_bytes(f"s3://fades/{path.relative_to(tree.root).as_posix()}", path.read_bytes())
+    with pytest.raises(UserError, match=r"no (bucket|file).*fades"):
+        ingest("s3://fades", out, run=vanishing("fades"))
+    assert open_store(out).manifest == before.manifest
+    assert verify(open_store(out)) == 1
 
 
 @pytest.mark.slow
