@@ -205,8 +205,8 @@ def _check_nothing_vanished(store: Store) -> None:
         store.check()
     except UserError as error:
         raise UserError(
-            f"{store.root} lost files while it was being made ({error.args[0].partition(' though')[0]}); was the bucket "
-            "or folder deleted? Make it again if so, and give the same command again"
+            f"{store.root} lost files while it was being made ({error.args[0].partition(' though')[0]}); was the "
+            "bucket or folder deleted? Make it again if so, and give the same command again"
         ) from error
 
 

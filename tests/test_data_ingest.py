@@ -13,11 +13,15 @@ from starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_w
 from data import build, storage
 from data.build import read_report
 from data.errors import UserError
+from data.geometry import angle_between_deg, unit_vector
 from data.ingest import IngestSettings, ingest
 from data.labels import adpit_target
 from data.rows import decode_flac, row_events
+from data.scenes import render_audio, scene_events
 from data.starss23 import choose_val_rooms, find_clips
 from data.store import open_store, read_shard, verify
+from data.synth import SynthSettings, make_scene, write_tree
+from data.video import render_jpegs
 from data.video_files import decode_jpeg, write_mp4
 
 GOLDEN = Path(__file__).parent / "golden" / "data_golden.npz"
@@ -324,6 +328,38 @@ def test_folders_of_ones_own_go_by_the_fold(tree, tmp_path):
         ("fold1_room1_mix001", "train"),
         ("fold2_room2_mix001", "test"),
     ]
+
+
+@pytest.mark.slow
+def test_twenty_synthetic_recordings_come_back_as_they_were_made(tmp_path):
+    settings = SynthSettings(
+        train_clips=14, val_clips=3, test_clips=3, clip_s=2.5, train_rooms=7, val_rooms=1, test_rooms=1
+    )
+    root = write_tree(settings, str(tmp_path / "tree"))
+    built = ingest(str(root), str(tmp_path / "out"), IngestSettings(val_rooms=("room8",)))
+    assert (built.report["faults"], built.report["remarks"]) == ([], [])
+    assert set(map(str, notes_of(built).values())) == {"{}"}
+    assert {name: split.clips for name, split in built.store.manifest.splits.items()} == {
+        "train": 14,
+        "val": 3,
+        "test": 3,
+    }
+    for split, clip in (("train", 0), ("train", 13), ("val", 2), ("test", 1)):
+        name, scene = make_scene(settings, split, clip)
+        (row,) = rows_of(built.store, name)
+        np.testing.assert_array_equal(decode_flac(row["audio"]), render_audio(scene))
+        taken, made = row_events(row), scene_events(scene)
+        for column in ("frame", "class_index", "source"):
+            np.testing.assert_array_equal(getattr(taken, column), getattr(made, column))
+        apart = angle_between_deg(
+            unit_vector(taken.azimuth_deg, taken.elevation_deg), unit_vector(made.azimuth_deg, made.elevation_deg)
+        )
+        assert apart.max() < 0.71
+        assert np.abs(taken.distance_cm - made.distance_cm).max() <= 0.5
+        assert len(row["frames"]) == 25
+        # Pictures have been through a video of another size: alike, not equal.
+        for stored, painted in zip(row["frames"], render_jpegs(scene), strict=True):
+            assert np.abs(decode_jpeg(stored).astype(int) - decode_jpeg(painted)).mean() < 4
 
 
 @pytest.mark.slow
