@@ -89,6 +89,13 @@ def result(
         "parameters": dict(parameters),
         **more,
         "repeats": len(ours),
+        **stamp(device),
+    }
+
+
+def stamp(device: str | None = None) -> dict[str, Any]:
+    """Where and when a figure was taken, and with what."""
+    return {
         "device": device or cpu_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -113,6 +120,11 @@ def show(outcome: Mapping[str, Any], save: bool = False) -> None:
         if ratio is not None:
             line += f"{ratio['median']:>18.2f} x{ratio['low']:>9.2f} {ratio['high']:>6.2f}"
         print(line)
+    finish(outcome, save)
+
+
+def finish(outcome: Mapping[str, Any], save: bool = False) -> None:
+    """Print the line of JSON, the last one of a benchmark; with `save` keep it."""
     line = _rounded_json(outcome)
     print(line)
     if save:
