@@ -35,7 +35,8 @@ def camera_pictures(scene: Any, seed: int) -> list[NDArray[np.uint8]]:
     """The pictures of a scene at 10 Hz, each with noise of its own on a common texture."""
     rng = np.random.default_rng(seed)
     painter = Painter(scene)
-    texture = photograph_texture(*painter.background.shape[:2], rng)[..., None]
+    height, width, _ = painter.background.shape
+    texture = photograph_texture(height, width, rng)[..., None]
     pictures = []
     for j in range(round(scene.duration_s * FRAME_RATE_HZ)):
         clean = painter.picture(painter.glyphs(j / FRAME_RATE_HZ)).astype(np.float32)
