@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +20,18 @@ from data import storage
 from data.audio_files import write_foa_wav
 from data.build import SHARD_BYTES, Recording, Run, build
 from data.errors import UserError
+from data.event_folder import event_folder_sha256
 from data.labels import write_events_csv
-from data.scenes import Scene, SceneSettings, make_room, profile, render_audio, sample_scene, scene_events
+from data.scenes import (
+    Scene,
+    SceneSettings,
+    make_room,
+    profile,
+    render_audio,
+    sample_scene,
+    scene_events,
+    scene_facts,
+)
 from data.store import Store
 from data.video import render_jpegs, scene_pictures
 from data.video_files import write_mp4
@@ -42,10 +52,12 @@ class SynthSettings:
     """A synthetic data set. Splits share no room, and each clip is a scene of its own."""
 
     profile: str = "easy"
-    """Which of `scenes.PROFILES` scenes are drawn from."""
+    """Which of `scene_settings.PROFILES` scenes are drawn from."""
+    scene: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `SceneSettings` in place of the profile's, as YAML or a command line has them."""
     train_clips: int = 40
     val_clips: int = 8
-    test_clips: int = 8
+    test_clips: int = 4
     clip_s: float = 60.0
     train_rooms: int = 20
     val_rooms: int = 4
@@ -65,6 +77,8 @@ class SynthSettings:
         _check(self.seed >= 0, "seed", self.seed, "0 or more")
         if self.clips_per_task is not None:
             _check(self.clips_per_task >= 1, "clips_per_task", self.clips_per_task, "1 or more")
+        if "duration_s" in self.scene:
+            raise UserError("scene setting 'duration_s' is the same for all clips; set clip_s")
         self.scene_settings()
 
     def clips(self, split: str) -> int:
@@ -74,11 +88,14 @@ class SynthSettings:
         return int(getattr(self, f"{split}_rooms"))
 
     def scene_settings(self) -> SceneSettings:
-        return replace(profile(self.profile), duration_s=self.clip_s)
+        return replace(profile(self.profile, self.scene), duration_s=self.clip_s)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that the data follows from, as JSON knows it."""
-        document = {**asdict(self), "scene": asdict(self.scene_settings()), "generator_version": GENERATOR_VERSION}
+        """Everything that the data follows from, as JSON knows it; a folder of events by its content."""
+        scene = asdict(self.scene_settings())
+        if scene["events"] is not None:
+            scene["events"] = event_folder_sha256(scene["events"])
+        document = {**asdict(self), "scene": scene, "generator_version": GENERATOR_VERSION}
         return json.loads(json.dumps(document))
 
 
@@ -94,12 +111,8 @@ class ClipsTask:
     settings: SynthSettings
     split: str
     clips: range
-
-    @property
-    def key(self) -> str:
-        """Hash of everything that the clips follow from."""
-        made_of = [self.settings.to_dict(), self.split, self.clips.start, self.clips.stop]
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    key: str
+    """Hash of everything that the clips follow from."""
 
     @property
     def seconds(self) -> float:
@@ -110,7 +123,8 @@ class ClipsTask:
         for clip in self.clips:
             name, scene = make_scene(self.settings, self.split, clip)
             frames = render_jpegs(scene) if self.settings.with_video else []
-            yield Recording(name, scene.room.name, render_audio(scene), scene_events(scene), frames)
+            facts = scene_facts(scene)
+            yield Recording(name, scene.room.name, render_audio(scene), scene_events(scene), frames, facts=facts)
 
 
 def synthesise(settings: SynthSettings, root: str, run: Run = map) -> Store:
@@ -121,10 +135,12 @@ def synthesise(settings: SynthSettings, root: str, run: Run = map) -> Store:
 def clip_tasks(settings: SynthSettings) -> list[ClipsTask]:
     """The tasks that make up the data set, each about a shard."""
     step = settings.clips_per_task or max(1, round(SHARD_BYTES / (_BYTES_PER_S * settings.clip_s)))
+    made_of = json.dumps(settings.to_dict(), sort_keys=True)
     return [
-        ClipsTask(settings, split, range(first, min(first + step, settings.clips(split))))
+        ClipsTask(settings, split, clips, hashlib.sha256(f"{made_of} {split} {clips}".encode()).hexdigest()[:16])
         for split in SYNTH_SPLITS
         for first in range(0, settings.clips(split), step)
+        for clips in (range(first, min(first + step, settings.clips(split))),)
     ]
 
 

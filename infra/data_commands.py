@@ -18,12 +18,22 @@ data_app = typer.Typer(help="Make, take in, look at and check data.", no_args_is
 def data_synth(
     name: Annotated[str, typer.Argument(help="Name of the data set: it goes to <root>/data/<name>.")] = "quickstart",
     out: Annotated[str | None, typer.Option(help="Another place for it: a folder or s3://bucket/path.")] = None,
-    profile: Annotated[str, typer.Option(help="What scenes are like: easy or standard.")] = "easy",
-    train_clips: Annotated[int, typer.Option(help="Clips to train on, a minute each.")] = 40,
-    val_clips: Annotated[int, typer.Option(help="Clips to validate on, in other rooms.")] = 8,
-    test_clips: Annotated[int, typer.Option(help="Clips to test on, in other rooms again.")] = 4,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same data, on any number of workers.")] = 0,
-    video: Annotated[bool, typer.Option("--video/--no-video", help="Render panorama frames as well.")] = True,
+    profile: Annotated[str | None, typer.Option(help="What scenes are like: easy (default), standard or hard.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with any of these, and `scene:` with its fields.")
+    ] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of scenes, e.g. polyphony=3 or speed_m_s=0.5,1.5.")
+    ] = None,
+    events: Annotated[str | None, typer.Option(help="Folder <class>/*.wav of sounds to place in rooms.")] = None,
+    train_clips: Annotated[int | None, typer.Option(help="Clips to train on (default 40).")] = None,
+    val_clips: Annotated[int | None, typer.Option(help="Clips to validate on, in other rooms (default 8).")] = None,
+    test_clips: Annotated[int | None, typer.Option(help="Clips to test on, in other rooms again (default 4).")] = None,
+    clip_s: Annotated[float | None, typer.Option(help="Seconds of a clip (default 60).")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same data, whoever renders it.")] = None,
+    video: Annotated[
+        bool | None, typer.Option("--video/--no-video", help="Render panorama frames as well (default).")
+    ] = None,
     tree: Annotated[
         Path | None, typer.Option(help="Write wav, csv and mp4 files in the layout of STARSS23 here instead.")
     ] = None,
@@ -31,18 +41,24 @@ def data_synth(
 ) -> None:
     """Make synthetic scenes: rooms, moving and overlapping sources, ambisonic sound and panorama frames.
 
-    Data that is there already is kept. Example: `seldtune data synth quickstart`
+    Data that is there already is kept, and an interrupted run goes on.
+    Example: `seldtune data synth crowd --profile standard --set polyphony=4 --set snr_db=5,10`
     """
-    from data.synth import SynthSettings, synthesise, write_tree
+    from data.synth import synthesise, write_tree
+    from infra.arguments import parse_assignments
+    from infra.synth_settings import synth_settings
 
-    made = SynthSettings(
-        profile=profile,
-        train_clips=train_clips,
-        val_clips=val_clips,
-        test_clips=test_clips,
-        seed=seed,
-        with_video=video,
-    )
+    options = {
+        "profile": profile,
+        "train_clips": train_clips,
+        "val_clips": val_clips,
+        "test_clips": test_clips,
+        "clip_s": clip_s,
+        "seed": seed,
+        "with_video": video,
+    }
+    scene = parse_assignments(fix or [])
+    made = synth_settings(config, options, scene if events is None else {**scene, "events": events})
     if tree is not None:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
             folder = write_tree(made, str(tree), run=processes.map)

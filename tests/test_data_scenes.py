@@ -18,7 +18,8 @@ from data.scenes import (
     scene_events,
     sounding_samples,
 )
-from data.sources import REFERENCE_RMS, active_rms, make_source
+from data.sources import make_source
+from data.waveforms import REFERENCE_RMS, active_rms
 
 EASY = SceneSettings(duration_s=12.0)
 
@@ -183,5 +184,5 @@ def test_settings_out_of_range_are_refused_by_name(field, value):
 
 
 def test_an_unknown_profile_lists_the_choices():
-    with pytest.raises(UserError, match=r"'hard'.*easy, standard"):
-        profile("hard")
+    with pytest.raises(UserError, match=r"'impossible'.*easy, standard, hard"):
+        profile("impossible")

@@ -213,7 +213,7 @@ def test_settings_and_manifest_are_json_all_through(tmp_path):
     [
         ("train_clips", -1),
         ("val_rooms", 0),
-        ("profile", "hard"),
+        ("profile", "impossible"),
         ("seed", -3),
         ("clips_per_task", 0),
         ("clip_s", 0.05),

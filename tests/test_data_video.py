@@ -8,10 +8,11 @@ import pytest
 from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.geometry import pixel_of, unit_vector
+from data.painting import Painter, draw_glyph, paint_room
 from data.rooms import Room
 from data.scenes import Scene, SceneEvent, SceneSettings, make_room, sample_scene, scene_events
 from data.swaps import NUM_SWAPS, swap_angles, swap_frames
-from data.video import Painter, draw_glyph, paint_room, render_jpegs, scene_pictures
+from data.video import render_jpegs, scene_pictures
 from data.video_files import decode_jpeg, read_video, write_mp4
 
 ROOM = Room("room1", (6.0, 5.0, 3.0), (3.0, 2.5, 1.5), 0.3)
@@ -188,6 +189,6 @@ def test_what_is_no_video_is_refused(tmp_path):
 
 def test_vectors_of_the_painter_agree_with_geometry():
     scene = moving_scene()
-    ((_, azimuth, elevation),) = Painter(scene).glyphs(0.75)
+    ((_, azimuth, elevation, _),) = Painter(scene).glyphs(0.75)
     offset = scene.events[0].position_at(np.array([0.75]))[0] - np.asarray(ROOM.receiver_m)
     np.testing.assert_allclose(unit_vector(azimuth, elevation), offset / np.linalg.norm(offset), atol=0.005)
