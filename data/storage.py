@@ -104,6 +104,12 @@ def written_whole(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_half_written(folder: Path) -> None:
+    """Delete what killed processes left below a local folder under the names of `written_whole`."""
+    for path in folder.rglob(".*.tmp*"):
+        path.unlink(missing_ok=True)
+
+
 def open_file(uri: str, size_bytes: int | None = None) -> BinaryIO:
     """A file to read parts of; on S3 each read asks for just its range. FileNotFoundError where there is none.
 

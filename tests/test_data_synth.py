@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -267,3 +268,48 @@ def test_a_trees_videos_are_like_starss23s(tmp_path):
         assert (stream.width, stream.height) == (1920, 960)
         assert float(stream.average_rate) == pytest.approx(29.97, abs=0.01)
         assert sum(1 for _ in container.decode(stream)) == 29
+
+
+TREE_KILLED = """
+import sys
+from data.synth import SynthSettings, write_tree
+
+def run(function, clips):
+    for clip in clips:
+        name = function(clip)
+        print(name, flush=True)
+        yield name
+
+write_tree(SynthSettings(**{settings}), sys.argv[1], run=run)
+"""
+
+
+@pytest.mark.slow
+def test_a_tree_after_a_kill_ends_as_if_nothing_had_happened(tmp_path):
+    settings = dataclasses.replace(SEEN, train_clips=4, val_clips=0, test_clips=0, clip_s=2.0)
+    script = TREE_KILLED.replace("{settings}", repr(dataclasses.asdict(settings)))
+    repository = Path(__file__).parents[1]
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "killed")],
+        stdout=subprocess.PIPE,
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    assert child.stdout is not None
+    for _ in range(2):
+        child.stdout.readline()
+    # In the middle of the third clip's files.
+    time.sleep(0.3)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert 2 <= len(list((tmp_path / "killed").rglob("*.wav"))) < 4
+    trees = [write_tree(settings, str(tmp_path / name)) for name in ("killed", "whole")]
+    killed, whole = ({p.relative_to(t): p.read_bytes() for p in t.rglob("*") if p.is_file()} for t in trees)
+    assert killed == whole
+    assert len(whole) == 13
+
+
+def test_a_tree_of_other_settings_is_not_mixed_with_ours(tmp_path):
+    write_tree(dataclasses.replace(TINY, train_clips=1), str(tmp_path))
+    with pytest.raises(UserError, match=r"holds scenes of other settings .*synthetic\.json.*another folder"):
+        write_tree(TINY, str(tmp_path))
