@@ -64,7 +64,7 @@ _SHAPES: tuple[Shape, ...] = (
     _polygon(3, -90),
     _polygon(5, 90),
 )
-_COLOURS = np.array(
+GLYPH_COLOURS = np.array(
     [
         (255, 40, 60),
         (20, 20, 220),
@@ -82,7 +82,7 @@ _COLOURS = np.array(
     ],
     dtype=np.float32,
 )
-assert len(_SHAPES) == len(_COLOURS) == NUM_CLASSES
+assert len(_SHAPES) == len(GLYPH_COLOURS) == NUM_CLASSES
 
 
 class Glyph(NamedTuple):
@@ -155,13 +155,13 @@ def draw_glyph(picture: Picture, class_index: int, azimuth_deg: float, elevation
     cover = np.clip(0.5 - distance / pixel, 0, 1)[..., None]
     inner = np.clip(0.5 - (distance + 0.13) / pixel, 0, 1)[..., None]
     cells = np.ix_(rows, columns % width)
-    painted = _COLOURS[class_index] * inner + _rim(class_index) * (1 - inner)
+    painted = GLYPH_COLOURS[class_index] * inner + _rim(class_index) * (1 - inner)
     picture[cells] = np.rint(picture[cells] * (1 - cover) + painted * cover).astype(np.uint8)
 
 
 def _rim(class_index: int) -> float:
     """White around dark colours, black around light ones."""
-    return 255.0 if _COLOURS[class_index].sum() < 330 else 0.0
+    return 255.0 if GLYPH_COLOURS[class_index].sum() < 330 else 0.0
 
 
 def _facing(azimuth_deg: float, elevation_deg: float) -> tuple[NDArray, NDArray, NDArray]:

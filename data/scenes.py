@@ -171,7 +171,8 @@ def _draw_occluders(settings: SceneSettings, room: Room, rng: np.random.Generato
     for _ in range(int(rng.integers(fewest, most + 1))):
         azimuth, is_person = rng.uniform(-180, 180), bool(rng.random() < 0.5)
         farthest = float(room.wall_distance_m(unit_vector(azimuth, 0.0))) - _WALL_MARGIN_M
-        distance = min(rng.uniform(0.9, 2.0), farthest)
+        # Nearer than most sources.
+        distance = min(rng.uniform(0.7, 1.3), farthest)
         if is_person:
             width, height = rng.uniform(0.4, 0.55), min(rng.uniform(1.55, 1.9), room.size_m[2])
         else:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.labels import LABEL_RATE_HZ
+from data.painting import Painter
 from data.rows import FRAME_RATE_HZ, RATE_HZ, cut_rows, encode_shard
 from data.scenes import make_room, profile, render_audio, sample_scene, scene_events
 from data.swaps import NUM_SWAPS, swap_audio
-from data.video import Painter
 from data.video_files import encode_jpeg
 from infra.bench.measure import finish, parser, stamp
 from trainables.features import FeatureExtractor
