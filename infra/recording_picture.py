@@ -275,7 +275,7 @@ def _draw_pictures(figure: Any, instants: Sequence[int], stretch: Stretch) -> No
     """Pictures three in a row, with a marker and the class's name where each label says that it is."""
     from data.video import decode_jpeg  # what draws scenes: nothing else here needs it
 
-    grid = figure.subplots(math.ceil(len(instants) / 3), min(3, len(instants)), squeeze=False).flat
+    grid = list(figure.subplots(math.ceil(len(instants) / 3), min(3, len(instants)), squeeze=False).flat)
     for letter, frame, axes in zip("ABCDEF", instants, grid, strict=False):
         content = stretch.pictures[frame]
         assert content is not None
@@ -287,7 +287,7 @@ def _draw_pictures(figure: Any, instants: Sequence[int], stretch: Stretch) -> No
         axes.set_xticklabels(["180°", "90°", "0°", "-90°", "-180°"], fontsize=7)
         axes.tick_params(length=2, pad=1)
         _draw_labels(axes, stretch.events.select(stretch.events.frame == frame), width, height)
-    for axes in list(grid)[len(instants) :]:
+    for axes in grid[len(instants) :]:
         axes.set_axis_off()
 
 

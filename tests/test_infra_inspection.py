@@ -234,6 +234,13 @@ class TestPicture:
         assert picture.width == 1280
         assert picture.height > 1100
 
+    def test_a_place_without_picture_stays_white(self, store, tmp_path):
+        """Four pictures of a quiet stretch: the second row holds one."""
+        inspect_store(store.root, sound_rows=0, at_s=30, seconds=8.0, out=tmp_path / "a.png")
+        picture = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+        assert (picture[-150:, 450:] == 255).all()
+        assert (picture[-150:, :450] < 255).any()
+
     @pytest.mark.parametrize("recording", ["fold3_room2_mix001", "fold3_room9_mix001"])
     def test_of_silence_without_video_and_of_nothing_labelled(self, store, tmp_path, monkeypatch, recording):
         monkeypatch.chdir(tmp_path)
