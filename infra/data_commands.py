@@ -139,3 +139,40 @@ def data_verify(
     rows = verify(store)
     document = {"root": root, "manifest": store.manifest.sha256, "rows": rows}
     say(document, f"{root}: {rows} rows are as the manifest says", as_json=as_json)
+
+
+@data_app.command("inspect")
+def data_inspect(
+    root: Annotated[str, typer.Argument(help="A chunk store: a folder or s3://bucket/path.")],
+    recording: Annotated[str | None, typer.Option(help="Recording to draw; the first if not given.")] = None,
+    at: Annotated[float | None, typer.Option(help="Second to draw from; where it is busy if not given.")] = None,
+    seconds: Annotated[float, typer.Option(help="How much of it to draw.")] = 20.0,
+    out: Annotated[
+        Path | None, typer.Option(help="The picture's file; <recording>.png in the working directory if not given.")
+    ] = None,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw a recording.")] = True,
+    rows: Annotated[int, typer.Option(min=0, help="Rows of each split whose sound levels are measured.")] = 24,
+    every: Annotated[bool, typer.Option("--all", help="Measure the sound levels of all rows.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a store holds (clips, classes, overlap, directions, sound levels) and draw a recording of it.
+
+    Example: `seldtune data inspect s3://seldtune/data/quickstart --recording fold3_room2_mix001 --at 12`
+    """
+    from infra.inspection import inspect_store, show
+    from infra.settings import load_settings
+
+    load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
+    document = inspect_store(
+        root,
+        sound_rows=None if every else rows,
+        picture=picture,
+        recording=recording,
+        at_s=at,
+        seconds=seconds,
+        out=out,
+    )
+    if as_json:
+        print_json(document)
+    else:
+        show(document)

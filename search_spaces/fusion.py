@@ -1,7 +1,7 @@
 """`fusion`: the choices of "Fusion of audio and visual embeddings for SELD" (ICASSP 2024) at its sizes.
 
-Which visual encoder, which fusion, how deep, which rate and schedule, and how wide the convolution of the Conformers
-looks. Meant for GPUs; a visual encoder without `visual.weights` starts at random, which a run says loudly.
+Which visual encoder, which fusion, how deep, which rate, schedule and augmentation, and how wide the convolution of the
+Conformers looks. Meant for GPUs; a visual encoder without `visual.weights` starts at random, which a run says loudly.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ SCHEDULES: dict[str, Schedule] = {
     "one_cycle": OneCycle(),
     "warmup_cosine": WarmupCosine(),
 }
+# What is added to the channel swaps, which every trial has.
+AUGMENTS: dict[str, AugmentConfig] = {
+    "swaps": AugmentConfig(),
+    "masks": AugmentConfig(time_mask_frames=64, mel_mask_bands=16, cutouts=4),
+    "shift": AugmentConfig(frequency_shift_bands=8),
+    "mixup": AugmentConfig(mixup_alpha=0.4),
+    "all": AugmentConfig(time_mask_frames=64, mel_mask_bands=16, cutouts=4, frequency_shift_bands=8, mixup_alpha=0.4),
+}
 
 
 def suggest(trial: Trial) -> TrialConfig:
@@ -59,13 +67,14 @@ def suggest(trial: Trial) -> TrialConfig:
     schedule = trial.suggest_categorical("schedule", list(SCHEDULES))
     optimiser = trial.suggest_categorical("optimiser", ["adam", "adamw"])
     lr = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
+    augment = trial.suggest_categorical("augment", list(AUGMENTS))
     return TrialConfig(
         audio=CnnConformer(conformer=encoder),
         visual=NoVisual() if fusion == AudioOnly.name else _visual(trial, encoder),
         fusion=_fusion(trial, fusion, kernel),
         schedule=SCHEDULES[schedule],
         optimiser=Adam(lr=lr) if optimiser == "adam" else AdamW(lr=lr),
-        augment=AugmentConfig(channel_swaps=True),
+        augment=AUGMENTS[augment],
         training=TrainingConfig(epochs=50, batch_size=32),
     )
 
@@ -104,6 +113,7 @@ FUSION = SearchSpace(
             "schedule": "constant_decay",
             "optimiser": "adam",
             "lr": 5e-4,
+            "augment": "swaps",
             **({} if fusion == "audio_only" else {"visual": "resnet_conformer"}),
             **depth,
         }

@@ -56,7 +56,7 @@ CONFIGS = {
         head=HeadConfig(hidden=32, activation="none"),
         schedule=OneCycle(rise_fraction=0.2),
         optimiser=AdamW(lr=1e-3),
-        augment=AugmentConfig(time_mask_frames=10),
+        augment=AugmentConfig(time_mask_frames=10, cutouts=2, frequency_shift_bands=4, mixup_alpha=0.2),
         training=TrainingConfig(epochs=3, epoch_windows=64, seed=7),
     ),
 }
@@ -181,6 +181,11 @@ RULES = [
     (AdamW, {"weight_decay": -1.0}, "optimiser.weight_decay"),
     (AugmentConfig, {"time_mask_frames": -1}, "augment.time_mask_frames"),
     (AugmentConfig, {"mel_mask_bands": -1}, "augment.mel_mask_bands"),
+    (AugmentConfig, {"cutouts": -1}, "augment.cutouts"),
+    (AugmentConfig, {"cutout_frames": 0}, "augment.cutout_frames"),
+    (AugmentConfig, {"cutout_bands": 0}, "augment.cutout_bands"),
+    (AugmentConfig, {"frequency_shift_bands": -1}, "augment.frequency_shift_bands"),
+    (AugmentConfig, {"mixup_alpha": -0.1}, "augment.mixup_alpha"),
     (TrainingConfig, {"epochs": 0}, "training.epochs"),
     (TrainingConfig, {"batch_size": 0}, "training.batch_size"),
     (TrainingConfig, {"clip_norm": 0.0}, "training.clip_norm"),
@@ -228,6 +233,14 @@ CROSS_RULES = [
         r"^inputs\.frame_width = 224: .*448",
     ),
     ({"inference": InferenceConfig(hop_s=4.0)}, r"^inference\.hop_s = 4\.0: .*gaps.*3\.0"),
+    (
+        {**SEEING, "visual": ObjectBoxes(), "augment": AugmentConfig(mixup_alpha=0.2)},
+        r"^augment\.mixup_alpha = 0\.2: visual\.name = 'boxes' .*cannot be mixed",
+    ),
+    (
+        {"augment": AugmentConfig(frequency_shift_bands=128)},
+        r"^augment\.frequency_shift_bands = 128: .*inputs\.n_mels = 128",
+    ),
     ({**SEEING, "fusion": Cmaf(heads=5)}, r"^fusion\.heads = 5: .*width 512.*audio\.channels"),
 ]
 

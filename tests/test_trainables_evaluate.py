@@ -11,8 +11,7 @@ from data.labels import Events, adpit_target
 from data.rows import cut_rows
 from data.swaps import NUM_SWAPS, swap_angles, swap_target
 from trainables.accdoa import decode, output_width, rank_within
-from trainables.augment import SpecAugment
-from trainables.config import AugmentConfig, CnnConformer, ConformerConfig, InputConfig, MultiAccdoa, TrialConfig
+from trainables.config import CnnConformer, ConformerConfig, InputConfig, MultiAccdoa, TrialConfig
 from trainables.evaluate import (
     THRESHOLD_GRID,
     best_thresholds,
@@ -152,22 +151,3 @@ def test_loss_counts_own_frames_once() -> None:
     assert [len(output) for output in outputs] == [600, 50]
     assert loss_sum > 0
     assert adpit_target(Events.build(), 5).sum() == 0
-
-
-def test_spec_augment_masks_one_span_of_time_and_one_of_bands() -> None:
-    torch.manual_seed(1)
-    features = torch.rand(16, 7, 40, 16) + 1
-    masked = SpecAugment(AugmentConfig(time_mask_frames=10, mel_mask_bands=4))(features)
-    changed = (masked != features).any(dim=1)
-    assert changed.any()
-    for window in changed:
-        times, bands = window.all(dim=1), window.all(dim=0)
-        assert times.sum() <= 10
-        assert bands.sum() <= 4
-        assert (window == (times[:, None] | bands[None])).all()
-        for span in (times, bands):
-            places = span.nonzero().flatten()
-            assert len(places) == 0 or int(places[-1] - places[0]) == len(places) - 1
-    # No direction where nothing is heard.
-    assert (masked[:, 4:][changed[:, None].expand(-1, 3, -1, -1)] == 0).all()
-    assert SpecAugment(AugmentConfig())(features) is features

@@ -197,6 +197,45 @@ def test_a_model_that_does_not_see_gets_no_pictures(tmp_path: Path, monkeypatch:
     assert set(seen) == {True}
 
 
+def test_with_every_augmentation_on_a_model_that_sees_trains_and_continues(tmp_path: Path) -> None:
+    """Some rows without video, windows that reach past the end, and a stop in between."""
+    rows = [{**row, "has_video": False, "frames": row["frames"][:0]} for row in make_rows("blind", 2, 5)]
+    short = {
+        **ROWS["train"][0],
+        "recording": "short",
+        "num_frames": 20,
+        "features": ROWS["train"][0]["features"][:, : 20 * INPUTS.features_per_label],
+        "target": ROWS["train"][0]["target"][:20],
+    }
+    everything = AugmentConfig(
+        time_mask_frames=8,
+        mel_mask_bands=2,
+        cutouts=2,
+        cutout_frames=8,
+        cutout_bands=4,
+        frequency_shift_bands=1,
+        mixup_alpha=0.5,
+    )
+    visual = ResNetConformer(block="basic", depths=(1, 1, 1, 1), width=8, conformer=CONFORMER)
+    config = TrialConfig(
+        inputs=INPUTS,
+        audio=CONFIG.audio,
+        visual=visual,
+        fusion=AvConformer(conformer=CONFORMER),
+        augment=everything,
+        training=TrainingConfig(epochs=2, batch_size=8, epoch_windows=16),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ROWS, "train", [*ROWS["train"], *rows, short])
+        whole = run(config, tmp_path / "whole")
+        first = run(config, tmp_path / "split", stop_after=1)
+        again = run(config, tmp_path / "split")
+        plain = run(override(config, {"augment.mixup_alpha": 0.0}), tmp_path / "plain")
+    assert numbers(first + again[1:]) == numbers(whole)
+    assert numbers(plain) != numbers(whole)
+    assert all(math.isfinite(value) for report in whole for value in report.values())
+
+
 # --- two workers ------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """The training loop: one optimiser step a batch, one evaluation, one checkpoint and one report an epoch.
 
-Everything random follows from (seed, epoch, rank): the order of windows, their swaps, masks and dropout. A trial that
+Everything random follows from (seed, epoch, rank): the order of windows, their augmentation and dropout. A trial that
 continues from a checkpoint therefore computes what it would have computed without the interruption.
 
 With several workers each takes its part of the same global batches, so that a step means the same whatever their
@@ -25,7 +25,7 @@ from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.windows import WindowSampler, as_looked_at
 from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
-from trainables.augment import SpecAugment
+from trainables.augment import Augment
 from trainables.checkpoint import TrialStore
 from trainables.config import AdamW, MultiAccdoa, TrialConfig
 from trainables.config_tree import fingerprint, to_dict
@@ -250,20 +250,22 @@ def _train_epoch(
 ) -> float:
     """One pass over the epoch's windows; returns the mean loss."""
     model.train()
-    augment = SpecAugment(config.augment)
+    augment = Augment(config.augment)
     loss_of = LOSSES[config.output.name]
     total = torch.zeros((), device=session.device)
     for index, batch in enumerate(sampler.epoch(epoch)):
         step = (epoch - 1) * len(sampler) + index
         for group in optimiser.param_groups:
             group["lr"] = config.optimiser.lr * schedule(step)
-        features = augment(torch.from_numpy(batch["features"]).to(session.device, non_blocking=True))
+        features = torch.from_numpy(batch["features"]).to(session.device, non_blocking=True)
         seen = batch.get(config.visual.reads or "")
         pictures = None if seen is None else torch.from_numpy(seen).to(session.device, non_blocking=True)
         has_video = torch.from_numpy(batch["has_video"]).to(session.device)
         valid = torch.from_numpy(batch["valid"]).to(session.device)
+        target = torch.from_numpy(batch["target"]).to(session.device)
+        features, pictures, mix = augment(features, pictures, has_video)
         output = model(features, pictures, has_video)
-        loss = loss_of(output, torch.from_numpy(batch["target"]).to(session.device), valid)
+        loss = mix.loss(loss_of, output, target, valid)
         if session.world_size > 1:
             # Each worker's mean counts by its share of the batch's valid frames; DDP then divides by the workers.
             share = float(valid.sum()) / float(session.sum(np.array([valid.sum().item()]))[0])

@@ -14,6 +14,7 @@ from trainables.config.encoders import (
     I3d,
     NoAudio,
     NoVisual,
+    ObjectBoxes,
     ResNetAndI3d,
     ResNetConformer,
     SeldNet,
@@ -85,6 +86,7 @@ class TrialConfig:
                 self.inference.hop_s,
                 f"leaves gaps between windows of inputs.window_s = {self.inputs.window_s} s",
             )
+        self._check_augment()
         self._check_widths()
 
     def _check_modalities(self) -> None:
@@ -118,6 +120,21 @@ class TrialConfig:
             f"audio.frequency_{part}",
             getattr(audio, f"frequency_{part}"),
             f"they leave nothing of inputs.n_mels = {self.inputs.n_mels}",
+        )
+
+    def _check_augment(self) -> None:
+        check(
+            not (self.augment.mixup_alpha and isinstance(self.visual, ObjectBoxes)),
+            "augment.mixup_alpha",
+            self.augment.mixup_alpha,
+            f"visual.name = {self.visual.name!r} sees boxes, which cannot be mixed; set it to 0, or choose an encoder "
+            "that sees frames",
+        )
+        check(
+            self.augment.frequency_shift_bands < self.inputs.n_mels,
+            "augment.frequency_shift_bands",
+            self.augment.frequency_shift_bands,
+            f"leaves nothing of inputs.n_mels = {self.inputs.n_mels}",
         )
 
     def _check_widths(self) -> None:
