@@ -99,7 +99,7 @@ def data_ingest(
     crash. Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
     from data.ingest import IngestSettings, ingest
-    from infra.ingest_report import ingest_document, unusual_table
+    from infra.ingest_report import ingest_document, show_ingest
     from infra.ray_cluster import on_cluster
     from infra.settings import load_settings
 
@@ -108,17 +108,15 @@ def data_ingest(
     rooms = None if val_rooms is None else tuple(room for room in val_rooms.split(",") if room)
     taken = IngestSettings(val_rooms=rooms, with_video=video, resample=resample)
     built = ingest(tree, out or f"{settings.root}/data/starss23", taken, run=on_cluster(settings))
-    faults = built.report["faults"]
+    document = ingest_document(built)
     if as_json:
-        print_json(ingest_document(built))
+        print_json(document)
     else:
-        from rich.console import Console
-
-        Console(highlight=False).print(unusual_table(built))
-        for fault in faults:
-            typer.echo(f"bad      {fault['reason']}")
+        show_ingest(document)
+    faults = built.report["faults"]
     if faults and not skip_bad:
-        typer.echo(f"{len(faults)} recordings could not be read; mend them, or say --skip-bad", err=True)
+        left_out = "1 recording was" if len(faults) == 1 else f"{len(faults)} recordings were"
+        typer.echo(f"error: {left_out} left out; mend what is named above, or say --skip-bad", err=True)
         raise typer.Exit(1)
 
 

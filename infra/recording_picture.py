@@ -273,7 +273,7 @@ def _draw_directions(axes: Sequence[Any], features: NDArray[np.float32], stretch
 
 def _draw_pictures(figure: Any, instants: Sequence[int], stretch: Stretch) -> None:
     """Pictures three in a row, with a marker and the class's name where each label says that it is."""
-    from data.video import decode_jpeg  # what draws scenes: nothing else here needs it
+    from data.video_files import decode_jpeg  # what draws scenes: nothing else here needs it
 
     grid = list(figure.subplots(math.ceil(len(instants) / 3), min(3, len(instants)), squeeze=False).flat)
     for letter, frame, axes in zip("ABCDEF", instants, grid, strict=False):

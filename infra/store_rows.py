@@ -66,8 +66,7 @@ def rows_of_recording(rows: Sequence[RowFacts], recording: str | None) -> list[R
 
 
 def read_whole(store: Store, rows: Sequence[RowFacts], columns: list[str]) -> Iterator[tuple[RowFacts, RawRow]]:
-    """Rows with more of their columns; each shard is read once."""
+    """Rows with more of their columns; nothing but these rows is read, shard by shard."""
     for shard, group in groupby(rows, key=lambda row: row.shard):
-        content = read_shard(store, shard, columns)
-        for row in group:
-            yield row, content[row.index]
+        of_shard = list(group)
+        yield from zip(of_shard, read_shard(store, shard, columns, [row.index for row in of_shard]), strict=True)

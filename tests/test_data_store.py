@@ -7,22 +7,18 @@ import re
 
 import numpy as np
 import pytest
+from stores import publish
 
 from data import storage
 from data.errors import UserError
 from data.labels import Events
-from data.rows import HEARD, class_frames, cut_rows, decode_flac, decode_shard, encode_shard, polyphony, row_events
+from data.rows import HEARD, class_frames, cut_rows, decode_flac, decode_shard, encode_shard, row_events
 from data.store import (
-    Manifest,
-    Split,
-    index_entry,
     open_store,
     read_index,
     read_shard,
     verify,
-    write_index,
     write_manifest,
-    write_shard,
 )
 from data.video_files import encode_jpeg
 
@@ -40,11 +36,7 @@ def recording(seconds=70.0, seed=0, with_video=True):
 def small_store(root, seconds=7.0):
     audio, events, frames = recording(seconds)
     rows = cut_rows("fold3_room1_mix001", "room1", audio, events, frames)
-    shard = write_shard(str(root), "train", rows)
-    counts, at_once = tuple(class_frames(rows)), tuple(polyphony(rows))
-    split = Split(1, 0, seconds / 3600, ("room1",), counts, at_once, (shard,))
-    index = write_index(str(root), {"train": [(shard, [index_entry(row) for row in rows])]})
-    return write_manifest(str(root), Manifest("synthetic", {"seed": 1}, {"train": split}, index))
+    return publish(root, {"train": [rows]}, {"seed": 1})
 
 
 def test_rows_own_a_minute_and_carry_a_tail():

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stores import publish
 
 from data.classes import CLASS_NAMES, NUM_CLASSES
 from data.errors import UserError
 from data.geometry import angle_between_deg, unit_vector
 from data.labels import Events
-from data.rows import class_frames, cut_rows
-from data.store import Manifest, Split, Store, open_store, write_manifest, write_shard
-from data.video import encode_jpeg
+from data.rows import cut_rows
+from data.store import Store, open_store
+from data.video_files import encode_jpeg
 from infra import store_rows
 from infra.inspection import describe, inspect_store, show, sound_levels, spread
 from infra.recording_picture import busiest, busy_start, class_style, directions, read_stretch, tracks
@@ -57,14 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     long = cut_rows("fold3_room1_mix001", "room1", sine(70.0), LONG, frames)
     silent = cut_rows("fold3_room2_mix001", "room2", np.zeros((4, RATE_HZ * 2), np.int16), SHORT)
     loud = cut_rows("fold3_room9_mix001", "room9", np.full((4, RATE_HZ), 32767, np.int16), Events.build())
-    splits = {}
-    for name, parts in {"val": [loud], "train": [long, silent]}.items():
-        shards = tuple(write_shard(root, f"{name}/part-{i}.parquet", rows) for i, rows in enumerate(parts))
-        rows = [row for part in parts for row in part]
-        rooms = tuple(sorted({row["room"] for row in rows}))
-        hours = sum(row["num_frames"] for row in rows) / 36_000
-        splits[name] = Split(len(parts), hours, rooms, tuple(class_frames(rows)), shards)
-    return write_manifest(root, Manifest("synthetic", {"seed": 1}, splits))
+    return publish(root, {"val": [loud], "train": [long, silent]}, {"seed": 1})
 
 
 class TestNumbers:
@@ -110,18 +104,19 @@ class TestNumbers:
     def test_only_what_is_needed_is_read(self, store, monkeypatch):
         read = []
 
-        def spy(store, shard, columns=None):
-            read.append((shard.path, tuple(columns)))
-            return original(store, shard, columns)
+        def spy(store, shard, columns=None, rows=None):
+            read.append((shard, tuple(columns), rows))
+            return original(store, shard, columns, rows)
 
         original = store_rows.read_shard
         monkeypatch.setattr(store_rows, "read_shard", spy)
         rows = read_rows(store)
-        assert not {"audio", "frames"} & {column for _, columns in read for column in columns}
+        assert not {"audio", "frames"} & {column for _, columns, _ in read for column in columns}
         read.clear()
         train = describe(store, rows, sound_rows=1)["splits"]["train"]
         assert train["sound_rows"] == 1
-        assert read == [("train/part-0.parquet", ("audio",)), ("val/part-0.parquet", ("audio",))]
+        first = {name: store.split(name).shards[0] for name in ("train", "val")}
+        assert read == [(first["train"], ("audio",), [0]), (first["val"], ("audio",), [0])]
         read.clear()
         assert describe(store, rows, sound_rows=0)["splits"]["train"]["rms_dbfs"] is None
         assert not read
@@ -154,9 +149,7 @@ class TestStretch:
     def test_pictures_follow_their_rate(self, tmp_path):
         frames = [GREY[j % 4] for j in range(20)]
         rows = cut_rows("r", "room1", sine(4.0), Events.build(), frames, frame_rate_hz=5.0)
-        shard = write_shard(str(tmp_path), "train/part-0.parquet", rows)
-        split = Split(1, 4 / 3600, ("room1",), (0,) * NUM_CLASSES, (shard,))
-        made = write_manifest(str(tmp_path), Manifest("synthetic", {}, {"train": split}))
+        made = publish(tmp_path, {"train": [rows]})
         pictures = read_stretch(made, read_rows(made), 0, 40).pictures
         assert [GREY.index(picture) for picture in pictures[:9]] == [0, 1, 1, 2, 2, 3, 3, 0, 0]
         assert pictures[39] == frames[19]
