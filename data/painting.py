@@ -107,18 +107,18 @@ class Painter:
         self.background = self.picture(())
 
     def glyphs(self, time_s: float) -> tuple[Glyph, ...]:
-        """What is to be seen at a time, at directions in quarters of a pixel."""
+        """What is to be seen at a time, the farthest first, at directions in quarters of a pixel."""
         step = 90.0 / self._width
         frame = int(time_s * 10 + 1e-6)
         seen = []
         for thing in self._shown:
             if thing.start_frame <= frame < thing.stop_frame:
                 place = thing.position_at(np.array([time_s]))[0]
-                direction = seen_from_receiver(self._scene.room, place)[:2]
+                *direction, distance = seen_from_receiver(self._scene.room, place)
                 layer = sum(not occluder.is_before(self._scene.room, place) for occluder in self._scene.occluders)
                 azimuth, elevation = (round(float(angle) / step) * step for angle in direction)
-                seen.append(Glyph(thing.class_index, azimuth, elevation, layer))
-        return tuple(seen)
+                seen.append((float(distance), Glyph(thing.class_index, azimuth, elevation, layer)))
+        return tuple(glyph for _, glyph in sorted(seen, reverse=True))
 
     def picture(self, glyphs: tuple[Glyph, ...]) -> Picture:
         """The room with its occluders and these glyphs, (height, width, 3)."""

@@ -1,8 +1,8 @@
 """Scenes: who sounds where and when in a room, drawn at random, their labels, and facts about them.
 
 A scene follows from its settings, its room and its seed alone (and from the recordings, where events are taken from a
-folder), whatever the order in which scenes are made and whichever process makes them. Each kind of thing in a scene
-is drawn by a generator of its own: adding one kind leaves the others as they were.
+folder), whatever the order in which scenes are made and whichever process makes them. Events, interferers,
+distractors and occluders are drawn by generators of their own: more of one leaves the others as they were.
 """
 
 from __future__ import annotations
@@ -118,30 +118,35 @@ def _draw_events(
             seed=int(rng.integers(2**31)),
             excerpt=excerpts[0],
         )
+        decoy = None
+        if with_decoy and event.visible and not stage.hidden_share(event):
+            event, decoy = _with_decoy(settings, stage, event, excerpts[1], extra)
         events.append(event)
-        in_sight = event.visible and not stage.hidden_share(event)
-        yield event, _draw_decoy(settings, stage.room, event, excerpts[1], extra) if with_decoy and in_sight else None
+        yield event, decoy
 
 
-def _draw_decoy(
-    settings: SceneSettings, room: Room, event: SceneEvent, excerpt: Excerpt | None, rng: np.random.Generator
-) -> SceneEvent | None:
-    """A twin of an event, unseen, in another direction all the time; None where no place is found."""
-    microphone = np.asarray(room.receiver_m)
+def _with_decoy(
+    settings: SceneSettings, stage: Scene, event: SceneEvent, excerpt: Excerpt | None, rng: np.random.Generator
+) -> tuple[SceneEvent, SceneEvent | None]:
+    """The event and its decoy, in another direction all the time; None where no place for one is found.
+
+    Neither is behind an occluder, and a coin decides at last which of the two is labelled: nothing but the picture can
+    tell them apart.
+    """
+    microphone = np.asarray(stage.room.receiver_m)
     for _ in range(_TRIES):
-        decoy = replace(
+        twin = replace(
             event,
-            source=0,
-            positions_m=_draw_path(settings, room, event.num_frames, rng),
+            positions_m=_draw_path(settings, stage.room, event.num_frames, rng),
             level_db=rng.uniform(*settings.level_db),
-            visible=False,
             seed=int(rng.integers(2**31)),
             excerpt=excerpt,
         )
-        apart = angle_between_deg(event.frame_positions() - microphone, decoy.frame_positions() - microphone)
-        if apart.min() >= DECOY_APART_DEG:
-            return decoy
-    return None
+        apart = angle_between_deg(event.frame_positions() - microphone, twin.frame_positions() - microphone)
+        if apart.min() >= DECOY_APART_DEG and not stage.hidden_share(twin):
+            labelled, decoy = (event, twin) if rng.random() < 0.5 else (twin, event)
+            return labelled, replace(decoy, source=0, visible=False)
+    return event, None
 
 
 def _draw_interferers(settings: SceneSettings, stage: Scene, rng: np.random.Generator) -> Iterator[Interferer]:

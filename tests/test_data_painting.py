@@ -154,3 +154,14 @@ def test_distractors_are_shown_like_events_and_decoys_are_not_shown():
     assert (class_index, elevation) == (5, 0)
     assert azimuth == pytest.approx(120, abs=0.2)
     assert painter.glyphs(1.5) == ()
+
+
+@pytest.mark.parametrize(("nearer", "top"), [(0, 0), (1, 5)])
+def test_the_nearer_of_two_glyphs_is_on_top_whether_it_sounds_or_not(nearer, top):
+    distances = [1.0, 2.0] if nearer == 0 else [2.0, 1.0]
+    places = [position_m(ROOM, 20, 0, distance)[None] for distance in distances]
+    event = SceneEvent(0, 1, 0, 10, places[0], 0.0, True, 1)
+    painter = Painter(Scene(ROOM, (event,), 10, 20.0, 0, distractors=(Distractor(5, 0, 10, places[1]),)))
+    column, row = pixel_of(20, 0, 448, 224)
+    colour = painter.picture(painter.glyphs(0.0))[int(row), int(column)]
+    np.testing.assert_allclose(colour, GLYPH_COLOURS[top], atol=2)
