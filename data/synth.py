@@ -20,7 +20,7 @@ from data import storage
 from data.audio_files import write_foa_wav
 from data.build import SHARD_BYTES, Recording, Run, build
 from data.errors import UserError
-from data.event_folder import event_folder_sha256
+from data.event_folder import event_files, event_folder_sha256
 from data.labels import write_events_csv
 from data.scenes import (
     Scene,
@@ -91,9 +91,13 @@ class SynthSettings:
         return replace(profile(self.profile, self.scene), duration_s=self.clip_s)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that the data follows from, as JSON knows it; a folder of events by its content."""
+        """Everything that the data follows from, as JSON knows it; a folder of events by its content.
+
+        UserError for a folder of events without one of the classes.
+        """
         scene = asdict(self.scene_settings())
         if scene["events"] is not None:
+            event_files(scene["events"], scene["classes"])
             scene["events"] = event_folder_sha256(scene["events"])
         document = {**asdict(self), "scene": scene, "generator_version": GENERATOR_VERSION}
         return json.loads(json.dumps(document))
