@@ -10,7 +10,7 @@ A split that fits into the object stores is read whole and stays there for all w
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -145,26 +145,35 @@ class RowArrivals:
         options = dataset.context.execution_options
         options.preserve_order = True
         options.resource_limits = ExecutionResources(cpu=cpus, object_store_memory=memory_bytes)
-        self._tables = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
-        self._rows: Iterator[PreparedRow] = iter(())
+        self._rows = self._read(dataset)
 
     def __iter__(self) -> RowArrivals:
         return self
 
     def __next__(self) -> PreparedRow:
-        row = next(self._rows, None)
-        while row is None:
-            with user_errors():
-                table = next(self._tables, None)
-            if table is None:
-                raise StopIteration
-            self._rows = unpack_rows(table)
-            row = next(self._rows, None)
-        return row
+        return next(self._rows)
 
     def close(self) -> None:
-        self._rows = iter(())
-        self._tables.close()
+        self._rows.close()
+
+    @staticmethod
+    def _read(dataset: Any) -> Generator[PreparedRow, None, None]:
+        import ray
+
+        # `iter_batches` would leave a thread behind, with the blocks it last waited for, where it is not read to its
+        # end. This iterator ends the execution when nothing refers to it any more, as it does when this function ends.
+        with user_errors():
+            bundles = iter(dataset.iter_internal_ref_bundles())
+        while True:
+            with user_errors():
+                bundle = next(bundles, None)
+                if bundle is None:
+                    return
+                rows = [row for table in ray.get(list(bundle.block_refs)) for row in unpack_rows(table)]
+            del bundle
+            while rows:
+                # Not kept here: whoever takes a row decides how long it lives.
+                yield rows.pop(0)
 
 
 def pack_row(row: PreparedRow) -> pa.Table:
