@@ -8,8 +8,9 @@ a second. A stored recording is a fifth to a hundredth of that.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from data.errors import UserError
 from data.store import Store, read_index
@@ -90,22 +91,26 @@ def plan_data(
             allowed / 1e9,
             stores / 1e9,
         )
-    indices = {split: read_index(store, split).to_pylist() for split in splits}
-    sizes = {split: decoded_bytes(index, prepare) for split, index in indices.items()}
-    shared = tuple(splits)
-    if sum(sizes.values()) > allowed:
-        smallest = min(splits, key=lambda split: sizes[split])
-        shared = (smallest,) if sizes[smallest] <= _MOST_BESIDE_STREAMS * allowed else ()
-    streamed = tuple(split for split in splits if split not in shared)
-    row_bytes = max((largest_row_bytes(indices[split], prepare) for split in streamed), default=0)
-    plan = DataPlan(sizes=sizes, row_bytes=row_bytes, memory_bytes=allowed, shared=shared, streamed=streamed)
-    if streamed:
+    plan = divide({split: read_index(store, split).to_pylist() for split in splits}, prepare, allowed)
+    if plan.streamed:
         logger.info(
             "%s streamed to each trial, %s: decoded, %s, and %s may be taken; --data-memory %s would hold all",
-            " and ".join(streamed),
-            f"{shared[0]} shared" if shared else "nothing shared",
-            ", ".join(f"{split} takes {plan.text(size)}" for split, size in sizes.items()),
+            " and ".join(plan.streamed),
+            f"{plan.shared[0]} shared" if plan.shared else "nothing shared",
+            ", ".join(f"{split} takes {plan.text(size)}" for split, size in plan.sizes.items()),
             plan.text(allowed),
             plan.text(plan.needed_bytes),
         )
     return plan
+
+
+def divide(indices: Mapping[str, list[dict[str, Any]]], prepare: PrepareRow, allowed: int) -> DataPlan:
+    """The plan for splits with these indices (`data.store.INDEX_SCHEMA`) in so many bytes."""
+    sizes = {split: decoded_bytes(index, prepare) for split, index in indices.items()}
+    shared = tuple(sizes)
+    if sum(sizes.values()) > allowed:
+        smallest = min(sizes, key=lambda split: sizes[split])
+        shared = (smallest,) if sizes[smallest] <= _MOST_BESIDE_STREAMS * allowed else ()
+    streamed = tuple(split for split in sizes if split not in shared)
+    row_bytes = max((largest_row_bytes(indices[split], prepare) for split in streamed), default=0)
+    return DataPlan(sizes=sizes, row_bytes=row_bytes, memory_bytes=allowed, shared=shared, streamed=streamed)
