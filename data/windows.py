@@ -247,7 +247,12 @@ class WindowSampler(Windows):
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         for windows, swaps in self.parts(epoch):
-            yield self._cutter.batch(windows, swaps, own_frames_only=False)
+            yield self.cut(windows, swaps)
+
+    def cut(self, windows: NDArray[np.int64], swaps: NDArray[np.int64] | None = None) -> Batch:
+        """A batch of these windows (n, 2), row index and start in label frames, each under its swap, or none."""
+        given = np.full(len(windows), IDENTITY) if swaps is None else swaps
+        return self._cutter.batch(windows, given, own_frames_only=False)
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         return rng.permutation(len(self._windows))[: self.num_windows]
