@@ -1,16 +1,19 @@
-"""From the chunk store to prepared rows through Ray Data: shards are read, verified and decoded in parallel tasks.
+"""From the chunk store to prepared rows through Ray Data: rows are read, verified and decoded in parallel tasks.
 
 Prepared rows (see `data.windows`) travel as one Arrow table each, with arrays as bytes beside their shapes. So a row
 that lies in the object store is read as numpy views, and every worker of a machine shares the same copy.
+
+A split that fits into the object stores is read whole and stays there for all who use it (`read_split`, `materialise`,
+`rows_of`). Of one that does not, each user has the rows it needs next brought in their order (`stream_rows`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,37 +23,81 @@ from data.rows import RawRow
 from data.store import Shard, Store, read_shard
 from data.windows import PreparedRow
 
-Prepare = Callable[[RawRow], PreparedRow]
+# Tasks cost about 16 ms each, so that rows which decode faster than that share one.
+_TASK_BYTES = 8_000_000
 
 _ARRAYS = {"features": np.float32, "target": np.float32, "events": np.float64, "frames": np.uint8, "boxes": np.float32}
 _SCALARS = ("recording", "room", "start_frame", "num_frames", "has_video")
 
 
+class Prepare(Protocol):
+    """Turns a raw row (`data.rows`) into a prepared one. Picklable."""
+
+    @property
+    def columns(self) -> list[str] | None:
+        """Columns of the raw row that it needs; nothing: all. No others are read."""
+        ...
+
+    def __call__(self, row: RawRow, /) -> PreparedRow: ...
+
+    def looking_at(self, reads: str | None) -> Prepare:
+        """The same for a model that looks at this column, or none."""
+        ...
+
+    def bytes_per_label(self, has_video: bool) -> float:
+        """Bytes of a prepared row for each label frame in it."""
+        ...
+
+
+Place = tuple[int, int]
+"""A row of a split: number of the shard, number of the row in it."""
+
+
 @dataclass(frozen=True)
-class _ReadShard:
-    """The task: a batch that names one shard -> a table for each of its rows."""
+class _ReadShards:
+    """The task of a batch that names shards -> a table for each of their rows."""
 
     store: Store
     shards: tuple[Shard, ...]
     prepare: Prepare
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
-        for index in batch["item"]:
-            for raw in read_shard(self.store, self.shards[int(index)]):
+        for index in batch["id"]:
+            for raw in read_shard(self.store, self.shards[int(index)], self.prepare.columns):
                 yield pack_row(self.prepare(raw))
+
+
+@dataclass(frozen=True)
+class _ReadRows:
+    """The task of a batch that names groups of rows -> a table for each of them."""
+
+    store: Store
+    shards: tuple[Shard, ...]
+    prepare: Prepare
+    groups: tuple[tuple[Place, ...], ...]
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
+        for index in batch["id"]:
+            for shard, row in self.groups[int(index)]:
+                for raw in read_shard(self.store, self.shards[shard], self.prepare.columns, rows=[row]):
+                    yield pack_row(self.prepare(raw))
 
 
 def read_split(store: Store, split: str, prepare: Prepare) -> Any:
     """A lazy `ray.data.Dataset` of the prepared rows of a split, one task a shard. Needs a running Ray.
 
-    `prepare` is picklable and turns a raw row (`data.rows`) into a prepared one. Run it inside `user_errors()` so that
-    a corrupted shard reaches the caller as the UserError it is. Raises UserError for an unknown split.
+    Run it inside `user_errors()` so that a corrupted shard reaches the caller as the UserError it is. Raises UserError
+    for an unknown split.
     """
     shards = store.split(split).shards
+    return _tasks(_ReadShards(store, shards, prepare), len(shards))
+
+
+def _tasks(read: _ReadShards | _ReadRows, count: int) -> Any:
     import ray
 
-    dataset = ray.data.from_items(list(range(len(shards))), override_num_blocks=len(shards))
-    return dataset.map_batches(_ReadShard(store, shards, prepare), batch_size=1, batch_format="numpy")
+    numbers = ray.data.range(count, override_num_blocks=max(1, count))
+    return numbers.map_batches(read, batch_size=None, batch_format="numpy")
 
 
 def materialise(dataset: Any) -> Any:
@@ -68,6 +115,65 @@ def rows_of(source: Any) -> list[PreparedRow]:
         tables = list(source.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     rows = [row for table in tables for row in unpack_rows(table)]
     return sorted(rows, key=lambda row: (row["recording"], row["start_frame"]))
+
+
+class RowArrivals:
+    """Prepared rows of the `places` of a split, in that order, read and decoded ahead of their use.
+
+    At most `cpus` tasks run at a time, and what is decoded but not yet taken stays below `memory_bytes`, or is a row or
+    two. Rows are read-only views of the object store and keep their block alive. Closing it ends its tasks; so does
+    reading it to the end, or an error. Raises, as it is read, UserError for a shard that is missing or corrupted.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: str,
+        prepare: Prepare,
+        places: Sequence[Place],
+        row_bytes: int,
+        memory_bytes: int,
+        cpus: int = 1,
+    ) -> None:
+        from ray.data import ExecutionResources
+
+        size = max(1, min(_TASK_BYTES // row_bytes, memory_bytes // (8 * row_bytes)))
+        groups = tuple(tuple(places[start : start + size]) for start in range(0, len(places), size))
+        dataset = _tasks(_ReadRows(store, store.split(split).shards, prepare, groups), len(groups))
+        dataset.context.enable_progress_bars = False
+        dataset.context.print_on_execution_start = False
+        options = dataset.context.execution_options
+        options.preserve_order = True
+        options.resource_limits = ExecutionResources(cpu=cpus, object_store_memory=memory_bytes)
+        self._rows = self._read(dataset)
+
+    def __iter__(self) -> RowArrivals:
+        return self
+
+    def __next__(self) -> PreparedRow:
+        return next(self._rows)
+
+    def close(self) -> None:
+        self._rows.close()
+
+    @staticmethod
+    def _read(dataset: Any) -> Generator[PreparedRow, None, None]:
+        import ray
+
+        # `iter_batches` would leave a thread behind, with the blocks it last waited for, where it is not read to its
+        # end. This iterator ends the execution when nothing refers to it any more, as it does when this function ends.
+        with user_errors():
+            bundles = iter(dataset.iter_internal_ref_bundles())
+        while True:
+            with user_errors():
+                bundle = next(bundles, None)
+                if bundle is None:
+                    return
+                rows = [row for table in ray.get(list(bundle.block_refs)) for row in unpack_rows(table)]
+            del bundle
+            while rows:
+                # Not kept here: whoever takes a row decides how long it lives.
+                yield rows.pop(0)
 
 
 def pack_row(row: PreparedRow) -> pa.Table:

@@ -4,20 +4,22 @@ Prepared row (a dict): `recording` str, `room` str, `start_frame` int and `num_f
 `features` float32 (7, T*F, M) with F feature frames per label frame, `target` float32 (T, 6, 5, 13),
 `events` float64 (n, 6), the columns of `data.labels.Events` from the row's start on, `has_video` bool, and what a model
 may look at, as far as it is wanted: `frames` uint8 (V, H, W, 3) and `boxes` float32 (V, 6, 5) (`data.boxes`), whose
-entry j shows the row's time j / rate (V = 0 where the recording has no video). The row owns its first `num_frames`
-label frames; the T - num_frames after them are its tail, there so that windows that start in the row can be cut whole.
+entry j shows the row's time j / rate, as far as the video goes (V = 0 where it does not reach the row). The row owns
+its first `num_frames` label frames; the T - num_frames after them are its tail, there so that windows that start in the
+row can be cut whole.
 
 Batch (a dict): `features` float32 (B, 7, S*F, M), `target` float32 (B, S, 6, 5, 13), `valid` bool (B, S), false
-where a window reaches past the end, `has_video` bool (B,), and, where rows hold them, `frames` uint8
-(B, Vs, H, W, 3) and `boxes` float32 (B, Vs, 6, 5). S is the window's length in label frames.
+where a window reaches past the end, `has_video` bool (B,), true where the video reaches the window's middle at least
+(past its end the last picture stays), and, where rows hold them, `frames` uint8 (B, Vs, H, W, 3) and `boxes` float32
+(B, Vs, 6, 5), zero where `has_video` is false. S is the window's length in label frames.
 
 Pure numpy: whoever streams the rows, and whatever trains on them, needs nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,35 +67,56 @@ def stretches(total_frames: int) -> Iterator[tuple[int, int, int]]:
         yield start, own_stop, min(own_stop + TAIL_FRAMES, total_frames)
 
 
-class _Cutter:
-    """Copies windows of rows into batches, padded where a row ends before its window does."""
+class Extent(NamedTuple):
+    """How much of a recording a row holds, in label frames: all that its windows follow from."""
 
-    def __init__(self, rows: Sequence[PreparedRow], window_frames: int, frame_rate_hz: float | None = None) -> None:
+    start_frame: int
+    num_frames: int
+    num_labels: int
+    """With the tail."""
+
+    @classmethod
+    def of(cls, row: PreparedRow) -> Extent:
+        return cls(row["start_frame"], row["num_frames"], len(row["target"]))
+
+
+class Cutter:
+    """Copies windows of rows into batches, padded where a row ends before its window does.
+
+    `rows` are looked up by their number when they are cut, so that they may come and go. `like` is a row of the same
+    shapes; of what is to be seen, the columns that it has are cut.
+    """
+
+    def __init__(
+        self, rows: Sequence[PreparedRow] | Mapping[int, PreparedRow], like: PreparedRow, window: int, rate_hz: float
+    ) -> None:
         self._rows = rows
-        self._window_frames = window_frames
-        first = rows[0]
-        self._per_label = first["features"].shape[1] // len(first["target"])
-        self._rate_hz = video_rate_hz(rows) if frame_rate_hz is None else frame_rate_hz
-        self._num_frames = round(window_frames * self._rate_hz / LABEL_RATE_HZ)
-        self._seen = {
-            column: next(row[column][:1] for row in rows if len(row.get(column, ())))
-            for column in SEEN
-            if any(len(row.get(column, ())) for row in rows)
-        }
+        self._window_frames = window
+        self._channels, times, self._bands = like["features"].shape
+        self._per_label = times // len(like["target"])
+        self._target_shape = like["target"].shape[1:]
+        self._rate_hz = rate_hz
+        self._num_frames = round(window * rate_hz / LABEL_RATE_HZ)
+        self._seen = {column: (like[column].shape[1:], like[column].dtype) for column in SEEN if column in like}
+
+    @classmethod
+    def over(cls, rows: Sequence[PreparedRow], window_frames: int, frame_rate_hz: float | None = None) -> Cutter:
+        """A cutter of rows in memory, which leaves out what none of them has anything of."""
+        seen = {c: row[c] for c in SEEN for row in rows if len(row.get(c, ()))}
+        heard = {name: value for name, value in rows[0].items() if name not in SEEN}
+        return cls(rows, heard | seen, window_frames, video_rate_hz(rows) if frame_rate_hz is None else frame_rate_hz)
 
     def batch(self, windows: NDArray[np.int64], swaps: NDArray[np.int64], own_frames_only: bool) -> Batch:
         """Cut `windows` (n, 2), row index and start in label frames, each under its swap."""
         count, size = len(windows), self._window_frames
-        first = self._rows[0]
-        channels, _, bands = first["features"].shape
         batch: Batch = {
-            "features": np.empty((count, channels, size * self._per_label, bands), dtype=np.float32),
-            "target": np.zeros((count, size, *first["target"].shape[1:]), dtype=np.float32),
+            "features": np.empty((count, self._channels, size * self._per_label, self._bands), dtype=np.float32),
+            "target": np.zeros((count, size, *self._target_shape), dtype=np.float32),
             "valid": np.zeros((count, size), dtype=bool),
             "has_video": np.zeros(count, dtype=bool),
         }
-        for column, like in self._seen.items():
-            batch[column] = np.zeros((count, self._num_frames, *like.shape[1:]), dtype=like.dtype)
+        for column, (shape, dtype) in self._seen.items():
+            batch[column] = np.zeros((count, self._num_frames, *shape), dtype=dtype)
         for i, ((index, start), k) in enumerate(zip(windows.tolist(), swaps.tolist(), strict=True)):
             row = self._rows[index]
             self._cut_features(row["features"], start, k, batch["features"][i])
@@ -101,10 +124,17 @@ class _Cutter:
             batch["target"][i, : len(target)] = target if k == IDENTITY else swap_target(target, k)
             valid = row["num_frames"] - start if own_frames_only else len(target)
             batch["valid"][i, :valid] = True
-            batch["has_video"][i] = row["has_video"]
-            for column in self._seen:
-                self._cut_seen(row[column], start, k, SEEN[column], batch[column][i])
+            batch["has_video"][i] = self._is_seen(row, start)
+            if batch["has_video"][i]:
+                for column in self._seen:
+                    self._cut_seen(row[column], start, k, SEEN[column], batch[column][i])
         return batch
+
+    def _is_seen(self, row: PreparedRow, start: int) -> bool:
+        if not row["has_video"] or not self._seen:
+            return bool(row["has_video"])
+        reaches = max(len(row[column]) for column in self._seen) * LABEL_RATE_HZ / self._rate_hz
+        return reaches >= start + self._window_frames / 2
 
     def _cut_features(self, features: NDArray, start: int, k: int, out: NDArray) -> None:
         piece = features[:, start * self._per_label : (start + self._window_frames) * self._per_label]
@@ -118,8 +148,6 @@ class _Cutter:
     def _cut_seen(
         self, frames: NDArray, start: int, k: int, swap: Callable[[NDArray, int], NDArray], out: NDArray
     ) -> None:
-        if not len(frames):
-            return
         # The frame nearest in time to the window's start, and those that follow it; past the end the last one stays.
         first = int(start * self._rate_hz / LABEL_RATE_HZ + 0.5)
         piece = frames[first : first + self._num_frames]
@@ -128,40 +156,33 @@ class _Cutter:
         out[:] = piece if k == IDENTITY else swap(piece, k)
 
 
-class WindowSampler:
-    """Training batches: every window that fits, in one random order over all rows, anew each epoch.
+class Windows:
+    """Training batches: some of all windows in a random order, anew each epoch.
 
     `epoch_windows` limits an epoch to that many windows, drawn anew each epoch. `batch_size` is the global batch: of
     `world_size` workers, each cuts its own equal part of the very same batches, by `rank`. The last windows that fill
-    no batch are left out, unless there is no other batch. `frame_rate_hz` is the rate of the rows' pictures, worked
-    out from the rows where it is not given. Everything follows from (seed, epoch).
+    no batch are left out, unless there is no other batch. Everything follows from (seed, epoch).
     """
 
     def __init__(
         self,
-        rows: Sequence[PreparedRow],
+        windows: NDArray[np.int64],
         batch_size: int,
-        window_frames: int = WINDOW_FRAMES,
-        hop_frames: int = HOP_FRAMES,
-        epoch_windows: int | None = None,
-        swap: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        frame_rate_hz: float | None = None,
+        epoch_windows: int | None,
+        swap: bool,
+        seed: int,
+        rank: int,
+        world_size: int,
     ) -> None:
-        if not rows:
-            raise UserError("there are no rows to cut windows from; is the split empty?")
         if batch_size < 1 or batch_size % world_size:
             raise UserError(
                 f"batch size {batch_size} cannot be shared by {world_size} workers; choose a multiple of {world_size}"
             )
-        self._cutter = _Cutter(rows, window_frames, frame_rate_hz)
-        self._windows = training_windows(rows, window_frames, hop_frames)
-        if not len(self._windows):
-            raise UserError(f"no row is long enough for a window of {window_frames} label frames")
+        if not len(windows):
+            raise UserError("no row is long enough for a window, or there are no rows; is the split empty?")
+        self._windows = windows
         self._batch_size = batch_size
-        self._per_epoch = min(epoch_windows or len(self._windows), len(self._windows))
+        self._per_epoch = min(epoch_windows or len(windows), len(windows))
         self._swap = swap
         self._seed = seed
         self._rank = rank
@@ -178,8 +199,15 @@ class WindowSampler:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, as this worker sees them."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what is held; no epoch can follow."""
+
+    def parts(self, epoch: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """This worker's part of each batch: windows (n, 2), row index and start in label frames, and swaps (n,)."""
         rng = np.random.default_rng([self._seed, epoch])
-        order = rng.permutation(len(self._windows))[: self.num_windows]
+        order = self._order(rng)
         swaps = rng.integers(NUM_SWAPS, size=len(order)) if self._swap else np.full(len(order), IDENTITY)
         for start in range(0, len(order), self._batch_size):
             stop = min(start + self._batch_size, len(order))
@@ -187,10 +215,66 @@ class WindowSampler:
                 start + self._rank * (stop - start) // self._world_size,
                 start + (self._rank + 1) * (stop - start) // self._world_size,
             )
-            yield self._cutter.batch(self._windows[order[mine]], swaps[mine], own_frames_only=False)
+            yield self._windows[order[mine]], swaps[mine]
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """The numbers of the windows of an epoch, `num_windows` of them."""
+        raise NotImplementedError
 
 
-def training_windows(rows: Sequence[PreparedRow], window_frames: int, hop_frames: int) -> NDArray[np.int64]:
+class WindowSampler(Windows):
+    """Windows of rows in memory, in one random order over all of them.
+
+    `frame_rate_hz` is the rate of the rows' pictures, worked out from the rows where it is not given.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[PreparedRow],
+        batch_size: int,
+        window_frames: int = WINDOW_FRAMES,
+        hop_frames: int = HOP_FRAMES,
+        epoch_windows: int | None = None,
+        swap: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        frame_rate_hz: float | None = None,
+    ) -> None:
+        windows = training_windows(map(Extent.of, rows), window_frames, hop_frames)
+        super().__init__(windows, batch_size, epoch_windows, swap, seed, rank, world_size)
+        self._cutter = Cutter.over(rows, window_frames, frame_rate_hz)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        for windows, swaps in self.parts(epoch):
+            yield self.cut(windows, swaps)
+
+    def cut(self, windows: NDArray[np.int64], swaps: NDArray[np.int64] | None = None) -> Batch:
+        """A batch of these windows (n, 2), row index and start in label frames, each under its swap, or none."""
+        given = np.full(len(windows), IDENTITY) if swaps is None else swaps
+        return self._cutter.batch(windows, given, own_frames_only=False)
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        return rng.permutation(len(self._windows))[: self.num_windows]
+
+
+def neighbour_distance(owners: Sequence[Any]) -> float:
+    """How well a stream of windows is mixed: from a window to the next of the same recording, in windows, the mean.
+
+    `owners` are the windows' recordings, in the stream's order. The longer, the better: for R equally long recordings
+    in one random order it is about R, the best there is, and 1 where each recording comes in one piece. A recording
+    with a single window does not count; nothing to count gives the number of windows.
+    """
+    last: dict[Any, int] = {}
+    distances = []
+    for place, owner in enumerate(owners):
+        if owner in last:
+            distances.append(place - last[owner])
+        last[owner] = place
+    return float(np.mean(distances)) if distances else float(len(owners))
+
+
+def training_windows(extents: Iterable[Extent], window_frames: int, hop_frames: int) -> NDArray[np.int64]:
     """All training windows as (n, 2): row index and start in label frames.
 
     Starts are multiples of the hop among a row's own frames, with the whole window inside the row and its tail. A
@@ -198,10 +282,9 @@ def training_windows(rows: Sequence[PreparedRow], window_frames: int, hop_frames
     of the row before has covered it.
     """
     windows: list[tuple[int, int]] = []
-    for index, row in enumerate(rows):
-        total = len(row["target"])
-        last = min(row["num_frames"] - 1, total - window_frames)
-        if total < window_frames and row["start_frame"] == 0 and total > 0:
+    for index, (start_frame, num_frames, total) in enumerate(extents):
+        last = min(num_frames - 1, total - window_frames)
+        if total < window_frames and start_frame == 0 and total > 0:
             windows.append((index, 0))
         windows.extend((index, start) for start in range(0, last + 1, hop_frames))
     return np.array(windows, dtype=np.int64).reshape(-1, 2)
@@ -223,7 +306,7 @@ def evaluation_windows(
     """
     if not rows:
         return
-    cutter = _Cutter(rows, window_frames, frame_rate_hz)
+    cutter = Cutter.over(rows, window_frames, frame_rate_hz)
     windows = np.array(
         [
             (i, start)

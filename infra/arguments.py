@@ -9,6 +9,7 @@ from typing import Any
 from data.errors import UserError
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def parse_duration_s(text: str) -> float:
@@ -25,6 +26,22 @@ def parse_duration_s(text: str) -> float:
     if not seconds > 0:
         raise UserError(f"{text!r} is not a duration; write a number and a unit, e.g. 90s, 15m, 12h or 7d")
     return seconds
+
+
+def parse_bytes(text: str) -> int:
+    """`500MB`, `20GB`, `1.5TB` -> bytes.
+
+    Raises:
+        UserError: another form, or not positive.
+    """
+    number, unit = text[:-2], text[-2:].upper()
+    try:
+        size = float(number) * BYTES[unit]
+    except (ValueError, KeyError):
+        size = 0.0
+    if not 0 < size < float("inf"):
+        raise UserError(f"{text!r} is no amount of memory; write a number and a unit, e.g. 500MB, 20GB or 1TB")
+    return round(size)
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from data.errors import GateError, UserError
-from infra.arguments import parse_assignments, parse_duration_s
+from infra.arguments import parse_assignments, parse_bytes, parse_duration_s
 from infra.data_commands import data_app
 from infra.output import JsonOption, print_json, say
 
@@ -128,6 +128,10 @@ def sweep(
     cpus: Annotated[int | None, typer.Option(help="CPUs of a worker.")] = None,
     gpus: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time; as many as fit if not given.")] = None,
+    data_memory: Annotated[
+        str | None,
+        typer.Option(envvar="SELDTUNE_DATA_MEMORY", help="For decoded data, e.g. 20GB; what does not fit is streamed."),
+    ] = None,
     stopper: Annotated[str, typer.Option(help="Early stopping: asha or none.")] = "asha",
     seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0,
     fix: Annotated[
@@ -158,6 +162,7 @@ def sweep(
         cpus_per_worker=cpus,
         gpus_per_worker=gpus,
         concurrency=concurrency,
+        data_memory_bytes=None if data_memory is None else parse_bytes(data_memory),
         stopper=stopper,
         seed=seed,
         fixed=parse_assignments(fix or []),

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from data import storage
 from data.labels import Events
 from data.rows import row_events
 from data.store import Store, read_shard
-from data.stream import rows_of
+from data.streamed_split import open_feed
 from infra.predict import plot_prediction
 from infra.records import FAILED, SweepStore, TrialRecord, best_trial
 from infra.registry import CHALLENGER, ModelVersion, register_best
@@ -31,7 +32,7 @@ from infra.sweep import SweepOutcome
 from trainables.accdoa import decode
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict
-from trainables.evaluate import count_scores, flat_scores, predict
+from trainables.evaluate import evaluate, flat_scores
 from trainables.loop import OBJECTIVE
 from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
@@ -149,9 +150,7 @@ def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) 
     if shared is None:
         return {}
     measured = ray.get(
-        ray.remote(_score_untrained).remote(
-            best.config, shared.feature_mean, shared.feature_std, shared.datasets["val"]
-        )
+        ray.remote(_score_untrained).remote(best.config, shared.feature_mean, shared.feature_std, shared.splits["val"])
     )
     storage.write_bytes(uri, json.dumps(measured).encode())
     return measured
@@ -163,9 +162,9 @@ def _score_untrained(
     config = from_dict(config_tree)
     torch.manual_seed(config.training.seed)
     model = SeldModel(config, torch.as_tensor(mean), torch.as_tensor(std))
-    rows = rows_of(validation)
-    outputs, _, _ = predict(model, rows, config.training.batch_size)
-    return flat_scores(count_scores(rows, outputs, config.output, config.inference.threshold))
+    with closing(open_feed(validation).recordings(config.visual.reads)) as rows:
+        evaluation = evaluate(model, rows, [config.inference.threshold], config.training.batch_size)
+    return flat_scores(evaluation.counts[0])
 
 
 def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path: Path) -> None:

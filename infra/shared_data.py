@@ -1,11 +1,14 @@
-"""The data of a sweep, decoded once: prepared rows in Ray's object store, owned by the driver, shared by all trials.
+"""The data of a sweep: decoded once into Ray's object store and shared by all trials, or streamed to each of them.
 
-Memory: 7 x n_mels x 4 bytes a feature frame, e.g. 0.51 GB an hour at 64 bands and 80 frames a second, and
-width x height x 3 bytes a picture where a model of the space looks at pictures. Ray spills to disk what does not fit.
+What is shared is owned by the driver and serves trials that run together and one after another. What to share and what
+to stream is `infra.data_memory`'s decision. What features are normalised by is measured once and kept.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -16,30 +19,31 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data import storage
 from data.errors import UserError
 from data.store import Store
-from data.stream import materialise, read_split, unpack_rows
+from data.stream import materialise, read_split, unpack_rows, user_errors
+from data.streamed_split import StreamedSplit
+from infra.data_memory import DataPlan
 from trainables.box_source import box_source
 from trainables.config import ObjectBoxes, TrialConfig
 from trainables.prepare import PrepareRow
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "val")
-"""What a search may see; the test split is for finalists alone."""
+# Raise it when the same sound would give other features than before.
+_FEATURES_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedData:
-    """Decoded splits, and the statistics that models normalise by."""
+    """The splits of a sweep, and the statistics that models normalise by."""
 
-    datasets: dict[str, Any]
-    """Split -> materialised `ray.data.Dataset` of prepared rows (`data.windows`)."""
+    splits: dict[str, Any]
+    """Split -> materialised `ray.data.Dataset` of prepared rows (`data.windows`), or a `StreamedSplit`."""
     feature_mean: NDArray[np.float32]
     """(7, 1, n_mels)."""
     feature_std: NDArray[np.float32]
-    seconds: float
-    bytes: int
 
 
 def preparation(configs: Sequence[TrialConfig]) -> PrepareRow:
@@ -57,28 +61,58 @@ def preparation(configs: Sequence[TrialConfig]) -> PrepareRow:
     return PrepareRow(configs[0].inputs, looks, next(iter(sources), None))
 
 
-def load_shared(store: Store, prepare: PrepareRow) -> SharedData:
-    """Read, verify and decode the splits.
+def load_shared(
+    store: Store, prepare: PrepareRow, data: DataPlan, root: str, trials: int = 1, workers: int = 1, cpus: int = 1
+) -> SharedData:
+    """Read, verify and decode what is shared, and say how the rest is streamed.
+
+    Args:
+        root: below which the statistics of features are kept.
+        trials: that run at a time, each of so many workers; each may use so many CPUs beside its own to decode.
 
     Raises:
-        UserError: a shard is missing or corrupted.
+        UserError: a shard is missing or corrupted, or there is too little memory to stream.
     """
     started = time.monotonic()
-    datasets = {split: materialise(read_split(store, split, prepare)) for split in SPLITS}
-    mean, std = feature_statistics(datasets["train"])
-    size = sum(int(dataset.size_bytes()) for dataset in datasets.values())
-    seconds = time.monotonic() - started
-    logger.info("decoded %.0f MB in %.0f s, once for all trials", size / 1e6, seconds)
-    return SharedData(datasets=datasets, feature_mean=mean, feature_std=std, seconds=seconds, bytes=size)
+    splits = {split: load_split(store, split, prepare, data, trials, workers, cpus) for split in data.sizes}
+    if data.shared:
+        size = sum(int(splits[split].size_bytes()) for split in data.shared)
+        seconds = time.monotonic() - started
+        logger.info("%s decoded once for all trials: %.0f MB in %.0f s", " and ".join(data.shared), size / 1e6, seconds)
+    heard = splits["train"] if "train" in data.shared else read_split(store, "train", prepare.looking_at(None))
+    mean, std = feature_statistics(heard, _statistics_uri(root, store, prepare))
+    return SharedData(splits=splits, feature_mean=mean, feature_std=std)
 
 
-def feature_statistics(dataset: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation, (7, 1, n_mels) each, over all rows.
+def load_split(
+    store: Store, split: str, prepare: PrepareRow, data: DataPlan, trials: int = 1, workers: int = 1, cpus: int = 1
+) -> Any:
+    """One split: decoded and owned by this process, or a `StreamedSplit`; arguments as for `load_shared`."""
+    if split in data.shared:
+        return materialise(read_split(store, split, prepare))
+    return StreamedSplit(
+        store=store,
+        split=split,
+        prepare=prepare,
+        memory_bytes=data.stream_bytes(trials),
+        cpus=max(1, cpus),
+        workers=workers,
+    )
+
+
+def feature_statistics(dataset: Any, uri: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation, (7, 1, n_mels) each, over all rows; measured once, then read back from `uri`.
 
     They are alike for the channels that a swap exchanges, and the intensity keeps its zero, so that normalising and
     swapping commute: log-mel of W by itself, of Y, Z, X together, intensities together about zero.
     """
-    moments = dataset.map_batches(_moments, batch_size=None, batch_format="pyarrow").take_all()
+    try:
+        kept = np.load(io.BytesIO(storage.read_bytes(uri)))
+        return kept["mean"], kept["std"]
+    except FileNotFoundError:
+        pass
+    with user_errors():
+        moments = dataset.map_batches(_moments, batch_size=None, batch_format="pyarrow").take_all()
     count = sum(m["count"] for m in moments)
     mean = np.sum([m["sum"] for m in moments], axis=0) / count
     square = np.sum([m["square"] for m in moments], axis=0) / count
@@ -87,7 +121,18 @@ def feature_statistics(dataset: Any) -> tuple[NDArray[np.float32], NDArray[np.fl
     mean[4:] = 0.0
     square[4:] = square[4:].mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 1e-8))
-    return mean[:, None].astype(np.float32), std[:, None].astype(np.float32)
+    measured = {"mean": mean[:, None].astype(np.float32), "std": std[:, None].astype(np.float32)}
+    sink = io.BytesIO()
+    np.savez(sink, **measured)
+    storage.write_bytes(uri, sink.getvalue())
+    return measured["mean"], measured["std"]
+
+
+def _statistics_uri(root: str, store: Store, prepare: PrepareRow) -> str:
+    """A name for what the statistics follow from: the data and what features are made of."""
+    inputs = prepare.inputs
+    made_of = [_FEATURES_VERSION, store.manifest.sha256, inputs.n_fft, inputs.hop, inputs.n_mels]
+    return storage.join(root, "statistics", f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.npz")
 
 
 def _moments(table: pa.Table) -> dict[str, NDArray]:

@@ -1,9 +1,9 @@
 """Run a sweep, or go on with one: the same command does either, by name.
 
 What happens, in this order: everything that can be refused is refused; the data is decoded once and shared by all
-trials; trials run until the budget in trials or time is spent; the outcome is tabled, plotted, and the best model
-registered as challenger. The driver keeps nothing that `infra.records` does not hold, so killing it at any point
-loses at most the epoch that was being trained.
+trials, or streamed to each where it does not fit; trials run until the budget in trials or time is spent; the outcome
+is tabled, plotted, and the best model registered as challenger. The driver keeps nothing that `infra.records` does not
+hold, so killing it at any point loses at most the epoch that was being trained.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from data import storage
 from data.errors import UserError
 from data.store import Store, open_store
+from infra.data_memory import DataPlan, plan_data
 from infra.ray_cluster import connect, ray_storage
 from infra.reach import require_answers
 from infra.recorder import Recorder
@@ -55,6 +56,8 @@ class SweepRequest:
     cpus_per_worker: int | None = None
     gpus_per_worker: float | None = None
     concurrency: int | None = None
+    data_memory_bytes: int | None = None
+    """For decoded data in Ray's object stores; nothing: a share of what they have."""
     stopper: str = "asha"
     seed: int = 0
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -89,8 +92,10 @@ def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
     shared = None
     if plan.owed:
         connect(settings)
-        concurrency = _concurrency(request.concurrency, plan.resources)
-        shared = load_shared(store, plan.prepare)
+        data = plan_data(store, plan.prepare, request.data_memory_bytes)
+        concurrency = _concurrency(request.concurrency, plan.resources, data)
+        cpus = _cpus_for_data(plan.resources, concurrency) // concurrency
+        shared = load_shared(store, plan.prepare, data, settings.root, concurrency, plan.resources.workers, cpus)
         for config in {config.visual.name: config for config in plan.configs}.values():
             warn_random_weights(config)
     # From here on things are written.
@@ -243,13 +248,18 @@ def _check_batches(configs: list[TrialConfig], workers: int) -> None:
             )
 
 
-def _concurrency(asked: int | None, resources: TrialResources) -> int:
-    """Trials at a time that the cluster has room for. Decoding is done by then, so trials may have every CPU."""
+def _concurrency(asked: int | None, resources: TrialResources, data: DataPlan) -> int:
+    """Trials at a time that the cluster has room for.
+
+    They may have every CPU where the data is decoded before they start. Where it is streamed, one stays free to decode,
+    and each trial has room for the few rows that it cannot do without.
+    """
     import ray
 
     total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    room = int(cpus // (resources.workers * resources.cpus_per_worker))
+    need = resources.workers * resources.cpus_per_worker
+    room = int(cpus // need)
     if resources.gpus_per_worker:
         room = min(room, int(gpus // (resources.workers * resources.gpus_per_worker)))
     if room < 1:
@@ -257,7 +267,24 @@ def _concurrency(asked: int | None, resources: TrialResources) -> int:
             f"a trial needs {resources.workers} x ({resources.cpus_per_worker} CPU, {resources.gpus_per_worker:g} "
             f"GPU), but the Ray cluster has {cpus:g} CPU and {gpus:g} GPU in all; lower --workers, --cpus or --gpus"
         )
+    if data.streamed:
+        room = min(room, int((cpus - 1) // need))
+        if room < 1:
+            raise UserError(
+                f"a trial takes {need} of the Ray cluster's {cpus:g} CPUs, which leaves none to decode the data that "
+                f"is streamed to it ({', '.join(data.streamed)}); lower --cpus or --workers, or hold the data with "
+                f"--data-memory {data.text(data.needed_bytes)}"
+            )
+        room = min(room, data.streams(resources.workers))
     return min(room, asked or room)
+
+
+def _cpus_for_data(resources: TrialResources, concurrency: int) -> int:
+    """CPUs that the trials leave free."""
+    import ray
+
+    taken = concurrency * resources.workers * resources.cpus_per_worker
+    return max(0, int(ray.cluster_resources().get("CPU", 0.0)) - taken)
 
 
 def _end_overdue(records: list[TrialRecord], sweep: SweepStore, tracker: SweepTracker) -> None:
@@ -289,7 +316,7 @@ def _fit(
         if resources.workers == 1
         else {"memory": 1}
     )
-    trainable = tune.with_parameters(run_trial, context=context, datasets=shared.datasets)
+    trainable = tune.with_parameters(run_trial, context=context, splits=shared.splits)
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([request])),
         tune_config=tune.TuneConfig(

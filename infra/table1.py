@@ -11,6 +11,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,11 +23,12 @@ from rich.table import Table
 from data import storage
 from data.errors import UserError
 from data.store import Store
-from data.stream import materialise, read_split, rows_of
+from data.streamed_split import open_feed
+from infra.data_memory import plan_data
 from infra.ray_cluster import connect
 from infra.records import SweepStore, TrialRecord
 from infra.settings import Settings
-from infra.shared_data import preparation
+from infra.shared_data import load_split, preparation
 from infra.sweep import SweepOutcome, SweepRequest, run_sweep
 from search_spaces.presets import PRESETS, Pretrained
 from search_spaces.table1 import PRESET, groups, table1_space
@@ -34,7 +36,7 @@ from trainables.accdoa import decode
 from trainables.bundle import load_bundle
 from trainables.checkpoint import fetch_bundle
 from trainables.config_tree import from_dict
-from trainables.evaluate import counts_from_array, counts_to_array, predict, recordings
+from trainables.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
 from trainables.metrics import SCORE_NAMES, Average, SeldCounts, jackknife, score_values, scores, seld_counts
 from trainables.model import count_parameters
 
@@ -161,28 +163,29 @@ def _test_counts(outcome: SweepOutcome, settings: Settings) -> list[tuple[TrialR
 
 def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
     configs = [from_dict(record.config) for record in records]
-    dataset = materialise(read_split(store, SPLIT, preparation(configs)))
+    prepare = preparation(configs)
+    split = load_split(store, SPLIT, prepare, plan_data(store, prepare, splits=[SPLIT]))
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
         assert record.best is not None
         bundle = sweep.trial_store(record.number).best(int(record.best["epoch"]))
-        counted = ray.get(task.remote(bundle, dataset))
+        counted = ray.get(task.remote(bundle, split))
         buffer = io.BytesIO()
         np.save(buffer, counted)
         storage.write_bytes(_counts_uri(sweep, record), buffer.getvalue())
 
 
-def _count(bundle_uri: str, dataset: Any) -> np.ndarray:
+def _count(bundle_uri: str, split: Any) -> np.ndarray:
     """Counts of each recording, one row each (`counts_to_array`)."""
     with tempfile.TemporaryDirectory() as folder:
         model, config, extra = load_bundle(fetch_bundle(bundle_uri, folder))
-    rows = rows_of(dataset)
-    outputs, _, _ = predict(model, rows, config.training.batch_size)
     thresholds = np.array(extra["thresholds"])
-    counted = [
-        seld_counts(reference, decode(output, config.output, thresholds))
-        for reference, output in recordings(rows, outputs)
-    ]
+    with closing(open_feed(split).recordings(config.visual.reads)) as rows:
+        counted = [
+            seld_counts(reference, decode(output, config.output, thresholds))
+            for told, outputs, _, _ in predict_recordings(model, rows, config.training.batch_size)
+            for reference, output in recordings(told, outputs)
+        ]
     return np.stack([counts_to_array(counts) for counts in counted])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import UserError
 from data.swaps import NUM_SWAPS, swap_features, swap_frames, swap_target
-from data.windows import WindowSampler, evaluation_windows, training_windows
+from data.windows import Extent, WindowSampler, evaluation_windows, neighbour_distance, training_windows
 
 PER_LABEL, BANDS = 4, 8
 
@@ -43,7 +43,7 @@ def starts_of(batch):
 
 def test_windows_start_at_every_hop_that_fits():
     rows = [prepared_row(own=60, tail=25), prepared_row("b", own=40, tail=0)]
-    windows = training_windows(rows, 30, 5)
+    windows = training_windows(map(Extent.of, rows), 30, 5)
     assert windows[windows[:, 0] == 0, 1].tolist() == list(range(0, 56, 5))
     assert windows[windows[:, 0] == 1, 1].tolist() == [0, 5, 10]
 
@@ -137,7 +137,7 @@ def test_a_short_recording_gives_one_padded_window():
 
 
 def test_a_short_last_row_of_a_long_recording_gives_no_training_window():
-    assert len(training_windows([prepared_row(start=600, own=12, tail=0)], 30, 5)) == 0
+    assert len(training_windows([Extent(600, 12, 12)], 30, 5)) == 0
 
 
 @pytest.mark.parametrize("own", [60, 47, 30, 7])
@@ -187,6 +187,35 @@ def test_a_row_without_video_is_black_beside_one_with_it():
     batch = next(WindowSampler([prepared_row(), dark], batch_size=24).epoch(0))
     assert sorted(batch["has_video"].tolist()) == [False] * 12 + [True] * 12
     assert not batch["frames"][~batch["has_video"]].any()
+
+
+def test_a_window_is_seen_when_the_video_reaches_its_middle():
+    row = prepared_row(own=100, tail=0)
+    row["frames"] = row["frames"][:37]
+    for batch, places in evaluation_windows([row], 8, hop_frames=1, frame_rate_hz=10.0):
+        for i, (_, start) in enumerate(places):
+            assert batch["has_video"][i] == (start + 15 <= 37)
+            shown = batch["frames"][i, :, 0, 0, 0].tolist()
+            # Past its end the last picture stays.
+            expected = [min(frame, 36) for frame in range(start, start + 30)] if batch["has_video"][i] else [0] * 30
+            assert shown == expected
+
+
+def test_at_a_low_rate_the_video_reaches_as_far_as_it_goes():
+    row = prepared_row(own=100, tail=0, rate_hz=2.0)
+    row["frames"] = row["frames"][:6]
+    seen = {}
+    for batch, places in evaluation_windows([row], 8, hop_frames=5, frame_rate_hz=2.0):
+        seen |= {start: bool(flag) for (_, start), flag in zip(places, batch["has_video"], strict=True)}
+    assert [start for start, flag in seen.items() if flag] == [0, 5, 10, 15]
+
+
+def test_distance_between_neighbours_tells_mixed_from_sorted():
+    owners = np.repeat(np.arange(20), 50)
+    assert neighbour_distance(owners) == 1.0
+    assert neighbour_distance(np.tile(np.arange(20), 50)) == 20.0
+    assert neighbour_distance(np.random.default_rng(0).permutation(owners)) == pytest.approx(20, rel=0.05)
+    assert neighbour_distance(np.arange(7)) == 7.0
 
 
 def test_impossible_requests_are_refused():

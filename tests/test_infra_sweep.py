@@ -21,7 +21,8 @@ from mlflow.entities import Run
 from data import storage
 from data.audio_files import write_foa_wav
 from data.labels import read_events_csv
-from data.store import open_store, read_shard
+from data.store import Store, open_store, read_shard
+from data.synth import SynthSettings, synthesise
 from infra.records import SweepStore
 from infra.settings import load_settings
 from infra.tracking import PARENT_TAG, STATE_TAG, TRIAL_TAG
@@ -161,7 +162,8 @@ def test_the_registered_model_predicts_in_a_fresh_process_what_the_trainer_predi
     (tmp_path / "example.npz").write_bytes(storage.read_bytes(f"{example}/example.npz"))
     code = f"""
 import io, sys, mlflow, numpy as np
-from data.store import open_store, read_shard
+from data.store import Store, open_store, read_shard
+from data.synth import SynthSettings, synthesise
 from data.rows import decode_flac
 from trainables.prepare import PrepareRow
 from trainables.config_tree import from_dict
@@ -268,6 +270,57 @@ def test_two_workers_train_a_trial_together(stack: Stack) -> None:
     result = stack.sweep("pair", "--trials", "2", "--workers", "2", "--stopper", "none")
     assert [row["state"] for row in result["trials"]] == ["complete", "complete"]
     assert_complete("pair", 2)
+
+
+# --- data that does not fit -------------------------------------------------------------------------------------------
+
+
+LARGE = "s3://seldtune/data/large"
+LITTLE_MEMORY = ("--data-memory", "4MB")
+
+
+@pytest.fixture(scope="module")
+def large(stack: Stack) -> Store:
+    """Twice what `LITTLE_MEMORY` holds."""
+    settings = SynthSettings(train_clips=16, val_clips=2, test_clips=1, clip_s=6.0, train_rooms=4, clips_per_task=4)
+    return synthesise(settings, LARGE)
+
+
+def streamed_sweep(name: str) -> tuple[str, ...]:
+    return ("sweep", "quickstart", "--name", name, "--data", LARGE, *LITTLE_MEMORY, *EPOCHS, "--trials", "2")
+
+
+def test_a_streamed_sweep_goes_on_as_if_it_had_not_been_stopped(stack: Stack, large: Store) -> None:
+    process = stack.start(*streamed_sweep("straight"), "--stopper", "none")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "train streamed to each trial, val shared" in err
+    measured = storage.list_versions("s3://seldtune/statistics")
+
+    process = stack.start(*streamed_sweep("broken"), "--stopper", "none")
+    wait_for_reports("broken", 1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    stack.run(*streamed_sweep("broken"), "--stopper", "none")
+    assert_complete("broken", 2)
+    straight, broken = (
+        [
+            {name: value for name, value in report.items() if name not in ("windows_per_s", "epoch_s")}
+            for record in SweepStore("s3://seldtune", sweep).trials()
+            for report in record.reports
+        ]
+        for sweep in ("straight", "broken")
+    )
+    assert straight == broken
+    # What features are normalised by was measured once.
+    assert storage.list_versions("s3://seldtune/statistics") == measured
+
+
+def test_streaming_needs_a_cpu_and_some_memory(stack: Stack, large: Store) -> None:
+    streamed = ("sweep", "quickstart", "--name", "r", "--data", LARGE)
+    assert "leaves none to decode" in refused(stack, *streamed, *LITTLE_MEMORY, "--workers", "2")
+    assert "too little even to stream" in refused(stack, *streamed, "--data-memory", "1MB")
+    assert "no amount of memory" in refused(stack, *streamed, "--data-memory", "plenty")
 
 
 # --- promotion and prediction -----------------------------------------------------------------------------------------

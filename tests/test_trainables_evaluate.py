@@ -18,8 +18,10 @@ from trainables.evaluate import (
     count_scores,
     counts_from_array,
     counts_to_array,
+    evaluate,
     flat_scores,
     predict,
+    predict_recordings,
 )
 from trainables.inference import predict_clip
 from trainables.model import SeldModel
@@ -113,6 +115,34 @@ def test_rows_of_a_recording_are_scored_together_whatever_their_order() -> None:
     )
     parts = [count_scores(part, out, FORM, 0.5) for part, out in ((rows[:2], outputs[:2]), (rows[2:], outputs[2:]))]
     np.testing.assert_allclose(counts_to_array(parts[0] + parts[1]), counts_to_array(forwards))
+
+
+def test_rows_that_come_one_by_one_score_as_those_that_come_together() -> None:
+    torch.manual_seed(0)
+    model = SeldModel(CONFIG)
+    rows = [*recording("a", 650, 1), *recording("b", 90, 2), *recording("c", 610, 3)]
+    thresholds = (0.02, 0.05)
+    together = evaluate(model, [rows], thresholds)
+    for size in (1, 2, 3):
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        apart = evaluate(model, iter(pieces), thresholds, batch_size=4)
+        for one, other in zip(apart.counts, together.counts, strict=True):
+            np.testing.assert_allclose(counts_to_array(one), counts_to_array(other), rtol=1e-5)
+        assert (apart.frames, str(apart.example["recording"])) == (together.frames, "a") == (1350, "a")
+        assert apart.loss_sum == pytest.approx(together.loss_sum, rel=1e-5)
+        np.testing.assert_allclose(apart.example["output"], together.example["output"], atol=1e-6)
+    direct = count_scores(rows, predict(model, rows)[0], FORM, 0.02)
+    np.testing.assert_allclose(counts_to_array(together.counts[0]), counts_to_array(direct))
+    assert counts_to_array(direct).sum() > 0
+    assert evaluate(model, [], thresholds).frames == 0
+
+
+def test_of_rows_gone_by_only_what_is_counted_is_kept() -> None:
+    model = SeldModel(CONFIG)
+    rows = [*recording("a", 650, 1), *recording("b", 90, 2)]
+    parts = list(predict_recordings(model, ([row] for row in rows)))
+    assert [[row["recording"] for row in told] for told, *_ in parts] == [["a", "a"], ["b"]]
+    assert all("features" not in row and "target" not in row for told, *_ in parts for row in told)
 
 
 def test_a_clip_is_heard_as_its_stored_rows_are() -> None:

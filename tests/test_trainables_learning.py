@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.feed import HeldRows
 from data.store import read_shard
 from data.synth import SynthSettings, synthesise
 from search_spaces.presets import SIZES, find_preset
@@ -55,6 +56,9 @@ class OneWorker:
 
     def rows(self, split: str) -> list[dict[str, Any]]:
         return [row for row in self._rows if row["recording"].startswith("fold3") == (split == "train")]
+
+    def feed(self, split: str) -> HeldRows:
+        return HeldRows(self.rows(split))
 
     def report(self, metrics: dict[str, float]) -> bool:
         return True

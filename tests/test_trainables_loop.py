@@ -14,6 +14,7 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from data.errors import UserError
+from data.feed import HeldRows
 from data.labels import Events, adpit_target
 from data.windows import WindowSampler
 from trainables.accdoa import adpit_loss
@@ -89,8 +90,8 @@ class OneWorker:
         self.reports: list[dict[str, float]] = []
         self._stop_after = stop_after
 
-    def rows(self, split: str) -> list[dict[str, Any]]:
-        return ROWS[split]
+    def feed(self, split: str) -> HeldRows:
+        return HeldRows(ROWS[split])
 
     def report(self, metrics: dict[str, float]) -> bool:
         self.reports.append(metrics)

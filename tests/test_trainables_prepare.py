@@ -92,10 +92,29 @@ def test_frames_nearest_in_time(rate_hz, expected):
     np.testing.assert_allclose(brightness, 4 * np.array(expected), atol=2.5)
 
 
-def test_fewer_pictures_than_time_repeat_the_last():
-    frames = PrepareRow(INPUTS, ["frames"])(raw_row(frames=[jpeg(0), jpeg(100), jpeg(200)]))["frames"]
-    assert len(frames) == 8
-    np.testing.assert_array_equal(frames[1:], np.broadcast_to(frames[7], frames[1:].shape))
+def test_pictures_go_as_far_as_the_video_does():
+    inputs = InputConfig(n_fft=1024, hop=300, n_mels=32, frame_width=64, frame_height=32, frame_rate_hz=5.0)
+    frames = PrepareRow(inputs, ["frames"])(raw_row(frames=[jpeg(0), jpeg(100), jpeg(200)]))["frames"]
+    assert len(frames) == 2
+    np.testing.assert_allclose(frames[..., 0].mean(axis=(1, 2)), (0, 200), atol=3)
+
+
+def test_only_columns_that_are_looked_at_are_asked_for():
+    seeing = PrepareRow(INPUTS, ["frames"])
+    assert seeing.columns is None
+    assert seeing.looking_at("frames").columns is None
+    for blind in (PrepareRow(INPUTS), seeing.looking_at(None)):
+        assert "frames" not in blind.columns
+        raw = {name: value for name, value in raw_row().items() if name in blind.columns}
+        assert "frames" not in blind(raw)
+
+
+def test_bytes_of_a_row_are_known_before_it_is_decoded():
+    prepare = PrepareRow(INPUTS, ["frames"])
+    for raw in (raw_row(), raw_row(frames=[])):
+        row = prepare(raw)
+        expected = sum(row[name].nbytes for name in ("features", "target", "frames"))
+        assert prepare.bytes_per_label(row["has_video"]) * len(row["target"]) == expected
 
 
 def test_the_same_picture_is_decoded_once(monkeypatch):

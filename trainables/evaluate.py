@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,10 @@ def predict(
     means = [TrackMean(row["num_frames"], form.tracks, form.axes, NUM_CLASSES) for row in rows]
     loss_sum, frames = 0.0, 0
     for k in swaps:
-        for batch, places in evaluation_windows(rows, batch_size, config.inputs.window_labels, hop, k):
+        windows_of = evaluation_windows(
+            rows, batch_size, config.inputs.window_labels, hop, k, config.inputs.frame_rate_hz
+        )
+        for batch, places in windows_of:
             inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
             output = model(inputs["features"], inputs.get(config.visual.reads or ""), inputs["has_video"])
             if k == IDENTITY:
@@ -58,6 +61,69 @@ def predict(
             for (index, start), window in zip(places, unswap_output(windows, k), strict=True):
                 means[index].add(start, window)
     return [mean.mean() for mean in means], loss_sum, frames
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """What a model scores on recordings."""
+
+    counts: list[SeldCounts]
+    """For each threshold."""
+    loss_sum: float = 0.0
+    frames: int = 0
+    """Label frames that the loss is summed over."""
+    example: dict[str, NDArray] = field(default_factory=dict)
+    """Recording, start and output of the first row; empty where there was none."""
+
+
+def evaluate(
+    model: SeldModel,
+    rows: Iterable[Sequence[PreparedRow]],
+    thresholds: Sequence[float | NDArray[np.float64]],
+    batch_size: int = 32,
+) -> Evaluation:
+    """Predict and score recordings whose rows come a few at a time, in order of recording and start.
+
+    Of rows gone by only the events and the outputs are kept, and those until their recording is counted.
+    """
+    form = model.config.output
+    total = Evaluation(counts=[SeldCounts.zero() for _ in thresholds])
+    for told, outputs, loss_sum, frames in predict_recordings(model, rows, batch_size):
+        counted = [count_scores(told, outputs, form, threshold) for threshold in thresholds]
+        total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
+        total.loss_sum += loss_sum
+        total.frames += frames
+        if not total.example:
+            first = {name: np.array(told[0][name]) for name in ("recording", "start_frame")}
+            total.example = {**first, "output": outputs[0]}
+    return total
+
+
+def predict_recordings(
+    model: SeldModel, rows: Iterable[Sequence[PreparedRow]], batch_size: int = 32
+) -> Iterator[tuple[list[PreparedRow], list[NDArray[np.float32]], float, int]]:
+    """Like `predict`, of rows that come a few at a time, in order of recording and start.
+
+    Yields, as often as recordings are whole: their rows, without what takes memory, the outputs of these, and of what
+    was predicted since the last time the sum of the loss and its label frames.
+    """
+    told: list[PreparedRow] = []
+    outputs: list[NDArray[np.float32]] = []
+    loss_sum, frames = 0.0, 0
+    for piece in rows:
+        predicted, loss, count = predict(model, piece, batch_size)
+        told += [{name: row[name] for name in ("recording", "start_frame", "num_frames", "events")} for row in piece]
+        outputs += predicted
+        loss_sum += loss
+        frames += count
+        # The last recording may go on in the next piece.
+        whole = next(i for i, row in enumerate(told) if row["recording"] == told[-1]["recording"])
+        if whole:
+            yield told[:whole], outputs[:whole], loss_sum, frames
+            told, outputs = told[whole:], outputs[whole:]
+            loss_sum, frames = 0.0, 0
+    if told:
+        yield told, outputs, loss_sum, frames
 
 
 def count_scores(

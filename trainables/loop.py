@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.windows import WindowSampler, as_looked_at
+from data.feed import Feed
+from data.windows import Windows
 from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
 from trainables.augment import Augment
 from trainables.checkpoint import TrialStore
@@ -33,11 +35,10 @@ from trainables.evaluate import (
     AVERAGES,
     THRESHOLD_GRID,
     best_thresholds,
-    count_scores,
     counts_from_array,
     counts_to_array,
+    evaluate,
     flat_scores,
-    predict,
 )
 from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
@@ -64,14 +65,14 @@ REPORT_KEYS = (
 
 
 class Session(Protocol):
-    """The loop's view of the world around it: its place among workers, its rows, and where reports go."""
+    """The loop's view of the world around it: its place among workers, its data, and where reports go."""
 
     rank: int
     world_size: int
     device: torch.device
 
-    def rows(self, split: str) -> list[dict[str, Any]]:
-        """All prepared rows (`data.windows`) of a split, as views on the object store of the worker's node."""
+    def feed(self, split: str) -> Feed:
+        """The windows and recordings of a split, held or streamed."""
         ...
 
     def report(self, metrics: dict[str, float]) -> bool:
@@ -110,9 +111,11 @@ def train(
         parameters, lr=config.optimiser.lr, weight_decay=config.optimiser.weight_decay, fused=True
     )
 
-    train_rows, val_rows = _rows(config, session, "train"), _rows(config, session, "val")
-    sampler = WindowSampler(
-        train_rows,
+    training, validation = session.feed("train"), session.feed("val")
+    _check_distances(config, training, validation)
+    sampler = training.windows(
+        config.visual.reads,
+        epochs=config.training.epochs,
         batch_size=config.training.batch_size,
         window_frames=config.inputs.window_labels,
         hop_frames=config.inputs.train_hop_labels,
@@ -121,6 +124,7 @@ def train(
         seed=config.training.seed,
         rank=session.rank,
         world_size=session.world_size,
+        frame_rate_hz=config.inputs.frame_rate_hz,
     )
     schedule = make_schedule(config.schedule, config.training.epochs, len(sampler))
 
@@ -142,100 +146,91 @@ def train(
     wrapped: nn.Module = DistributedDataParallel(model) if session.world_size > 1 else model
     if config.training.compile:
         wrapped = torch.compile(wrapped)  # type: ignore[assignment]
-    for epoch in range(first_epoch, config.training.epochs + 1):
-        started = time.monotonic()
-        torch.manual_seed(_mixed_seed(config.training.seed, epoch, session.rank))
-        loss = _train_epoch(config, session, wrapped, optimiser, parameters, sampler, schedule, epoch)
-        train_seconds = time.monotonic() - started
-        scored, val_loss, thresholds, example = _evaluate(model, config, session, val_rows)
-        metrics = {
-            "epoch": epoch,
-            "train_loss": loss,
-            "val_loss": val_loss,
-            "lr": optimiser.param_groups[0]["lr"],
-            "windows_per_s": sampler.num_windows / train_seconds,
-            "epoch_s": time.monotonic() - started,
-            **scored,
-        }
-        improved = metrics[OBJECTIVE] < best
-        if improved:
-            best, best_epoch = metrics[OBJECTIVE], epoch
-        metrics["best_epoch"] = best_epoch
-        if session.rank == 0:
+    with closing(sampler):
+        for epoch in range(first_epoch, config.training.epochs + 1):
+            started = time.monotonic()
+            torch.manual_seed(_mixed_seed(config.training.seed, epoch, session.rank))
+            loss = _train_epoch(config, session, wrapped, optimiser, parameters, sampler, schedule, epoch)
+            train_seconds = time.monotonic() - started
+            scored, val_loss, thresholds, example = _evaluate(model, config, session, validation)
+            metrics = {
+                "epoch": epoch,
+                "train_loss": loss,
+                "val_loss": val_loss,
+                "lr": optimiser.param_groups[0]["lr"],
+                "windows_per_s": sampler.num_windows / train_seconds,
+                "epoch_s": time.monotonic() - started,
+                **scored,
+            }
+            improved = metrics[OBJECTIVE] < best
             if improved:
-                facts = {"epoch": epoch, "validation": metrics, "thresholds": thresholds.tolist(), **provenance}
-                store.save_best(epoch, model, config, facts, example)
-            store.save(
-                epoch,
-                {
-                    "config": fingerprint(config),
-                    "epoch": epoch,
-                    "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "best": best,
-                    "best_epoch": best_epoch,
-                    "metrics": metrics,
-                },
-            )
-            logger.info(
-                "epoch %d/%d | loss %.4f | val SELD %.3f F %.3f LE %.1f deg | %.0f windows/s | best %.3f at epoch %d",
-                epoch,
-                config.training.epochs,
-                loss,
-                metrics[OBJECTIVE],
-                metrics["present/F"],
-                metrics["present/LE"],
-                metrics["windows_per_s"],
-                best,
-                best_epoch,
-            )
-        if not session.report(metrics):
-            logger.info("stopped after epoch %d", epoch)
-            return
+                best, best_epoch = metrics[OBJECTIVE], epoch
+            metrics["best_epoch"] = best_epoch
+            if session.rank == 0:
+                if improved:
+                    facts = {"epoch": epoch, "validation": metrics, "thresholds": thresholds.tolist(), **provenance}
+                    store.save_best(epoch, model, config, facts, example)
+                store.save(
+                    epoch,
+                    {
+                        "config": fingerprint(config),
+                        "epoch": epoch,
+                        "model": model.state_dict(),
+                        "optimiser": optimiser.state_dict(),
+                        "best": best,
+                        "best_epoch": best_epoch,
+                        "metrics": metrics,
+                    },
+                )
+                logger.info(
+                    "epoch %d/%d | loss %.4f | val SELD %.3f F %.3f LE %.1f deg | %.0f windows/s | "
+                    "best %.3f at epoch %d",
+                    epoch,
+                    config.training.epochs,
+                    loss,
+                    metrics[OBJECTIVE],
+                    metrics["present/F"],
+                    metrics["present/LE"],
+                    metrics["windows_per_s"],
+                    best,
+                    best_epoch,
+                )
+            if not session.report(metrics):
+                logger.info("stopped after epoch %d", epoch)
+                return
 
 
 def _evaluate(
-    model: SeldModel, config: TrialConfig, session: Session, rows: list[dict[str, Any]]
+    model: SeldModel, config: TrialConfig, session: Session, validation: Feed
 ) -> tuple[dict[str, float], float, np.ndarray, dict[str, np.ndarray]]:
     """Scores and loss over the whole validation split, the thresholds (13,) to use the model with, and what this worker
     predicted for its first recording."""
-    # Whole recordings go to one worker: the scores are counted by recording.
-    recordings = sorted({row["recording"] for row in rows})[session.rank :: session.world_size]
-    mine = [row for row in rows if row["recording"] in set(recordings)]
-    outputs, loss_sum, frames = predict(model, mine, config.training.batch_size)
     default = config.inference.threshold
     tried = (default, *(THRESHOLD_GRID if config.inference.tune_thresholds else ()))
-    counts = [counts_to_array(count_scores(mine, outputs, config.output, threshold)) for threshold in tried]
-    total = session.sum(np.concatenate([*counts, [loss_sum, frames]]))
+    # Whole recordings go to one worker: the scores are counted by recording.
+    rows = validation.recordings(config.visual.reads, session.rank, session.world_size)
+    with closing(rows):
+        mine = evaluate(model, rows, tried, config.training.batch_size)
+    total = session.sum(np.concatenate([*map(counts_to_array, mine.counts), [mine.loss_sum, mine.frames]]))
     at_default, *on_grid = [counts_from_array(part) for part in np.split(total[:-2], len(tried))]
     scored = flat_scores(at_default)
     thresholds = best_thresholds(on_grid, default) if on_grid else np.full(NUM_CLASSES, default)
-    example = {}
-    if mine:
-        first = {"recording": np.array(mine[0]["recording"]), "start_frame": np.array(mine[0]["start_frame"])}
-        example = {**first, "output": outputs[0]}
-    return scored, float(total[-2] / max(total[-1], 1)), thresholds, example
+    return scored, float(total[-2] / max(total[-1], 1)), thresholds, mine.example
 
 
 def _mixed_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _rows(config: TrialConfig, session: Session, split: str) -> list[dict[str, Any]]:
-    """Rows in a fixed order, without what the model does not look at.
-
-    Raises:
-        UserError: the model is to learn distances, and an event has none.
-    """
-    rows = as_looked_at(session.rows(split), config.visual.reads)
+def _check_distances(config: TrialConfig, *feeds: Feed) -> None:
+    """UserError where the model is to learn distances, and an event has none."""
     if config.output.axes > NUM_DIRECTION_AXES:
-        unknown = sorted({row["recording"] for row in rows if np.isnan(row["events"][:, -1]).any()})
+        unknown = [name for feed in feeds for name in feed.without_distance()]
         if unknown:
             raise UserError(
                 f"output.name = {config.output.name!r} needs a distance for every event, but {len(unknown)} recordings "
                 f"({', '.join(unknown[:3])}) have events without; choose output.name = {MultiAccdoa.name!r}"
             )
-    return sorted(rows, key=lambda row: (row["recording"], row["start_frame"]))
 
 
 def _train_epoch(
@@ -244,7 +239,7 @@ def _train_epoch(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
-    sampler: WindowSampler,
+    sampler: Windows,
     schedule: Any,
     epoch: int,
 ) -> float:

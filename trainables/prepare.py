@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.labels import LABEL_RATE_HZ, adpit_target
+from data.boxes import BOX_FIELDS, MAX_BOXES
+from data.classes import NUM_CLASSES
+from data.labels import LABEL_RATE_HZ, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from trainables.box_source import BoxSource
 from trainables.config import RATE_HZ, InputConfig
-from trainables.features import FeatureExtractor
+from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
 
 _INT16_SCALE = 1.0 / 32768.0
 
@@ -36,6 +38,32 @@ class PrepareRow:
         self._boxes = boxes
         assert ("boxes" in self._looks) == (boxes is not None), "boxes are wanted, so they need a source"
         self._extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
+
+    @property
+    def inputs(self) -> InputConfig:
+        return self._inputs
+
+    @property
+    def columns(self) -> list[str] | None:
+        """Columns of the raw row that are needed; nothing: all. Pictures are most of a store."""
+        from data.rows import HEARD
+
+        return None if self._needs_frames() else HEARD
+
+    def looking_at(self, reads: str | None) -> PrepareRow:
+        """The same for a model that looks at this column, or none. It must be one of those looked at."""
+        assert reads is None or reads in self._looks, f"{reads} is not among {sorted(self._looks)}"
+        return PrepareRow(self._inputs, [] if reads is None else [reads], self._boxes if reads == "boxes" else None)
+
+    def bytes_per_label(self, has_video: bool) -> float:
+        """Bytes of a prepared row for each label frame in it, without its events, which are few."""
+        inputs = self._inputs
+        numbers = NUM_FEATURE_CHANNELS * inputs.features_per_label * inputs.n_mels
+        numbers += NUM_DUMMY_TRACKS * NUM_TARGET_AXES * NUM_CLASSES
+        images = inputs.frame_rate_hz / LABEL_RATE_HZ
+        boxes = images * MAX_BOXES * BOX_FIELDS if "boxes" in self._looks else 0.0
+        pictures = images * inputs.frame_width * inputs.frame_height * 3 if "frames" in self._looks else 0.0
+        return np.dtype(np.float32).itemsize * (numbers + boxes) + has_video * pictures
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Decode and extract.
@@ -74,13 +102,15 @@ class PrepareRow:
         return math.ceil(labels * self._inputs.frame_rate_hz / LABEL_RATE_HZ - 1e-6)
 
     def _frames(self, row: dict[str, Any], labels: int) -> NDArray[np.uint8]:
-        """uint8 (V, H, W, 3), frame j the stored one nearest in time to j / frame_rate_hz."""
+        """uint8 (V, H, W, 3), frame j the stored one nearest in time to j / frame_rate_hz, as far as the video goes."""
         width, height, rate_hz = self._inputs.frame_width, self._inputs.frame_height, self._inputs.frame_rate_hz
         stored = row["frames"]
         if not (row["has_video"] and len(stored)):
             return np.zeros((0, height, width, 3), dtype=np.uint8)
-        count = self._count(labels)
-        nearest = np.floor(np.arange(count) * (row["frame_rate_hz"] / rate_hz) + 0.5).astype(np.int64)
+        stored_each = row["frame_rate_hz"] / rate_hz
+        # The video may end before the sound does.
+        count = min(self._count(labels), math.ceil(len(stored) / stored_each - 1e-6))
+        nearest = np.floor(np.arange(count) * stored_each + 0.5).astype(np.int64)
         frames = np.empty((count, height, width, 3), dtype=np.uint8)
         decoded: dict[bytes, int] = {}
         for j, index in enumerate(np.minimum(nearest, len(stored) - 1).tolist()):

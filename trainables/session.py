@@ -1,4 +1,4 @@
-"""How the training loop reaches Ray: its place among workers, its rows, and where its reports go.
+"""How the training loop reaches Ray: its place among workers, its data, and where its reports go.
 
 A trial of one worker runs in its trial actor through Ray Train's local mode, one of several in a Ray Train worker
 group; the loop is the same and sees only a `trainables.loop.Session`.
@@ -6,15 +6,15 @@ group; the loop is the same and sees only a `trainables.loop.Session`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from ray import train, tune
 
-from data.stream import rows_of
+from data.feed import Feed
+from data.streamed_split import StreamedSplit, open_feed
 
 KeepGoing = Callable[[int], bool]
 """Told the epoch just reported; answers whether the trial should go on. May block until the answer is known."""
@@ -26,12 +26,13 @@ class TrialActorSession:
     rank = 0
     world_size = 1
 
-    def __init__(self, keep_going: KeepGoing) -> None:
+    def __init__(self, keep_going: KeepGoing, streamed: Mapping[str, StreamedSplit]) -> None:
         self._keep_going = keep_going
+        self._streamed = streamed
         self.device = train.torch.get_device()
 
-    def rows(self, split: str) -> list[dict[str, Any]]:
-        return rows_of(train.get_dataset_shard(split))
+    def feed(self, split: str) -> Feed:
+        return _feed(split, self._streamed)
 
     def report(self, metrics: dict[str, float]) -> bool:
         # Callbacks of Ray Train are not invoked in local mode, so Tune is told directly.
@@ -45,15 +46,16 @@ class TrialActorSession:
 class WorkerGroupSession:
     """One of several workers of a Ray Train worker group with a process group between them."""
 
-    def __init__(self, keep_going: KeepGoing) -> None:
+    def __init__(self, keep_going: KeepGoing, streamed: Mapping[str, StreamedSplit]) -> None:
         context = train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.device = train.torch.get_device()
         self._keep_going = keep_going
+        self._streamed = streamed
 
-    def rows(self, split: str) -> list[dict[str, Any]]:
-        return rows_of(train.get_dataset_shard(split))
+    def feed(self, split: str) -> Feed:
+        return _feed(split, self._streamed)
 
     def report(self, metrics: dict[str, float]) -> bool:
         train.report(metrics)
@@ -63,3 +65,8 @@ class WorkerGroupSession:
         tensor = torch.as_tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
+
+
+def _feed(split: str, streamed: Mapping[str, StreamedSplit]) -> Feed:
+    """A split that is streamed, or what Ray Train hands to this worker of one that is shared: all of it."""
+    return open_feed(streamed[split] if split in streamed else train.get_dataset_shard(split))

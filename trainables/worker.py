@@ -17,6 +17,7 @@ from ray import train
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from data.streamed_split import StreamedSplit
 from trainables.checkpoint import TrialStore, trial_uri
 from trainables.config_tree import from_dict
 from trainables.loop import train as train_trial
@@ -52,11 +53,18 @@ class SweepContext:
         return TrialStore(trial_uri(self.trials_uri, number))
 
 
-def run_trial(assignment: dict[str, Any], context: SweepContext, datasets: dict[str, Any]) -> None:
-    """Tune's trainable. `assignment` holds the trial's `number` and its `config` as a nested dictionary."""
+def run_trial(assignment: dict[str, Any], context: SweepContext, splits: dict[str, Any]) -> None:
+    """Tune's trainable.
+
+    Args:
+        assignment: the trial's `number` and its `config` as a nested dictionary.
+        splits: for each split a dataset of prepared rows, which is shared, or a `StreamedSplit`.
+    """
     number: int = assignment["number"]
     resources = context.resources
     alone = resources.workers == 1
+    streamed = {name: source for name, source in splits.items() if isinstance(source, StreamedSplit)}
+    datasets = {name: source for name, source in splits.items() if name not in streamed}
 
     def train_on_worker() -> None:
         torch.set_num_threads(resources.cpus_per_worker)
@@ -64,7 +72,7 @@ def run_trial(assignment: dict[str, Any], context: SweepContext, datasets: dict[
         keep_going = context.ask(number)
         train_trial(
             from_dict(assignment["config"]),
-            TrialActorSession(keep_going) if alone else WorkerGroupSession(keep_going),
+            TrialActorSession(keep_going, streamed) if alone else WorkerGroupSession(keep_going, streamed),
             context.trial_store(number),
             context.feature_mean,
             context.feature_std,
@@ -89,7 +97,5 @@ def run_trial(assignment: dict[str, Any], context: SweepContext, datasets: dict[
         datasets=datasets,
         # Every worker sees all rows, as views on its node's object store, and cuts its part of the same batches.
         dataset_config=train.DataConfig(datasets_to_split=[]),
-        run_config=train.RunConfig(
-            name=f"trial-{number:05d}", callbacks=[TuneReportCallback()], **context.ray_storage
-        ),
+        run_config=train.RunConfig(name=f"trial-{number:05d}", callbacks=[TuneReportCallback()], **context.ray_storage),
     ).fit()
