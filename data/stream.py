@@ -22,7 +22,15 @@ from data.windows import PreparedRow
 
 Prepare = Callable[[RawRow], PreparedRow]
 
-_ARRAYS = {"features": np.float32, "target": np.float32, "events": np.float64, "frames": np.uint8, "boxes": np.float32}
+_ARRAYS = {
+    "features": np.float32,
+    "target": np.float32,
+    "events": np.float64,
+    "frames": np.uint8,
+    "boxes": np.float32,
+    "resnet_embeddings": np.float16,
+    "i3d_embeddings": np.float16,
+}
 _SCALARS = ("recording", "room", "start_frame", "num_frames", "has_video")
 
 
@@ -33,24 +41,26 @@ class _ReadShard:
     store: Store
     shards: tuple[Shard, ...]
     prepare: Prepare
+    columns: list[str] | None
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         for index in batch["item"]:
-            for raw in read_shard(self.store, self.shards[int(index)]):
+            for raw in read_shard(self.store, self.shards[int(index)], self.columns):
                 yield pack_row(self.prepare(raw))
 
 
-def read_split(store: Store, split: str, prepare: Prepare) -> Any:
+def read_split(store: Store, split: str, prepare: Prepare, columns: list[str] | None = None) -> Any:
     """A lazy `ray.data.Dataset` of the prepared rows of a split, one task a shard. Needs a running Ray.
 
-    `prepare` is picklable and turns a raw row (`data.rows`) into a prepared one. Run it inside `user_errors()` so that
-    a corrupted shard reaches the caller as the UserError it is. Raises UserError for an unknown split.
+    `prepare` is picklable and turns a raw row (`data.rows`), with all of its columns or those named, into a prepared
+    one. Run it inside `user_errors()` so that a corrupted shard reaches the caller as the UserError it is. Raises
+    UserError for an unknown split.
     """
     shards = store.split(split).shards
     import ray
 
     dataset = ray.data.from_items(list(range(len(shards))), override_num_blocks=len(shards))
-    return dataset.map_batches(_ReadShard(store, shards, prepare), batch_size=1, batch_format="numpy")
+    return dataset.map_batches(_ReadShard(store, shards, prepare, columns), batch_size=1, batch_format="numpy")
 
 
 def materialise(dataset: Any) -> Any:

@@ -4,19 +4,23 @@ Prepared row (a dict): `recording` str, `room` str, `start_frame` int and `num_f
 `features` float32 (7, T*F, M) with F feature frames per label frame, `target` float32 (T, 6, 5, 13),
 `events` float64 (n, 6), the columns of `data.labels.Events` from the row's start on, `has_video` bool, and what a model
 may look at, as far as it is wanted: `frames` uint8 (V, H, W, 3) and `boxes` float32 (V, 6, 5) (`data.boxes`), whose
-entry j shows the row's time j / rate (V = 0 where the recording has no video). The row owns its first `num_frames`
-label frames; the T - num_frames after them are its tail, there so that windows that start in the row can be cut whole.
+entry j shows the row's time j / rate (V = 0 where the recording has no video), or what frozen networks have made of the
+frames under each of the eight channel swaps (`data.embeddings`): `resnet_embeddings` float16 (V, 8, D) and
+`i3d_embeddings` float16 (W, 8, T', D), whose entry i is of the whole window that starts at label frame
+`HOP_FRAMES` * i. The row owns its first `num_frames` label frames; the T - num_frames after them are its tail, there so
+that windows that start in the row can be cut whole.
 
 Batch (a dict): `features` float32 (B, 7, S*F, M), `target` float32 (B, S, 6, 5, 13), `valid` bool (B, S), false
 where a window reaches past the end, `has_video` bool (B,), and, where rows hold them, `frames` uint8
-(B, Vs, H, W, 3) and `boxes` float32 (B, Vs, 6, 5). S is the window's length in label frames.
+(B, Vs, H, W, 3), `boxes` float32 (B, Vs, 6, 5), `resnet_embeddings` float16 (B, Vs, D) and `i3d_embeddings`
+float16 (B, T', D). S is the window's length in label frames.
 
 Pure numpy: whoever streams the rows, and whatever trains on them, needs nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,13 +42,25 @@ TAIL_FRAMES = WINDOW_FRAMES - HOP_FRAMES
 PreparedRow = dict[str, Any]
 Batch = dict[str, NDArray]
 
+
+def _embedded(embeddings: NDArray, k: int) -> NDArray:
+    return embeddings[:, k]
+
+
 # The columns that show what is to be seen, and how each turns with a channel swap.
-SEEN: dict[str, Callable[[NDArray, int], NDArray]] = {"frames": swap_frames, "boxes": swap_boxes}
+SEEN: dict[str, Callable[[NDArray, int], NDArray]] = {
+    "frames": swap_frames,
+    "boxes": swap_boxes,
+    "resnet_embeddings": _embedded,
+    "i3d_embeddings": _embedded,
+}
+# Those with one entry for each window that may start in the row.
+OF_WINDOWS = {"i3d_embeddings"}
 
 
-def as_looked_at(rows: Iterable[PreparedRow], reads: str | None) -> list[PreparedRow]:
-    """The rows without what a model that reads this column, or none, does not look at: it need not be cut."""
-    unseen = SEEN.keys() - {reads}
+def as_looked_at(rows: Iterable[PreparedRow], columns: Collection[str]) -> list[PreparedRow]:
+    """The rows without what a model that looks at these columns does not see: it need not be cut."""
+    unseen = SEEN.keys() - set(columns)
     return [{name: value for name, value in row.items() if name not in unseen} for row in rows]
 
 
@@ -52,10 +68,19 @@ def video_rate_hz(rows: Sequence[PreparedRow]) -> float:
     """Pictures (or boxes) per second, read off the row with most of them, to a tenth; 0 without any."""
 
     def seen(row: PreparedRow) -> int:
-        return max((len(row[column]) for column in SEEN if column in row), default=0)
+        return max((len(row[column]) for column in SEEN.keys() - OF_WINDOWS if column in row), default=0)
 
     longest = max(rows, key=seen)
     return round(seen(longest) / len(longest["target"]) * LABEL_RATE_HZ, 1)
+
+
+def shown_frames(start: int, count: int, rate_hz: float, total: int) -> NDArray[np.int64]:
+    """Which of a row's `total` frames a window of `count` shows that starts at a label frame.
+
+    The one nearest in time to its start, and those that follow it; past the end the last one stays.
+    """
+    first = int(start * rate_hz / LABEL_RATE_HZ + 0.5)
+    return np.minimum(np.arange(first, first + count), total - 1)
 
 
 def stretches(total_frames: int) -> Iterator[tuple[int, int, int]]:
@@ -76,8 +101,8 @@ class _Cutter:
         self._rate_hz = video_rate_hz(rows) if frame_rate_hz is None else frame_rate_hz
         self._num_frames = round(window_frames * self._rate_hz / LABEL_RATE_HZ)
         self._seen = {
-            column: next(row[column][:1] for row in rows if len(row.get(column, ())))
-            for column in SEEN
+            column: swap(next(row[column][:1] for row in rows if len(row.get(column, ()))), IDENTITY)
+            for column, swap in SEEN.items()
             if any(len(row.get(column, ())) for row in rows)
         }
 
@@ -93,7 +118,8 @@ class _Cutter:
             "has_video": np.zeros(count, dtype=bool),
         }
         for column, like in self._seen.items():
-            batch[column] = np.zeros((count, self._num_frames, *like.shape[1:]), dtype=like.dtype)
+            entries = () if column in OF_WINDOWS else (self._num_frames,)
+            batch[column] = np.zeros((count, *entries, *like.shape[1:]), dtype=like.dtype)
         for i, ((index, start), k) in enumerate(zip(windows.tolist(), swaps.tolist(), strict=True)):
             row = self._rows[index]
             self._cut_features(row["features"], start, k, batch["features"][i])
@@ -103,7 +129,10 @@ class _Cutter:
             batch["valid"][i, :valid] = True
             batch["has_video"][i] = row["has_video"]
             for column in self._seen:
-                self._cut_seen(row[column], start, k, SEEN[column], batch[column][i])
+                if column in OF_WINDOWS:
+                    self._take_window(row[column], start, k, SEEN[column], batch[column][i])
+                else:
+                    self._cut_seen(row[column], start, k, SEEN[column], batch[column][i])
         return batch
 
     def _cut_features(self, features: NDArray, start: int, k: int, out: NDArray) -> None:
@@ -120,12 +149,18 @@ class _Cutter:
     ) -> None:
         if not len(frames):
             return
-        # The frame nearest in time to the window's start, and those that follow it; past the end the last one stays.
-        first = int(start * self._rate_hz / LABEL_RATE_HZ + 0.5)
-        piece = frames[first : first + self._num_frames]
-        if len(piece) < self._num_frames:
-            piece = frames[np.minimum(np.arange(first, first + self._num_frames), len(frames) - 1)]
-        out[:] = piece if k == IDENTITY else swap(piece, k)
+        shown = shown_frames(start, self._num_frames, self._rate_hz, len(frames))
+        # A slice, wherever it is one, spares a copy.
+        whole = shown[-1] - shown[0] == len(shown) - 1
+        piece = frames[shown[0] : shown[-1] + 1] if whole else frames[shown]
+        out[:] = swap(piece, k)
+
+    def _take_window(
+        self, windows: NDArray, start: int, k: int, swap: Callable[[NDArray, int], NDArray], out: NDArray
+    ) -> None:
+        if len(windows):
+            assert start % HOP_FRAMES == 0, f"no embedding of a window that starts at label frame {start}"
+            out[:] = swap(windows[start // HOP_FRAMES][None], k)[0]
 
 
 class WindowSampler:
