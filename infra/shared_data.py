@@ -21,6 +21,7 @@ from data.store import Store
 from data.stream import materialise, read_split, unpack_rows
 from trainables.box_source import box_source
 from trainables.config import ObjectBoxes, TrialConfig
+from trainables.embedding_source import embedding_stores
 from trainables.prepare import PrepareRow
 
 logger = logging.getLogger(__name__)
@@ -42,19 +43,21 @@ class SharedData:
     bytes: int
 
 
-def preparation(configs: Sequence[TrialConfig]) -> PrepareRow:
-    """What every one of the configs needs of a row, once.
+def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
+    """What every one of the configs needs of a row of the data with that manifest, once.
 
     Raises:
-        UserError: they differ in `inputs`, or in where their boxes come from.
+        UserError: they differ in `inputs`, or in where their boxes or embeddings come from, or embeddings are not of
+            this data or of the network that a config names.
     """
     if len({config.inputs for config in configs}) > 1:
         raise UserError("the configs of a sweep differ in `inputs`; trials of a sweep share their decoded data")
     sources = {box_source(config.visual, config.inputs) for config in configs if isinstance(config.visual, ObjectBoxes)}
     if len(sources) > 1:
         raise UserError("the configs of a sweep take their boxes from different sources; name one for all")
-    looks = {config.visual.reads for config in configs if config.visual.reads}
-    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None))
+    looks = {column for config in configs for column in config.visual.columns}
+    embeddings = embedding_stores((config.visual for config in configs), configs[0].inputs, data_sha256)
+    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None), embeddings)
 
 
 def load_shared(store: Store, prepare: PrepareRow) -> SharedData:
@@ -64,7 +67,7 @@ def load_shared(store: Store, prepare: PrepareRow) -> SharedData:
         UserError: a shard is missing or corrupted.
     """
     started = time.monotonic()
-    datasets = {split: materialise(read_split(store, split, prepare)) for split in SPLITS}
+    datasets = {split: materialise(read_split(store, split, prepare, prepare.columns)) for split in SPLITS}
     mean, std = feature_statistics(datasets["train"])
     size = sum(int(dataset.size_bytes()) for dataset in datasets.values())
     seconds = time.monotonic() - started

@@ -161,7 +161,8 @@ def _test_counts(outcome: SweepOutcome, settings: Settings) -> list[tuple[TrialR
 
 def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
     configs = [from_dict(record.config) for record in records]
-    dataset = materialise(read_split(store, SPLIT, preparation(configs)))
+    prepare = preparation(configs, store.manifest.sha256)
+    dataset = materialise(read_split(store, SPLIT, prepare, prepare.columns))
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
         assert record.best is not None

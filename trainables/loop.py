@@ -42,6 +42,7 @@ from trainables.evaluate import (
 from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
 from trainables.schedules import make_schedule
+from trainables.visual_encoders import seen_in
 from trainables.weights import load_pretrained
 
 logger = logging.getLogger(__name__)
@@ -227,7 +228,7 @@ def _rows(config: TrialConfig, session: Session, split: str) -> list[dict[str, A
     Raises:
         UserError: the model is to learn distances, and an event has none.
     """
-    rows = as_looked_at(session.rows(split), config.visual.reads)
+    rows = as_looked_at(session.rows(split), config.visual.columns)
     if config.output.axes > NUM_DIRECTION_AXES:
         unknown = sorted({row["recording"] for row in rows if np.isnan(row["events"][:, -1]).any()})
         if unknown:
@@ -258,11 +259,15 @@ def _train_epoch(
         for group in optimiser.param_groups:
             group["lr"] = config.optimiser.lr * schedule(step)
         features = augment(torch.from_numpy(batch["features"]).to(session.device, non_blocking=True))
-        seen = batch.get(config.visual.reads or "")
-        pictures = None if seen is None else torch.from_numpy(seen).to(session.device, non_blocking=True)
+        looked_at = {
+            column: torch.from_numpy(batch[column]).to(session.device, non_blocking=True)
+            for column in config.visual.columns
+            if column in batch
+        }
+        seen = seen_in(looked_at, config.visual.columns)
         has_video = torch.from_numpy(batch["has_video"]).to(session.device)
         valid = torch.from_numpy(batch["valid"]).to(session.device)
-        output = model(features, pictures, has_video)
+        output = model(features, seen, has_video)
         loss = loss_of(output, torch.from_numpy(batch["target"]).to(session.device), valid)
         if session.world_size > 1:
             # Each worker's mean counts by its share of the batch's valid frames; DDP then divides by the workers.

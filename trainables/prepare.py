@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from trainables.box_source import BoxSource
 from trainables.config import RATE_HZ, InputConfig
 from trainables.features import FeatureExtractor
 
+if TYPE_CHECKING:
+    from data.embeddings import EmbeddingStore
+
 _INT16_SCALE = 1.0 / 32768.0
 
 
@@ -28,12 +31,20 @@ class PrepareRow:
     Args:
         looks: what models will look at, by the columns' names; the other columns are left out and cost nothing.
         boxes: where the boxes come from, where `looks` holds them.
+        embeddings: for each column of embeddings that `looks` holds, where they are.
     """
 
-    def __init__(self, inputs: InputConfig, looks: Collection[str] = (), boxes: BoxSource | None = None) -> None:
+    def __init__(
+        self,
+        inputs: InputConfig,
+        looks: Collection[str] = (),
+        boxes: BoxSource | None = None,
+        embeddings: Mapping[str, EmbeddingStore] | None = None,
+    ) -> None:
         self._inputs = inputs
         self._looks = frozenset(looks)
         self._boxes = boxes
+        self._embeddings = dict(embeddings or {})
         assert ("boxes" in self._looks) == (boxes is not None), "boxes are wanted, so they need a source"
         self._extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
 
@@ -59,35 +70,58 @@ class PrepareRow:
             "events": np.stack([column.astype(np.float64) for column in events.columns()], axis=1),
             "has_video": bool(row["has_video"]),
         }
-        frames = self._frames(row, labels) if self._needs_frames() else None
+        frames = frames_of(row, self._inputs) if self._needs_frames() else None
         if "frames" in self._looks:
             prepared["frames"] = frames
         if self._boxes is not None:
-            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], self._count(labels), frames)
+            count = _count_frames(labels, self._inputs.frame_rate_hz)
+            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], count, frames)
+        for column, store in self._embeddings.items():
+            prepared[column] = store.read(row["recording"], row["start_frame"], prepared["has_video"])
         return prepared
+
+    @property
+    def columns(self) -> list[str] | None:
+        """The columns of a stored row that are read; nothing: all of them."""
+        if self._needs_frames():
+            return None
+        from data.rows import HEARD
+
+        return HEARD
 
     def _needs_frames(self) -> bool:
         return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_frames)
 
-    def _count(self, labels: int) -> int:
-        """Pictures in so many label frames."""
-        return math.ceil(labels * self._inputs.frame_rate_hz / LABEL_RATE_HZ - 1e-6)
 
-    def _frames(self, row: dict[str, Any], labels: int) -> NDArray[np.uint8]:
-        """uint8 (V, H, W, 3), frame j the stored one nearest in time to j / frame_rate_hz."""
-        width, height, rate_hz = self._inputs.frame_width, self._inputs.frame_height, self._inputs.frame_rate_hz
-        stored = row["frames"]
-        if not (row["has_video"] and len(stored)):
-            return np.zeros((0, height, width, 3), dtype=np.uint8)
-        count = self._count(labels)
-        nearest = np.floor(np.arange(count) * (row["frame_rate_hz"] / rate_hz) + 0.5).astype(np.int64)
-        frames = np.empty((count, height, width, 3), dtype=np.uint8)
-        decoded: dict[bytes, int] = {}
-        for j, index in enumerate(np.minimum(nearest, len(stored) - 1).tolist()):
-            # Pictures repeat where nothing moves: the same bytes are decoded once.
-            same = decoded.setdefault(stored[index], j)
-            frames[j] = frames[same] if same < j else decode_picture(stored[index], width, height)
-        return frames
+def frames_of(row: Mapping[str, Any], inputs: InputConfig) -> NDArray[np.uint8]:
+    """The pictures of a stored row as a model sees them, uint8 (V, H, W, 3), frame j that of time j / frame_rate_hz."""
+    width, height = inputs.frame_width, inputs.frame_height
+    places, contents = distinct_frames(row, inputs)
+    frames = np.empty((len(places), height, width, 3), dtype=np.uint8)
+    for index, content in enumerate(contents):
+        frames[places == index] = decode_picture(content, width, height)
+    return frames
+
+
+def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
+    """For each frame of a stored row, (V,), the stored picture nearest in time to it, and those pictures' JPEG bytes.
+
+    Pictures repeat where nothing moves: the same bytes are named once.
+    """
+    stored = row["frames"]
+    if not (row["has_video"] and len(stored)):
+        return np.zeros(0, dtype=np.int64), []
+    labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
+    count = _count_frames(labels, inputs.frame_rate_hz)
+    nearest = np.floor(np.arange(count) * (row["frame_rate_hz"] / inputs.frame_rate_hz) + 0.5).astype(np.int64)
+    seen: dict[bytes, int] = {}
+    places = [seen.setdefault(stored[i], len(seen)) for i in np.minimum(nearest, len(stored) - 1).tolist()]
+    return np.array(places, dtype=np.int64), list(seen)
+
+
+def _count_frames(labels: int, rate_hz: float) -> int:
+    """Pictures in so many label frames."""
+    return math.ceil(labels * rate_hz / LABEL_RATE_HZ - 1e-6)
 
 
 def decode_picture(content: bytes, width: int, height: int) -> NDArray[np.uint8]:
