@@ -6,12 +6,12 @@ weights and pictures have the same key, and any other have another.
 
 A row's embeddings are float16 (entries, 8, ...), an entry for each picture or for each window that may start in the
 row, under each of the eight channel swaps. Of equal pictures or windows one vector is kept, and `places` says which
-vector is where. Vectors are coded without loss, bit for bit: as 16-bit patterns, each less the one before it, with the
-sign moved to the last place (zigzag), bit by bit: plane b holds bit 15 - b of all values. What networks make of
-neighbouring pictures is alike, so that the first planes hold little, and zstd takes them away: a quarter to a third of
-the bytes. `decode_part` is the inverse in a dozen lines of numpy.
+vector is where. Vectors are kept without loss, to the bit: as the changes of their 16-bit patterns from one vector to
+the next, plus `MIDDLE`. What networks make of neighbouring pictures is alike, so that the high bytes of changes are few
+different ones; parquet's byte stream split puts them together and zstd takes most of them away: about a quarter to a
+third of all bytes. `decode_part` undoes it by a sum.
 
-Growth: ResNet50 takes at most 41 MB a minute without that coding, I3D 12 MB; a part is one row, up to a minute.
+Growth: ResNet50 takes 41 MB a minute before that, I3D 12 MB; a part is one row, up to a minute.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,14 @@ PART_SCHEMA = pa.schema(
         ("start_frame", pa.int32()),
         ("places", pa.list_(pa.int32())),
         ("vectors", pa.int32()),
-        ("planes", pa.list_(pa.binary())),
+        ("changes", pa.list_(pa.uint16())),
     ]
 )
-"""One row: `places` (entries x 8) of `vectors` vectors, and their 16 planes of bits, the first bit of a byte first."""
+"""One row: where each entry under each swap (entries x 8) is among so many vectors, and those (vectors x width)."""
 
-_BITS = 16
+MIDDLE = np.uint16(0x8080)
+"""Added to changes: the high bytes of small ones of either sign are then the same."""
+
 _SIGNS = [[asdict(swap)[name] for name in ("azimuth_sign", "azimuth_offset_deg", "elevation_sign")] for swap in SWAPS]
 
 Vectors = NDArray[np.float16]
@@ -228,21 +231,18 @@ def encode_part(recording: str, start_frame: int, vectors: Vectors, places: NDAr
     """One row's embeddings as a parquet file. The same embeddings give the same bytes."""
     assert vectors.dtype == np.float16
     patterns = vectors.reshape(len(vectors), -1).view(np.uint16)
-    changes = np.diff(patterns, axis=0, prepend=patterns[:1] * 0).view(np.int16)
-    folded = ((changes << 1) ^ (changes >> (_BITS - 1))).view(np.uint16).reshape(-1)
-    row = {
-        "recording": recording,
-        "start_frame": start_frame,
-        "places": places.reshape(-1).tolist(),
-        "vectors": len(vectors),
-        "planes": [np.packbits((folded >> bit & 1).astype(np.uint8)).tobytes() for bit in reversed(range(_BITS))],
-    }
+    changes = np.diff(patterns, axis=0, prepend=patterns[:1] * 0) + MIDDLE
+    columns = [[recording], [start_frame], [places.reshape(-1)], [len(vectors)], [changes.reshape(-1)]]
+    arrays = [pa.array(column, type=kind) for column, kind in zip(columns, PART_SCHEMA.types, strict=True)]
     sink = io.BytesIO()
+    # The lowest level, which looks least for repetitions that there are none of, is the smallest here and the fastest.
     pq.write_table(
-        pa.Table.from_pylist([row], schema=PART_SCHEMA),
+        pa.Table.from_arrays(arrays, schema=PART_SCHEMA),
         sink,
         compression="ZSTD",
+        compression_level=1,
         use_dictionary=False,
+        column_encoding={"changes.list.element": "BYTE_STREAM_SPLIT"},
         write_statistics=False,
     )
     return sink.getvalue()
@@ -251,13 +251,8 @@ def encode_part(recording: str, start_frame: int, vectors: Vectors, places: NDAr
 def decode_part(content: bytes, shape: tuple[int, ...]) -> Vectors:
     """Inverse of `encode_part`, with every entry in its place: float16 (entries, 8, *shape)."""
     table = pq.read_table(pa.BufferReader(content), use_threads=False)
-    vectors, planes = table.column("vectors")[0].as_py(), table.column("planes")[0].values
-    count = vectors * int(np.prod(shape))
-    folded = np.zeros(count, dtype=np.uint16)
-    for plane in planes:
-        np.left_shift(folded, 1, out=folded)
-        folded |= np.unpackbits(np.frombuffer(plane.as_buffer(), dtype=np.uint8), count=count)
-    changes = (folded >> 1) ^ (np.uint16(0) - (folded & 1))
-    patterns = np.cumsum(changes.reshape(vectors, -1), axis=0, dtype=np.uint16)
-    places = table.column("places")[0].values.to_numpy().reshape(-1, NUM_SWAPS)
-    return patterns.view(np.float16).reshape(vectors, *shape)[places]
+    changes, places = (table.column(name)[0].values.to_numpy() for name in ("changes", "places"))
+    patterns = changes.reshape(table.column("vectors")[0].as_py(), -1) - MIDDLE
+    for before, after in pairwise(patterns):  # thirty times faster than a cumulative sum down the columns
+        after += before
+    return patterns.view(np.float16).reshape(-1, *shape)[places.reshape(-1, NUM_SWAPS)]

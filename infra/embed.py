@@ -63,7 +63,7 @@ WEIGHTS_NAME = "weights.safetensors"
 """Random weights lie beside their embeddings, for the trials that read them."""
 
 # Pictures that go through the network at once: what a core's caches and an accelerator's memory like.
-_PICTURES_AT_ONCE = {"cpu": 16, "cuda": 256}
+_PICTURES_AT_ONCE = {"cpu": 4, "cuda": 256}
 
 _READ = ["recording", "start_frame", "num_frames", "num_samples", "has_video", "frame_rate_hz", "frames"]
 
@@ -348,7 +348,7 @@ def ray_embed(job: Job, tasks: Sequence[RowTask]) -> Iterator[tuple[str, PartRec
         Embedder,
         fn_constructor_args=(job, tuple(tasks)),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(actors, len(tasks)))),
+        compute=ray.data.ActorPoolStrategy(size=max(1, min(actors, len(tasks)))),
         num_cpus=1,
         num_gpus=1 if gpus else 0,
     )

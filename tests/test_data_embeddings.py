@@ -82,7 +82,7 @@ def test_a_part_is_plain_parquet(tmp_path):
     store = make(str(tmp_path))
     table = pq.read_table(tmp_path / store.manifest.parts()[1].shard.path)
     assert table.column("recording").to_pylist() == ["r1"]
-    assert len(table.column("planes")[0]) == 16
+    assert len(table.column("changes")[0]) == 9 * 12
 
 
 @pytest.mark.parametrize(
