@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.swaps import SWAPS
+from data.swaps import IDENTITY, SWAPS
 
 MAX_BOXES = 6
 BOX_FIELDS = 5
@@ -75,6 +75,8 @@ def _parse_row(line: str, where: str) -> tuple[int, tuple[float, ...]]:
 
 def swap_boxes(boxes: Boxes, k: int) -> Boxes:
     """Boxes (..., 5) under swap `k` (0..7), as `data.swaps.swap_frames` turns the picture they are in; a copy."""
+    if k == IDENTITY:
+        return boxes.copy()
     swap = SWAPS[k]
     left, top, right, bottom, score = np.moveaxis(boxes, -1, 0)
     if swap.elevation_sign < 0:

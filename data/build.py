@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +117,14 @@ class Record:
         )
 
 
+class _Finished(Protocol):
+    @property
+    def shards(self) -> Sequence[Shard]: ...
+
+
+R = TypeVar("R", bound=_Finished)
+
+
 @dataclass(frozen=True)
 class Built:
     """A published store, and what became of its sources."""
@@ -139,7 +147,7 @@ class WriteTask:
 
     @property
     def record_uri(self) -> str:
-        return storage.join(self.root, RECORDS, f"{self.task.key}.json")
+        return record_uri(self.root, self.task.key)
 
 
 def build(
@@ -167,16 +175,20 @@ def build(
     _check_source(root, source)
     todo = [WriteTask(root, task) for task in tasks]
     there = storage.list_files(root)
-    records = {one.task.key: record for one in todo if (record := _finished(one, there)) is not None}
+    records = {
+        task.key: record for task in tasks if (record := finished(root, task.key, there, Record.from_json)) is not None
+    }
     left = [one for one in todo if one.task.key not in records]
     if records and left:
         logger.info("%s: %d of %d tasks are done already", root, len(records), len(todo))
     for told in (*remarks, *(fault.reason for fault in faults)):
         logger.warning("%s", told)
-    progress = _Progress(root, left)
+    progress = Progress(root, {one.task.key: one.task.seconds for one in left})
     for key, record in run(write_task, left):
         records[key] = record
-        progress.tell(key, record)
+        progress.tell(key, sum(shard.bytes for shard in record.shards))
+        for fault in record.faults:
+            logger.warning("%s", fault.reason)
     ordered = [records[task.key] for task in tasks]
     report = _report(ordered, faults, remarks)
     if not report["recordings"]:
@@ -196,7 +208,7 @@ def build(
     else:
         _check_nothing_vanished(store)
         write_manifest(root, store.manifest)
-    _remove_others(store, {one.record_uri for one in todo})
+    remove_others(root, {shard.path for shard in store.files()}, {one.record_uri for one in todo})
     return Built(store, report)
 
 
@@ -261,11 +273,16 @@ def _shares(rows: list[RawRow]) -> Iterator[list[RawRow]]:
         begin = max(begin, end)
 
 
-def _finished(one: WriteTask, there: Mapping[str, int]) -> Record | None:
-    """The record of a task, if it and all its shards are there."""
-    if f"{RECORDS}/{one.task.key}.json" not in there:
+def record_uri(root: str, key: str) -> str:
+    """Where the record of the task with that key is."""
+    return storage.join(root, RECORDS, f"{key}.json")
+
+
+def finished(root: str, key: str, there: Mapping[str, int], read: Callable[[str], R]) -> R | None:
+    """The record of a task, if it and all its shards are `there` (`storage.list_files`)."""
+    if f"{RECORDS}/{key}.json" not in there:
         return None
-    record = Record.from_json(storage.read_bytes(one.record_uri).decode())
+    record = read(storage.read_bytes(record_uri(root, key)).decode())
     return record if all(there.get(shard.path) == shard.bytes for shard in record.shards) else None
 
 
@@ -304,32 +321,35 @@ def _report(records: Sequence[Record], faults: Sequence[Fault], remarks: Sequenc
     return {"recordings": recordings, "faults": [asdict(fault) for fault in found], "remarks": list(remarks)}
 
 
-def _remove_others(store: Store, records: set[str]) -> None:
-    """Delete what earlier settings and interrupted writes left."""
-    named = {shard.path for shard in store.files()}
-    for path in storage.list_files(store.root):
+def remove_others(root: str, named: set[str], records: set[str]) -> None:
+    """Delete what earlier settings and interrupted writes left: all but the named paths and the URIs of records."""
+    for path in storage.list_files(root):
         folder, _, name = path.rpartition("/")
-        uri = storage.join(store.root, path)
+        uri = storage.join(root, path)
         ours = folder in SPLITS and name.startswith(("part-", ".part-"))
         ours = ours or (not folder and name.startswith(("index-", ".index-")))
         if (ours and path not in named) or (folder == RECORDS and uri not in records):
             storage.delete(uri)
 
 
-class _Progress:
-    """One line a finished task: how much of the sound is done, how fast, and when it will all be."""
+class Progress:
+    """One line a finished task: how much of the sound is done, how fast, and when it will all be.
 
-    def __init__(self, root: str, left: Sequence[WriteTask]) -> None:
+    Args:
+        seconds: for each task that is left, by its key, how much sound there is in it.
+    """
+
+    def __init__(self, root: str, seconds: Mapping[str, float]) -> None:
         self._root = root
-        self._seconds = {one.task.key: one.task.seconds for one in left}
+        self._seconds = dict(seconds)
         self._total_s = sum(self._seconds.values())
         self._done_s, self._tasks, self._bytes = 0.0, 0, 0
         self._started = time.monotonic()
 
-    def tell(self, key: str, record: Record) -> None:
+    def tell(self, key: str, written_bytes: int) -> None:
         self._done_s += self._seconds[key]
         self._tasks += 1
-        self._bytes += sum(shard.bytes for shard in record.shards)
+        self._bytes += written_bytes
         elapsed = max(time.monotonic() - self._started, 1e-6)
         rate = self._done_s / elapsed
         logger.info(
@@ -343,8 +363,6 @@ class _Progress:
             rate,
             _clock((self._total_s - self._done_s) / rate if rate else math.inf),
         )
-        for fault in record.faults:
-            logger.warning("%s", fault.reason)
 
 
 def _clock(seconds: float) -> str:

@@ -7,7 +7,7 @@ draw from all rows at once. Pure numpy.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,15 +18,15 @@ from data.windows import PreparedRow, Windows, WindowSampler, as_looked_at
 class Feed(Protocol):
     """A split, as one worker of a trial reads it."""
 
-    def windows(self, reads: str | None, *, epochs: int, **sampling: Any) -> Windows:
-        """Training batches with what a model that `reads` this column, or none, looks at.
+    def windows(self, columns: Collection[str], *, epochs: int, **sampling: Any) -> Windows:
+        """Training batches with what a model that looks at these columns sees.
 
         `epochs` is the number of the last epoch; `sampling` are the arguments of `WindowSampler` after its rows.
         """
         ...
 
     def recordings(
-        self, reads: str | None, rank: int = 0, world_size: int = 1
+        self, columns: Collection[str], rank: int = 0, world_size: int = 1
     ) -> Generator[list[PreparedRow], None, None]:
         """This worker's share of the recordings, a few rows at a time, in order of recording and start.
 
@@ -45,16 +45,16 @@ class HeldRows:
     def __init__(self, rows: Sequence[PreparedRow]) -> None:
         self._rows = sorted(rows, key=lambda row: (row["recording"], row["start_frame"]))
 
-    def windows(self, reads: str | None, *, epochs: int, **sampling: Any) -> Windows:
-        return WindowSampler(as_looked_at(self._rows, reads), **sampling)
+    def windows(self, columns: Collection[str], *, epochs: int, **sampling: Any) -> Windows:
+        return WindowSampler(as_looked_at(self._rows, columns), **sampling)
 
     def recordings(
-        self, reads: str | None, rank: int = 0, world_size: int = 1
+        self, columns: Collection[str], rank: int = 0, world_size: int = 1
     ) -> Generator[list[PreparedRow], None, None]:
         mine = share((row["recording"] for row in self._rows), rank, world_size)
         rows = [row for row in self._rows if row["recording"] in mine]
         if rows:
-            yield as_looked_at(rows, reads)
+            yield as_looked_at(rows, columns)
 
     def without_distance(self) -> list[str]:
         return sorted({row["recording"] for row in self._rows if np.isnan(row["events"][:, -1]).any()})

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
 from data.labels import LABEL_RATE_HZ, Events
-from data.windows import stretches
+from data.windows import FRAME_RATE_HZ, stretches
 
 RATE_HZ = 24_000
 SAMPLES_PER_LABEL = RATE_HZ // LABEL_RATE_HZ
 FRAME_WIDTH, FRAME_HEIGHT = 448, 224
-FRAME_RATE_HZ = 10.0
 MAX_POLYPHONY = 5
 
 _EVENT = pa.struct(

@@ -156,16 +156,21 @@ class Store:
 
     def check(self) -> None:
         """UserError, naming the file, unless every shard and the index are there with their sizes. Reads none."""
-        there = storage.list_files(self.root)
-        for shard in self.files():
-            uri = storage.join(self.root, shard.path)
-            if shard.path not in there:
-                raise UserError(f"{uri} is missing though the manifest names it; make the store anew")
-            if there[shard.path] != shard.bytes:
-                raise UserError(
-                    f"{uri} has {there[shard.path]} bytes where the manifest says {shard.bytes}; "
-                    "delete it and make the store anew"
-                )
+        check_files(self.root, self.files())
+
+
+def check_files(root: str, files: Sequence[Shard]) -> None:
+    """UserError, naming the file, unless all are there with their sizes. Reads none."""
+    there = storage.list_files(root)
+    for shard in files:
+        uri = storage.join(root, shard.path)
+        if shard.path not in there:
+            raise _missing(uri)
+        if there[shard.path] != shard.bytes:
+            raise UserError(
+                f"{uri} has {there[shard.path]} bytes where the manifest says {shard.bytes}; "
+                "delete it and make the store anew"
+            )
 
 
 def open_store(root: str) -> Store:
@@ -189,7 +194,7 @@ def open_store(root: str) -> Store:
 
 def write_shard(root: str, split: str, rows: Sequence[RawRow]) -> Shard:
     """Write rows as one shard of a split, named by its content."""
-    return _write(root, f"{split}/part", encode_shard(rows), len(rows))
+    return write_content(root, f"{split}/part", encode_shard(rows), len(rows))
 
 
 def write_index(root: str, contents: Mapping[str, Sequence[tuple[Shard, Sequence[Mapping[str, Any]]]]]) -> Shard:
@@ -202,7 +207,7 @@ def write_index(root: str, contents: Mapping[str, Sequence[tuple[Shard, Sequence
     ]
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(entries, schema=INDEX_SCHEMA), sink, compression="ZSTD")
-    return _write(root, "index", sink.getvalue(), len(entries))
+    return write_content(root, "index", sink.getvalue(), len(entries))
 
 
 def index_entry(row: RawRow) -> dict[str, Any]:
@@ -211,7 +216,8 @@ def index_entry(row: RawRow) -> dict[str, Any]:
     return {**entry, "num_labels": row["num_samples"] // SAMPLES_PER_LABEL}
 
 
-def _write(root: str, prefix: str, content: bytes, rows: int) -> Shard:
+def write_content(root: str, prefix: str, content: bytes, rows: int) -> Shard:
+    """Write a parquet file whose name is the prefix and the hash of its content."""
     sha256 = hashlib.sha256(content).hexdigest()
     path = f"{prefix}-{sha256[:16]}.parquet"
     storage.write_bytes(storage.join(root, path), content)
@@ -229,7 +235,7 @@ def write_manifest(root: str, manifest: Manifest) -> Store:
 def read_index(store: Store, split: str) -> pa.Table:
     """The entries of a split (`INDEX_SCHEMA`), in the order of its shards and of the rows in them."""
     store.split(split)
-    table = pq.read_table(pa.BufferReader(_read_whole(store, store.manifest.index)))
+    table = pq.read_table(pa.BufferReader(read_whole(store.root, store.manifest.index)))
     return table.filter(pc.field("split") == split)
 
 
@@ -242,7 +248,7 @@ def read_shard(
     read, and their checksums found right. UserError, naming the shard, otherwise.
     """
     if columns is None and rows is None:
-        return decode_shard(pa.BufferReader(_read_whole(store, shard)))
+        return decode_shard(pa.BufferReader(read_whole(store.root, shard)))
     uri = storage.join(store.root, shard.path)
     try:
         with storage.open_file(uri, shard.bytes) as file:
@@ -254,8 +260,9 @@ def read_shard(
         raise UserError(f"{uri} is corrupted ({reason}); delete it and make the store anew") from error
 
 
-def _read_whole(store: Store, shard: Shard) -> bytes:
-    uri = storage.join(store.root, shard.path)
+def read_whole(root: str, shard: Shard) -> bytes:
+    """The bytes of a file below `root`. UserError, naming it, where it is missing or its hash is another."""
+    uri = storage.join(root, shard.path)
     try:
         content = storage.read_bytes(uri)
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ A split that fits into the object stores is read whole and stays there for all w
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,7 +26,15 @@ from data.windows import PreparedRow
 # Tasks cost about 16 ms each, so that rows which decode faster than that share one.
 _TASK_BYTES = 8_000_000
 
-_ARRAYS = {"features": np.float32, "target": np.float32, "events": np.float64, "frames": np.uint8, "boxes": np.float32}
+_ARRAYS = {
+    "features": np.float32,
+    "target": np.float32,
+    "events": np.float64,
+    "frames": np.uint8,
+    "boxes": np.float32,
+    "resnet_embeddings": np.float16,
+    "i3d_embeddings": np.float16,
+}
 _SCALARS = ("recording", "room", "start_frame", "num_frames", "has_video")
 
 
@@ -40,8 +48,8 @@ class Prepare(Protocol):
 
     def __call__(self, row: RawRow, /) -> PreparedRow: ...
 
-    def looking_at(self, reads: str | None) -> Prepare:
-        """The same for a model that looks at this column, or none."""
+    def looking_at(self, columns: Collection[str]) -> Prepare:
+        """The same for a model that looks at these columns."""
         ...
 
     def bytes_per_label(self, has_video: bool) -> float:

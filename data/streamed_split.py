@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class StreamedSplit:
     cpus: int = 1
     workers: int = 1
 
-    def windows(self, reads: str | None, *, epochs: int, **sampling: Any) -> Windows:
-        index, prepare = self._index(), self.prepare.looking_at(reads)
+    def windows(self, columns: Collection[str], *, epochs: int, **sampling: Any) -> Windows:
+        index, prepare = self._index(), self.prepare.looking_at(columns)
         row_bytes = self._row_bytes(index, prepare)
         places = [(row["shard"], row["row"]) for row in index]
         return WindowStream(
@@ -50,9 +50,9 @@ class StreamedSplit:
         )
 
     def recordings(
-        self, reads: str | None, rank: int = 0, world_size: int = 1
+        self, columns: Collection[str], rank: int = 0, world_size: int = 1
     ) -> Generator[list[PreparedRow], None, None]:
-        index, prepare = self._index(), self.prepare.looking_at(reads)
+        index, prepare = self._index(), self.prepare.looking_at(columns)
         mine = share((row["recording"] for row in index), rank, world_size)
         entries = sorted(
             (row for row in index if row["recording"] in mine), key=lambda row: (row["recording"], row["start_frame"])

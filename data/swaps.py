@@ -100,7 +100,10 @@ def swap_frames(frames: NDArray, k: int) -> NDArray:
     """Equirectangular pictures (..., H, W, 3) under swap `k`: flips and rolls by quarters of the width.
 
     Azimuth a' = s a + o moves column x to x - W o / 360 (s = 1) or, mirrored, to W - x - W o / 360 (s = -1).
+    Under the identity they are no copy.
     """
+    if k == IDENTITY:
+        return frames
     swap, width = SWAPS[k], frames.shape[-2]
     if width % 4:
         raise ValueError(f"pictures of width {width} cannot be rolled by a quarter; use a width divisible by 4")

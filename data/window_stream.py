@@ -20,7 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
-from data.windows import HOP_FRAMES, SEEN, WINDOW_FRAMES, Batch, Cutter, Extent, PreparedRow, Windows, training_windows
+from data.windows import (
+    FRAME_RATE_HZ,
+    HOP_FRAMES,
+    SEEN,
+    WINDOW_FRAMES,
+    Batch,
+    Cutter,
+    Extent,
+    PreparedRow,
+    Windows,
+    training_windows,
+)
 
 MAX_LANES = 8
 # Rows of a lane that are in use together. A batch that ends one row and starts another holds one more.
@@ -71,7 +82,7 @@ class WindowStream(Windows):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        frame_rate_hz: float = 0.0,
+        frame_rate_hz: float = FRAME_RATE_HZ,
         any_video: bool = True,
         epochs: int = 0,
     ) -> None:

@@ -4,21 +4,24 @@ Prepared row (a dict): `recording` str, `room` str, `start_frame` int and `num_f
 `features` float32 (7, T*F, M) with F feature frames per label frame, `target` float32 (T, 6, 5, 13),
 `events` float64 (n, 6), the columns of `data.labels.Events` from the row's start on, `has_video` bool, and what a model
 may look at, as far as it is wanted: `frames` uint8 (V, H, W, 3) and `boxes` float32 (V, 6, 5) (`data.boxes`), whose
-entry j shows the row's time j / rate, as far as the video goes (V = 0 where it does not reach the row). The row owns
-its first `num_frames` label frames; the T - num_frames after them are its tail, there so that windows that start in the
-row can be cut whole.
+entry j shows the row's time j / rate, as far as the video goes (V = 0 where it does not reach the row), or what frozen
+networks have made of the frames under each of the eight channel swaps (`data.embeddings`): `resnet_embeddings` float16
+(V, 8, D) and `i3d_embeddings` float16 (W, 8, T', D), whose entry i is of the whole window that starts at label frame
+`HOP_FRAMES` * i, as long as the video reaches its middle. The row owns its first `num_frames` label frames; the
+T - num_frames after them are its tail, there so that windows that start in the row can be cut whole.
 
 Batch (a dict): `features` float32 (B, 7, S*F, M), `target` float32 (B, S, 6, 5, 13), `valid` bool (B, S), false
-where a window reaches past the end, `has_video` bool (B,), true where the video reaches the window's middle at least
-(past its end the last picture stays), and, where rows hold them, `frames` uint8 (B, Vs, H, W, 3) and `boxes` float32
-(B, Vs, 6, 5), zero where `has_video` is false. S is the window's length in label frames.
+where a window reaches past the end, `has_video` bool (B,), true where the video reaches the middle of what there is of
+the window (past its end the last picture stays), and, where rows hold them, `frames` uint8 (B, Vs, H, W, 3), `boxes`
+float32 (B, Vs, 6, 5), `resnet_embeddings` float16 (B, Vs, D) and `i3d_embeddings` float16 (B, T', D), zero where
+`has_video` is false. S is the window's length in label frames.
 
 Pure numpy: whoever streams the rows, and whatever trains on them, needs nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +34,7 @@ from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_tar
 
 WINDOW_FRAMES = 30
 HOP_FRAMES = 5
+FRAME_RATE_HZ = 10.0
 NUM_LOG_MEL_CHANNELS = 4
 
 # A row owns at most a minute, and carries what a window of 3 s that starts at its last hop still needs.
@@ -40,24 +44,42 @@ TAIL_FRAMES = WINDOW_FRAMES - HOP_FRAMES
 PreparedRow = dict[str, Any]
 Batch = dict[str, NDArray]
 
+
+def _embedded(embeddings: NDArray, k: int) -> NDArray:
+    return embeddings[:, k]
+
+
 # The columns that show what is to be seen, and how each turns with a channel swap.
-SEEN: dict[str, Callable[[NDArray, int], NDArray]] = {"frames": swap_frames, "boxes": swap_boxes}
+SEEN: dict[str, Callable[[NDArray, int], NDArray]] = {
+    "frames": swap_frames,
+    "boxes": swap_boxes,
+    "resnet_embeddings": _embedded,
+    "i3d_embeddings": _embedded,
+}
+# Those that the row holds under every swap, of which a window takes one.
+EMBEDDED = {"resnet_embeddings", "i3d_embeddings"}
+# Those with one entry for each window that may start in the row.
+OF_WINDOWS = {"i3d_embeddings"}
 
 
-def as_looked_at(rows: Iterable[PreparedRow], reads: str | None) -> list[PreparedRow]:
-    """The rows without what a model that reads this column, or none, does not look at: it need not be cut."""
-    unseen = SEEN.keys() - {reads}
+def as_looked_at(rows: Iterable[PreparedRow], columns: Collection[str]) -> list[PreparedRow]:
+    """The rows without what a model that looks at these columns does not see: it need not be cut."""
+    unseen = SEEN.keys() - set(columns)
     return [{name: value for name, value in row.items() if name not in unseen} for row in rows]
 
 
-def video_rate_hz(rows: Sequence[PreparedRow]) -> float:
-    """Pictures (or boxes) per second, read off the row with most of them, to a tenth; 0 without any."""
+def shown_frames(start: int, count: int, rate_hz: float, total: int) -> NDArray[np.int64]:
+    """Which of a row's `total` frames a window of `count` shows that starts at a label frame.
 
-    def seen(row: PreparedRow) -> int:
-        return max((len(row[column]) for column in SEEN if column in row), default=0)
+    The one nearest in time to its start, and those that follow it; past the end the last one stays.
+    """
+    first = int(start * rate_hz / LABEL_RATE_HZ + 0.5)
+    return np.minimum(np.arange(first, first + count), total - 1)
 
-    longest = max(rows, key=seen)
-    return round(seen(longest) / len(longest["target"]) * LABEL_RATE_HZ, 1)
+
+def reaches_middle(frames: int, rate_hz: float, start: int, stop: int) -> bool:
+    """Whether so many frames from a row's start on reach the middle of the label frames from `start` to `stop`."""
+    return frames * LABEL_RATE_HZ / rate_hz >= (start + stop) / 2
 
 
 def stretches(total_frames: int) -> Iterator[tuple[int, int, int]]:
@@ -97,14 +119,18 @@ class Cutter:
         self._target_shape = like["target"].shape[1:]
         self._rate_hz = rate_hz
         self._num_frames = round(window * rate_hz / LABEL_RATE_HZ)
-        self._seen = {column: (like[column].shape[1:], like[column].dtype) for column in SEEN if column in like}
+        self._seen = {}
+        for column in (column for column in SEEN if column in like):
+            entries = () if column in OF_WINDOWS else (self._num_frames,)
+            shape = like[column].shape[2 if column in EMBEDDED else 1 :]
+            self._seen[column] = ((*entries, *shape), like[column].dtype)
 
     @classmethod
-    def over(cls, rows: Sequence[PreparedRow], window_frames: int, frame_rate_hz: float | None = None) -> Cutter:
+    def over(cls, rows: Sequence[PreparedRow], window_frames: int, frame_rate_hz: float = FRAME_RATE_HZ) -> Cutter:
         """A cutter of rows in memory, which leaves out what none of them has anything of."""
         seen = {c: row[c] for c in SEEN for row in rows if len(row.get(c, ()))}
         heard = {name: value for name, value in rows[0].items() if name not in SEEN}
-        return cls(rows, heard | seen, window_frames, video_rate_hz(rows) if frame_rate_hz is None else frame_rate_hz)
+        return cls(rows, heard | seen, window_frames, frame_rate_hz)
 
     def batch(self, windows: NDArray[np.int64], swaps: NDArray[np.int64], own_frames_only: bool) -> Batch:
         """Cut `windows` (n, 2), row index and start in label frames, each under its swap."""
@@ -116,7 +142,7 @@ class Cutter:
             "has_video": np.zeros(count, dtype=bool),
         }
         for column, (shape, dtype) in self._seen.items():
-            batch[column] = np.zeros((count, self._num_frames, *shape), dtype=dtype)
+            batch[column] = np.zeros((count, *shape), dtype=dtype)
         for i, ((index, start), k) in enumerate(zip(windows.tolist(), swaps.tolist(), strict=True)):
             row = self._rows[index]
             self._cut_features(row["features"], start, k, batch["features"][i])
@@ -127,14 +153,18 @@ class Cutter:
             batch["has_video"][i] = self._is_seen(row, start)
             if batch["has_video"][i]:
                 for column in self._seen:
-                    self._cut_seen(row[column], start, k, SEEN[column], batch[column][i])
+                    self._cut_seen(row[column], start, k, column, batch[column][i])
         return batch
 
     def _is_seen(self, row: PreparedRow, start: int) -> bool:
         if not row["has_video"] or not self._seen:
             return bool(row["has_video"])
-        reaches = max(len(row[column]) for column in self._seen) * LABEL_RATE_HZ / self._rate_hz
-        return reaches >= start + self._window_frames / 2
+        column = next(iter(self._seen))
+        if column in OF_WINDOWS:
+            assert start % HOP_FRAMES == 0, f"no embedding of a window that starts at label frame {start}"
+            return start // HOP_FRAMES < len(row[column])
+        stop = min(start + self._window_frames, len(row["target"]))
+        return reaches_middle(len(row[column]), self._rate_hz, start, stop)
 
     def _cut_features(self, features: NDArray, start: int, k: int, out: NDArray) -> None:
         piece = features[:, start * self._per_label : (start + self._window_frames) * self._per_label]
@@ -145,15 +175,15 @@ class Cutter:
             out[:NUM_LOG_MEL_CHANNELS, there:] = features[:NUM_LOG_MEL_CHANNELS].min()
             out[NUM_LOG_MEL_CHANNELS:, there:] = 0.0
 
-    def _cut_seen(
-        self, frames: NDArray, start: int, k: int, swap: Callable[[NDArray, int], NDArray], out: NDArray
-    ) -> None:
-        # The frame nearest in time to the window's start, and those that follow it; past the end the last one stays.
-        first = int(start * self._rate_hz / LABEL_RATE_HZ + 0.5)
-        piece = frames[first : first + self._num_frames]
-        if len(piece) < self._num_frames:
-            piece = frames[np.minimum(np.arange(first, first + self._num_frames), len(frames) - 1)]
-        out[:] = piece if k == IDENTITY else swap(piece, k)
+    def _cut_seen(self, entries: NDArray, start: int, k: int, column: str, out: NDArray) -> None:
+        if column in OF_WINDOWS:
+            out[:] = SEEN[column](entries[start // HOP_FRAMES][None], k)[0]
+            return
+        shown = shown_frames(start, self._num_frames, self._rate_hz, len(entries))
+        # A slice, wherever it is one, spares a copy.
+        whole = shown[-1] - shown[0] == len(shown) - 1
+        piece = entries[shown[0] : shown[-1] + 1] if whole else entries[shown]
+        out[:] = piece if k == IDENTITY and column not in EMBEDDED else SEEN[column](piece, k)
 
 
 class Windows:
@@ -225,7 +255,7 @@ class Windows:
 class WindowSampler(Windows):
     """Windows of rows in memory, in one random order over all of them.
 
-    `frame_rate_hz` is the rate of the rows' pictures, worked out from the rows where it is not given.
+    `frame_rate_hz` is the rate of the rows' pictures.
     """
 
     def __init__(
@@ -239,7 +269,7 @@ class WindowSampler(Windows):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        frame_rate_hz: float | None = None,
+        frame_rate_hz: float = FRAME_RATE_HZ,
     ) -> None:
         windows = training_windows(map(Extent.of, rows), window_frames, hop_frames)
         super().__init__(windows, batch_size, epoch_windows, swap, seed, rank, world_size)
@@ -296,7 +326,7 @@ def evaluation_windows(
     window_frames: int = WINDOW_FRAMES,
     hop_frames: int | None = None,
     swap: int = IDENTITY,
-    frame_rate_hz: float | None = None,
+    frame_rate_hz: float = FRAME_RATE_HZ,
 ) -> Iterator[tuple[Batch, list[tuple[int, int]]]]:
     """Batches of windows over every row's own frames, all under one channel swap, `hop_frames` apart.
 

@@ -174,3 +174,55 @@ def data_inspect(
         print_json(document)
     else:
         show(document)
+
+
+@data_app.command("embed")
+def data_embed(
+    root: Annotated[str, typer.Argument(metavar="DATA", help="A chunk store: a folder or s3://bucket/path.")],
+    encoder: Annotated[str, typer.Option(help="The network: resnet50 or i3d.")] = "resnet50",
+    weights: Annotated[
+        str | None, typer.Option(help="Its weights, a file or s3:// (`seldtune weights import`).")
+    ] = None,
+    random_weights: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Draw weights instead: good for tests alone.")
+    ] = None,
+    frame_rate_hz: Annotated[
+        float | None, typer.Option(help="Pictures a second, as the trials' inputs have it.")
+    ] = None,
+    fixed: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of visual or inputs, e.g. visual.pool_columns=2.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Another place for them: a folder or s3://bucket/path.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or fp16 (the default where there is a GPU).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a frozen visual network look once at every picture, under all channel swaps, for all trials.
+
+    Example: `seldtune data embed s3://seldtune/data/quickstart --weights s3://seldtune/weights/resnet50.safetensors`
+    """
+    from infra.arguments import parse_assignments
+    from infra.embed import EmbedRequest, embed_on_cluster
+    from infra.settings import load_settings
+
+    places = [place for place in (root, weights, out) if place is not None]
+    settings = load_settings(need=("s3",) if any(place.startswith("s3://") for place in places) else ())
+    settings.export()
+    rate = {} if frame_rate_hz is None else {"inputs.frame_rate_hz": frame_rate_hz}
+    document = embed_on_cluster(
+        EmbedRequest(
+            data=root,
+            encoder=encoder,
+            weights=weights,
+            random_weights=random_weights,
+            fixed={**parse_assignments(fixed or []), **rate},
+            out=out,
+            precision=precision,
+        ),
+        settings,
+    )
+    text = (
+        f"{document['uri']}: {document['rows']} rows, {document['bytes'] / 1e6:.1f} MB, {document['vectors']} distinct "
+        f"pictures or windows, {document['computed']} of them computed in {document['seconds']} s\n"
+        f"use it with {' '.join(f'--set {assignment}' for assignment in document['use'])}"
+    )
+    say(document, text, as_json=as_json)

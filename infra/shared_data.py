@@ -27,6 +27,7 @@ from data.streamed_split import StreamedSplit
 from infra.data_memory import DataPlan
 from trainables.box_source import box_source
 from trainables.config import ObjectBoxes, TrialConfig
+from trainables.embedding_source import embedding_stores
 from trainables.prepare import PrepareRow
 
 logger = logging.getLogger(__name__)
@@ -46,19 +47,21 @@ class SharedData:
     feature_std: NDArray[np.float32]
 
 
-def preparation(configs: Sequence[TrialConfig]) -> PrepareRow:
-    """What every one of the configs needs of a row, once.
+def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
+    """What every one of the configs needs of a row of the data with that manifest, once.
 
     Raises:
-        UserError: they differ in `inputs`, or in where their boxes come from.
+        UserError: they differ in `inputs`, or in where their boxes or embeddings come from, or embeddings are not of
+            this data or of the network that a config names.
     """
     if len({config.inputs for config in configs}) > 1:
         raise UserError("the configs of a sweep differ in `inputs`; trials of a sweep share their decoded data")
     sources = {box_source(config.visual, config.inputs) for config in configs if isinstance(config.visual, ObjectBoxes)}
     if len(sources) > 1:
         raise UserError("the configs of a sweep take their boxes from different sources; name one for all")
-    looks = {config.visual.reads for config in configs if config.visual.reads}
-    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None))
+    looks = {column for config in configs for column in config.visual.columns}
+    embeddings = embedding_stores((config.visual for config in configs), configs[0].inputs, data_sha256)
+    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None), embeddings)
 
 
 def load_shared(
@@ -79,7 +82,7 @@ def load_shared(
         size = sum(int(splits[split].size_bytes()) for split in data.shared)
         seconds = time.monotonic() - started
         logger.info("%s decoded once for all trials: %.0f MB in %.0f s", " and ".join(data.shared), size / 1e6, seconds)
-    heard = splits["train"] if "train" in data.shared else read_split(store, "train", prepare.looking_at(None))
+    heard = splits["train"] if "train" in data.shared else read_split(store, "train", prepare.looking_at(()))
     mean, std = feature_statistics(heard, _statistics_uri(root, store, prepare))
     return SharedData(splits=splits, feature_mean=mean, feature_std=std)
 

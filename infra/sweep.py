@@ -193,12 +193,12 @@ def _plan(request: SweepRequest, settings: Settings) -> _Plan:
     if num_trials < 1 or budget_s <= 0:
         raise UserError(f"a budget of {num_trials} trials and {budget_s:g} s leaves nothing to do; raise it")
     configs = try_out(space, request.fixed, request.seed)
-    prepare = preparation(configs)
     _check_batches(configs, resources.workers)
     storage.check_root(settings.root)
     require_answers(settings)
     store = open_store(data_uri)
     store.check()
+    prepare = preparation(configs, store.manifest.sha256)
     sweep = SweepStore(settings.root, name)
     fixed_settings = {
         "space": space.name,

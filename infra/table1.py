@@ -163,7 +163,7 @@ def _test_counts(outcome: SweepOutcome, settings: Settings) -> list[tuple[TrialR
 
 def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
     configs = [from_dict(record.config) for record in records]
-    prepare = preparation(configs)
+    prepare = preparation(configs, store.manifest.sha256)
     split = load_split(store, SPLIT, prepare, plan_data(store, prepare, splits=[SPLIT]))
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
@@ -180,7 +180,7 @@ def _count(bundle_uri: str, split: Any) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         model, config, extra = load_bundle(fetch_bundle(bundle_uri, folder))
     thresholds = np.array(extra["thresholds"])
-    with closing(open_feed(split).recordings(config.visual.reads)) as rows:
+    with closing(open_feed(split).recordings(config.visual.columns)) as rows:
         counted = [
             seld_counts(reference, decode(output, config.output, thresholds))
             for told, outputs, _, _ in predict_recordings(model, rows, config.training.batch_size)

@@ -11,7 +11,8 @@ import torch
 
 from data.errors import UserError
 from data.swaps import NUM_SWAPS, swap_frames
-from infra.bench import features, measure, metrics, swaps, training_step
+from infra.bench import embeddings, features, measure, metrics, swaps, training_step
+from trainables.config import ResNetConformer
 from trainables.config_tree import from_dict
 
 PROMISED = {
@@ -179,3 +180,16 @@ def test_unknown_peers_are_named(tiny):
 @pytest.mark.parametrize(("name", "peak"), [("NVIDIA H200", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA T4", None)])
 def test_peaks(name, peak):
     assert training_step.known_peak_tflops(name) == peak
+
+
+def test_codings_of_embeddings_lose_nothing():
+    vectors, took = embeddings.embeddings(ResNetConformer(block="basic", depths=(1, 1, 1, 1), width=8), 6, 64, 128)
+    assert (vectors.shape, vectors.dtype) == ((6 * NUM_SWAPS, 128), np.float16)
+    assert len(np.unique(vectors, axis=0)) == len(vectors)
+    vectors[5, :4] = [-0.0, -1.5, np.inf, 6e-8]
+    outcome = embeddings.measure(vectors, 2, **took)
+    check_result(outcome, "embeddings", {"float16", "zstd", "byte planes", "changes in bit planes"})
+    sizes = outcome["megabytes_a_minute"]
+    assert sizes.keys() == outcome["sides_ms"].keys()
+    assert sizes["float16"] > 1.28
+    assert outcome["seconds_a_picture"] > 0

@@ -31,7 +31,7 @@ def frames(batch: int = 16) -> torch.Tensor:
 
 def augmented(config: AugmentConfig, x: torch.Tensor, seed: int = 1) -> torch.Tensor:
     torch.manual_seed(seed)
-    return Augment(config)(x, None, torch.ones(len(x), dtype=torch.bool))[0]
+    return Augment(config)(x, {}, torch.ones(len(x), dtype=torch.bool))[0]
 
 
 class TestAll:
@@ -39,9 +39,9 @@ class TestAll:
         x, seen = features(), frames()
         torch.manual_seed(1)
         before = torch.random.get_rng_state()
-        out, shown, mix = Augment(AugmentConfig())(x, seen, torch.ones(16, dtype=torch.bool))
+        out, shown, mix = Augment(AugmentConfig())(x, {"frames": seen}, torch.ones(16, dtype=torch.bool))
         assert out is x
-        assert shown is seen
+        assert shown["frames"] is seen
         assert mix == Mix()
         assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -50,23 +50,23 @@ class TestAll:
         made = []
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
-            out, shown, mix = Augment(ALL)(x, seen, has_video)
-            made.append((out, shown, mix.partner, torch.tensor(mix.share)))
+            out, shown, mix = Augment(ALL)(x, {"frames": seen}, has_video)
+            made.append((out, shown["frames"], mix.partner, torch.tensor(mix.share)))
         assert all(torch.equal(a, b) for a, b in zip(made[0], made[1], strict=True))
         assert not any(torch.equal(a, b) for a, b in zip(made[0], made[2], strict=True))
 
     def test_what_is_given_stays_as_it_was(self):
         x, seen = features(), frames()
-        Augment(ALL)(x, seen, torch.ones(16, dtype=torch.bool))
+        Augment(ALL)(x, {"frames": seen}, torch.ones(16, dtype=torch.bool))
         assert torch.equal(x, features())
         assert torch.equal(seen, frames())
 
     def test_one_window_has_itself_for_a_partner(self):
         x, seen = features(1), frames(1)
-        out, shown, mix = Augment(AugmentConfig(mixup_alpha=1.0))(x, seen, torch.tensor([True]))
+        out, shown, mix = Augment(AugmentConfig(mixup_alpha=1.0))(x, {"frames": seen}, torch.tensor([True]))
         assert mix.partner.tolist() == [0]
         torch.testing.assert_close(out, x)
-        torch.testing.assert_close(shown, seen.float())
+        torch.testing.assert_close(shown["frames"], seen.float())
 
 
 class TestMasks:
@@ -152,15 +152,15 @@ class TestMixup:
     def test_features_and_pictures_are_mixed_alike(self):
         x, seen = features(), frames()
         torch.manual_seed(3)
-        out, shown, mix = Augment(AugmentConfig(mixup_alpha=2.0))(x, seen, torch.ones(16, dtype=torch.bool))
+        out, shown, mix = Augment(AugmentConfig(mixup_alpha=2.0))(x, {"frames": seen}, torch.ones(16, dtype=torch.bool))
         assert 0.05 < mix.share < 0.95
         assert sorted(mix.partner.tolist()) == list(range(16))
         assert mix.partner.tolist() != list(range(16))
         torch.testing.assert_close(out, mix.share * x + (1 - mix.share) * x[mix.partner])
         pictures = seen.float()
-        torch.testing.assert_close(shown, mix.share * pictures + (1 - mix.share) * pictures[mix.partner])
-        assert shown.min() >= 0
-        assert shown.max() <= 255
+        torch.testing.assert_close(shown["frames"], mix.share * pictures + (1 - mix.share) * pictures[mix.partner])
+        assert shown["frames"].min() >= 0
+        assert shown["frames"].max() <= 255
 
     def test_shares_are_beta(self):
         torch.manual_seed(0)

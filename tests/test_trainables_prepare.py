@@ -102,8 +102,8 @@ def test_pictures_go_as_far_as_the_video_does():
 def test_only_columns_that_are_looked_at_are_asked_for():
     seeing = PrepareRow(INPUTS, ["frames"])
     assert seeing.columns is None
-    assert seeing.looking_at("frames").columns is None
-    for blind in (PrepareRow(INPUTS), seeing.looking_at(None)):
+    assert seeing.looking_at(["frames"]).columns is None
+    for blind in (PrepareRow(INPUTS), seeing.looking_at([])):
         assert "frames" not in blind.columns
         raw = {name: value for name, value in raw_row().items() if name in blind.columns}
         assert "frames" not in blind(raw)
@@ -161,7 +161,7 @@ def test_deterministic_and_picklable():
 
 def test_windows_can_be_cut():
     rows = [PrepareRow(INPUTS, ["frames"])(raw_row(labels)) for labels in (40, 65)]
-    (batch,) = WindowSampler(rows, batch_size=8, seed=1, swap=True).epoch(0)
+    (batch,) = WindowSampler(rows, batch_size=8, seed=1, swap=True, frame_rate_hz=INPUTS.frame_rate_hz).epoch(0)
     assert batch["features"].shape == (8, 7, 240, 32)
     assert batch["frames"].shape == (8, 6, 32, 64, 3)
     valid = sum(int(batch["valid"].sum()) for batch, _ in evaluation_windows(rows, 4))

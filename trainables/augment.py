@@ -6,7 +6,7 @@ come from torch's global generator, which the loop seeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -53,8 +53,11 @@ class Augment:
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
 
-    def __call__(self, features: Tensor, seen: Tensor | None, has_video: Tensor) -> tuple[Tensor, Tensor | None, Mix]:
-        """Features (B, 7, T, M), what is seen (B, ...), has_video (B,) -> the first two anew, and how the loss mixes.
+    def __call__(
+        self, features: Tensor, seen: Mapping[str, Tensor], has_video: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], Mix]:
+        """Features (B, 7, T, M), what is seen, by column (B, ...), has_video (B,) -> the first two anew, and how the
+        loss mixes.
 
         What is given stays as it was, and is handed back itself where nothing changes it.
         """
@@ -62,8 +65,7 @@ class Augment:
         if config.frequency_shift_bands:
             features = shift_bands(features, config.frequency_shift_bands)
         mix = draw_mix(has_video, config.mixup_alpha) if config.mixup_alpha else Mix()
-        seen = None if seen is None else mix.inputs(seen)
-        return self._masked(mix.inputs(features)), seen, mix
+        return self._masked(mix.inputs(features)), {column: mix.inputs(x) for column, x in seen.items()}, mix
 
     def _masked(self, features: Tensor) -> Tensor:
         """SpecAugment (Park et al., 2019), one time mask and one band mask, and random cut-out, for each window.

@@ -19,6 +19,7 @@ from trainables.averaging import TrackMean
 from trainables.config import Output
 from trainables.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores, seld_counts
 from trainables.model import SeldModel
+from trainables.visual_encoders import seen_in
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
 THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))
@@ -27,17 +28,21 @@ THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))
 
 @torch.no_grad()
 def predict(
-    model: SeldModel, rows: Sequence[PreparedRow], batch_size: int = 32
+    model: SeldModel, rows: Sequence[PreparedRow], batch_size: int = 32, columns: Sequence[str] | None = None
 ) -> tuple[list[NDArray[np.float32]], float, int]:
     """Outputs of each row's own label frames, (num_frames, output width) each, in the order of `rows`.
 
     Also the sum of the loss over all valid label frames of all windows, and their number. The model is left in
     evaluation mode. Its config says whether windows overlap and whether they are seen under all channel swaps.
+
+    Args:
+        columns: what of the rows it looks at; nothing: what its config says that it learns from.
     """
     model.eval()
     device = next(model.parameters()).device
     config = model.config
-    rows = as_looked_at(rows, config.visual.reads)
+    columns = config.visual.columns if columns is None else columns
+    rows = as_looked_at(rows, columns)
     form, loss = config.output, LOSSES[config.output.name]
     hop = (
         config.inputs.window_labels if config.inference.hop_s is None else round(config.inference.hop_s * LABEL_RATE_HZ)
@@ -52,7 +57,7 @@ def predict(
         )
         for batch, places in windows_of:
             inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
-            output = model(inputs["features"], inputs.get(config.visual.reads or ""), inputs["has_video"])
+            output = model(inputs["features"], seen_in(inputs, columns), inputs["has_video"])
             if k == IDENTITY:
                 count = int(inputs["valid"].sum())
                 loss_sum += float(loss(output, inputs["target"], inputs["valid"])) * count

@@ -24,7 +24,8 @@ def predict_clip(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any
         seen: frames (V, H, W, 3) or boxes (V, 6, 5), as the model reads, at its size and rate from time 0; nothing or
             V = 0: no video.
     """
-    return np.concatenate(predict(model, list(_rows(model, audio, seen)))[0])
+    reads = model.config.visual.reads
+    return np.concatenate(predict(model, list(_rows(model, audio, seen)), columns=(reads,) if reads else ())[0])
 
 
 def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None) -> Any:

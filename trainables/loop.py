@@ -43,6 +43,7 @@ from trainables.evaluate import (
 from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
 from trainables.schedules import make_schedule
+from trainables.visual_encoders import seen_in
 from trainables.weights import load_pretrained
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def train(
     training, validation = session.feed("train"), session.feed("val")
     _check_distances(config, training, validation)
     sampler = training.windows(
-        config.visual.reads,
+        config.visual.columns,
         epochs=config.training.epochs,
         batch_size=config.training.batch_size,
         window_frames=config.inputs.window_labels,
@@ -208,7 +209,7 @@ def _evaluate(
     default = config.inference.threshold
     tried = (default, *(THRESHOLD_GRID if config.inference.tune_thresholds else ()))
     # Whole recordings go to one worker: the scores are counted by recording.
-    rows = validation.recordings(config.visual.reads, session.rank, session.world_size)
+    rows = validation.recordings(config.visual.columns, session.rank, session.world_size)
     with closing(rows):
         mine = evaluate(model, rows, tried, config.training.batch_size)
     total = session.sum(np.concatenate([*map(counts_to_array, mine.counts), [mine.loss_sum, mine.frames]]))
@@ -253,13 +254,16 @@ def _train_epoch(
         for group in optimiser.param_groups:
             group["lr"] = config.optimiser.lr * schedule(step)
         features = torch.from_numpy(batch["features"]).to(session.device, non_blocking=True)
-        seen = batch.get(config.visual.reads or "")
-        pictures = None if seen is None else torch.from_numpy(seen).to(session.device, non_blocking=True)
+        looked_at = {
+            column: torch.from_numpy(batch[column]).to(session.device, non_blocking=True)
+            for column in config.visual.columns
+            if column in batch
+        }
         has_video = torch.from_numpy(batch["has_video"]).to(session.device)
         valid = torch.from_numpy(batch["valid"]).to(session.device)
         target = torch.from_numpy(batch["target"]).to(session.device)
-        features, pictures, mix = augment(features, pictures, has_video)
-        output = model(features, pictures, has_video)
+        features, looked_at, mix = augment(features, looked_at, has_video)
+        output = model(features, seen_in(looked_at, config.visual.columns), has_video)
         loss = mix.loss(loss_of, output, target, valid)
         if session.world_size > 1:
             # Each worker's mean counts by its share of the batch's valid frames; DDP then divides by the workers.

@@ -14,7 +14,7 @@ from trainables.audio_encoders import build_audio_encoder
 from trainables.config import HeadConfig, Output, TrialConfig
 from trainables.features import NUM_FEATURE_CHANNELS
 from trainables.fusion import build_fusion
-from trainables.visual_encoders import Embedding, build_visual_encoder
+from trainables.visual_encoders import Embedding, Seen, build_visual_encoder
 
 
 class Head(nn.Module):
@@ -61,13 +61,14 @@ class SeldModel(nn.Module):
     feature_mean: Tensor
     feature_std: Tensor
 
-    def forward(self, features: Tensor, seen: Tensor | None = None, has_video: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, seen: Seen | None = None, has_video: Tensor | None = None) -> Tensor:
         """One window or more.
 
         Args:
             features: float (B, 7, T * F, M), F feature frames per label frame.
             seen: what the visual encoder reads, spread evenly over the window: frames, uint8 (B, V, H, W, 3), or boxes,
-                float (B, V, 6, 5). Nothing: the model cannot see.
+                float (B, V, 6, 5), or embeddings as a store keeps them (`VisualEncoder.embed`). Nothing: the model
+                cannot see.
             has_video: bool (B,); the visual embedding of other windows is zero. Nothing: all have.
 
         Returns:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from trainables.box_source import BoxSource
 from trainables.config import RATE_HZ, InputConfig
 from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
 
+if TYPE_CHECKING:
+    from data.embeddings import EmbeddingStore
+
 _INT16_SCALE = 1.0 / 32768.0
 
 
@@ -30,12 +33,20 @@ class PrepareRow:
     Args:
         looks: what models will look at, by the columns' names; the other columns are left out and cost nothing.
         boxes: where the boxes come from, where `looks` holds them.
+        embeddings: for each column of embeddings that `looks` holds, where they are.
     """
 
-    def __init__(self, inputs: InputConfig, looks: Collection[str] = (), boxes: BoxSource | None = None) -> None:
+    def __init__(
+        self,
+        inputs: InputConfig,
+        looks: Collection[str] = (),
+        boxes: BoxSource | None = None,
+        embeddings: Mapping[str, EmbeddingStore] | None = None,
+    ) -> None:
         self._inputs = inputs
         self._looks = frozenset(looks)
         self._boxes = boxes
+        self._embeddings = dict(embeddings or {})
         assert ("boxes" in self._looks) == (boxes is not None), "boxes are wanted, so they need a source"
         self._extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
 
@@ -50,10 +61,11 @@ class PrepareRow:
 
         return None if self._needs_frames() else HEARD
 
-    def looking_at(self, reads: str | None) -> PrepareRow:
-        """The same for a model that looks at this column, or none. It must be one of those looked at."""
-        assert reads is None or reads in self._looks, f"{reads} is not among {sorted(self._looks)}"
-        return PrepareRow(self._inputs, [] if reads is None else [reads], self._boxes if reads == "boxes" else None)
+    def looking_at(self, columns: Collection[str]) -> PrepareRow:
+        """The same for a model that looks at these columns, which must be among those looked at."""
+        assert self._looks.issuperset(columns), f"{columns} are not all among {sorted(self._looks)}"
+        embeddings = {column: store for column, store in self._embeddings.items() if column in columns}
+        return PrepareRow(self._inputs, columns, self._boxes if "boxes" in columns else None, embeddings)
 
     def bytes_per_label(self, has_video: bool) -> float:
         """Bytes of a prepared row for each label frame in it, without its events, which are few."""
@@ -87,37 +99,52 @@ class PrepareRow:
             "events": np.stack([column.astype(np.float64) for column in events.columns()], axis=1),
             "has_video": bool(row["has_video"]),
         }
-        frames = self._frames(row, labels) if self._needs_frames() else None
+        frames = frames_of(row, self._inputs) if self._needs_frames() else None
         if "frames" in self._looks:
             prepared["frames"] = frames
         if self._boxes is not None:
-            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], self._count(labels), frames)
+            count = _count_frames(labels, self._inputs.frame_rate_hz)
+            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], count, frames)
+        for column, store in self._embeddings.items():
+            prepared[column] = store.read(row["recording"], row["start_frame"], prepared["has_video"])
         return prepared
 
     def _needs_frames(self) -> bool:
         return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_frames)
 
-    def _count(self, labels: int) -> int:
-        """Pictures in so many label frames."""
-        return math.ceil(labels * self._inputs.frame_rate_hz / LABEL_RATE_HZ - 1e-6)
 
-    def _frames(self, row: dict[str, Any], labels: int) -> NDArray[np.uint8]:
-        """uint8 (V, H, W, 3), frame j the stored one nearest in time to j / frame_rate_hz, as far as the video goes."""
-        width, height, rate_hz = self._inputs.frame_width, self._inputs.frame_height, self._inputs.frame_rate_hz
-        stored = row["frames"]
-        if not (row["has_video"] and len(stored)):
-            return np.zeros((0, height, width, 3), dtype=np.uint8)
-        stored_each = row["frame_rate_hz"] / rate_hz
-        # The video may end before the sound does.
-        count = min(self._count(labels), math.ceil(len(stored) / stored_each - 1e-6))
-        nearest = np.floor(np.arange(count) * stored_each + 0.5).astype(np.int64)
-        frames = np.empty((count, height, width, 3), dtype=np.uint8)
-        decoded: dict[bytes, int] = {}
-        for j, index in enumerate(np.minimum(nearest, len(stored) - 1).tolist()):
-            # Pictures repeat where nothing moves: the same bytes are decoded once.
-            same = decoded.setdefault(stored[index], j)
-            frames[j] = frames[same] if same < j else decode_picture(stored[index], width, height)
-        return frames
+def frames_of(row: Mapping[str, Any], inputs: InputConfig) -> NDArray[np.uint8]:
+    """The pictures of a stored row as a model sees them, uint8 (V, H, W, 3), frame j that of time j / frame_rate_hz."""
+    width, height = inputs.frame_width, inputs.frame_height
+    places, contents = distinct_frames(row, inputs)
+    frames = np.empty((len(places), height, width, 3), dtype=np.uint8)
+    for index, content in enumerate(contents):
+        frames[places == index] = decode_picture(content, width, height)
+    return frames
+
+
+def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
+    """For each frame of a stored row, (V,), the stored picture nearest in time to it, and those pictures' JPEG bytes.
+
+    Pictures repeat where nothing moves: the same bytes are named once.
+    """
+    stored = row["frames"]
+    if not (row["has_video"] and len(stored)):
+        return np.zeros(0, dtype=np.int64), []
+    labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
+    count = _count_frames(labels, inputs.frame_rate_hz)
+    stored_each = row["frame_rate_hz"] / inputs.frame_rate_hz
+    # The video may end before the sound does.
+    count = min(count, math.ceil(len(stored) / stored_each - 1e-6))
+    nearest = np.floor(np.arange(count) * stored_each + 0.5).astype(np.int64)
+    seen: dict[bytes, int] = {}
+    places = [seen.setdefault(stored[i], len(seen)) for i in np.minimum(nearest, len(stored) - 1).tolist()]
+    return np.array(places, dtype=np.int64), list(seen)
+
+
+def _count_frames(labels: int, rate_hz: float) -> int:
+    """Pictures in so many label frames."""
+    return math.ceil(labels * rate_hz / LABEL_RATE_HZ - 1e-6)
 
 
 def decode_picture(content: bytes, width: int, height: int) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ Constructors read no files: pre-trained weights come in through `trainables.weig
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,13 +22,21 @@ _PIXEL_MEAN = (0.485, 0.456, 0.406)
 _PIXEL_STD = (0.229, 0.224, 0.225)
 
 Embedding = Tensor | tuple[Tensor, ...]
+Seen = Tensor | tuple[Tensor, ...]
+"""What an encoder reads: one column of a batch (`data.windows`), or one for each of its own encoders."""
+
+# Windows, steps, width; pictures have two axes more.
+_EMBEDDING_AXES = 3
 
 
 class VisualEncoder(nn.Module):
     """What every visual encoder is: pictures to embeddings, which can be computed once and kept, and on from there."""
 
-    def embed(self, seen: Tensor) -> Any:
-        """Frames (B, V, H, W, 3) uint8, or boxes (B, V, 6, 5) -> (B, steps of its own, embedding width), or several."""
+    def embed(self, seen: Any) -> Any:
+        """Frames (B, V, H, W, 3) uint8, or boxes (B, V, 6, 5) -> (B, steps of its own, embedding width), or several.
+
+        What has been embedded before, in that shape and any precision, stays as it is.
+        """
         raise NotImplementedError
 
     def encode(self, embedding: Any, steps: int) -> Tensor:
@@ -40,6 +48,7 @@ class BackboneEncoder(VisualEncoder):
     """An encoder around a pre-trained network, which can stay as it was loaded."""
 
     backbone: nn.Module
+    project: nn.Linear
 
     def __init__(self, backbone: nn.Module, frozen: bool) -> None:
         super().__init__()
@@ -53,6 +62,8 @@ class BackboneEncoder(VisualEncoder):
         return self
 
     def embed(self, seen: Tensor) -> Tensor:
+        if seen.ndim == _EMBEDDING_AXES:
+            return seen.to(self.project.weight.dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.look(seen)
 
@@ -112,8 +123,9 @@ class ResNetAndI3dEncoder(VisualEncoder):
         self.resnet = ResNetConformerEncoder(config.resnet, width)
         self.i3d = I3dEncoder(config.i3d, width)
 
-    def embed(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        return self.resnet.embed(seen), self.i3d.embed(seen)
+    def embed(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        resnet, i3d = seen if isinstance(seen, tuple) else (seen, seen)
+        return self.resnet.embed(resnet), self.i3d.embed(i3d)
 
     def encode(self, embedding: tuple[Tensor, Tensor], steps: int) -> Tensor:
         return torch.cat((self.resnet.encode(embedding[0], steps), self.i3d.encode(embedding[1], steps)), dim=-1)
@@ -152,6 +164,14 @@ VISUAL_MODULES: dict[str, Callable[[Any, int], VisualEncoder] | None] = {
     ResNetAndI3d.name: ResNetAndI3dEncoder,
     ObjectBoxes.name: ObjectBoxesEncoder,
 }
+
+
+def seen_in(batch: Mapping[str, Tensor], columns: Sequence[str]) -> Seen | None:
+    """What of a batch an encoder that looks at these columns reads; nothing where the batch shows nothing."""
+    found = tuple(batch[column] for column in columns if column in batch)
+    if not found or len(found) < len(columns):
+        return None
+    return found if len(found) > 1 else found[0]
 
 
 def build_visual_encoder(config: TrialConfig) -> VisualEncoder | None:

@@ -6,6 +6,7 @@ keys that do not. `infra.weights` stores recognised files as safetensors under o
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -191,6 +192,17 @@ def misfits(module: nn.Module, state: Mapping[str, Tensor], own: tuple[str, ...]
         if key in expected and value.shape != expected[key].shape
     ]
     return wrong
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hash of the numbers under their names, whatever file they came from; counters do not matter."""
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        if not key.endswith("num_batches_tracked"):
+            plain = value.detach().cpu().float().contiguous()
+            digest.update(f"{key} {tuple(plain.shape)}\n".encode())
+            digest.update(plain.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_weights(uri: str, what: str) -> tuple[WeightsKind, State]:

@@ -79,8 +79,8 @@ def measure(
     store: Store, inputs: InputConfig, with_frames: bool, sizes: dict[str, int], repeats: int
 ) -> dict[str, Any]:
     """The outcome for one store. `sizes`: batch, held rows, worker processes and windows of an epoch of the peer."""
-    prepare = PrepareRow(inputs, ["frames"] if with_frames else [])
-    reads = "frames" if with_frames else None
+    columns = ["frames"] if with_frames else []
+    prepare = PrepareRow(inputs, columns)
     index = read_index(store, "train").to_pylist()
     row_bytes, decoded = largest_row_bytes(index, prepare), decoded_bytes(index, prepare)
     sampling: dict[str, Any] = {"batch_size": sizes["batch"], "swap": True, "frame_rate_hz": inputs.frame_rate_hz}
@@ -91,7 +91,7 @@ def measure(
         shared = WindowSampler(rows, **sampling)
         streamed = StreamedSplit(
             store=store, split="train", prepare=prepare, memory_bytes=bound, cpus=sizes["cores"] - 1
-        ).windows(reads, epochs=EPOCHS, **sampling)
+        ).windows(columns, epochs=EPOCHS, **sampling)
         loader = PlainLoader(
             WindowDataset(store, "train", inputs, with_frames, swap=True),
             sizes["batch"],

@@ -35,7 +35,7 @@ def parser(description: str | None, repeats: int) -> argparse.ArgumentParser:
 
 
 def alternate(
-    sides: Mapping[str, Callable[[], object]], repeats: int, per: int = 1, warmup: int = 1, settle: int = 1
+    sides: Mapping[str, Callable[[], object]], repeats: int, per: float = 1, warmup: int = 1, settle: int = 1
 ) -> dict[str, list[float]]:
     """Milliseconds of each run of each side, in the order A B A B...
 

@@ -141,14 +141,24 @@ class NoVisual:
 
     name: ClassVar[str] = "none"
     reads: ClassVar[str | None] = None
+    """What a model with this encoder looks at when it is used."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What of a prepared row (`data.windows`) it learns from: the same, or embeddings in its place."""
 
 
-def _check_frozen(part: str, frozen: bool, weights: str | None) -> None:
+def _check_frozen(part: str, frozen: bool, weights: str | None, embeddings: str | None) -> None:
     check(
         not (frozen and weights is None),
         f"{part}.frozen",
         frozen,
         f"freezing random weights learns nothing; name {part}.weights",
+    )
+    check(
+        frozen or embeddings is None,
+        f"{part}.frozen",
+        frozen,
+        f"the embeddings of {part}.embeddings do not follow a network that trains; set {part}.frozen=true, or leave "
+        f"{part}.embeddings out",
     )
 
 
@@ -157,7 +167,8 @@ class ResNetConformer:
     """A ResNet on each frame, pooled into columns of the panorama, projected, then a Conformer over time."""
 
     name: ClassVar[str] = "resnet_conformer"
-    reads: ClassVar[str | None] = "frames"
+    reads: ClassVar[str] = "frames"
+    embedded_as: ClassVar[str] = "resnet_embeddings"
     block: str = "bottleneck"
     """`bottleneck` (ResNet50 and larger) or `basic` (ResNet18, ResNet34)."""
     depths: tuple[int, ...] = (3, 4, 6, 3)
@@ -170,6 +181,9 @@ class ResNetConformer:
     """URI of a torchvision state dict (`.pth` or `.safetensors`), or nothing: random weights, said loudly."""
     frozen: bool = False
     """Keep the ResNet as loaded, in evaluation mode, and train only what follows it."""
+    embeddings: str | None = None
+    """URI of what the frozen ResNet makes of the data (`seldtune data embed`), read in place of pictures, or nothing:
+    each trial runs it on each picture of each epoch."""
     conformer: ConformerConfig = field(default_factory=ConformerConfig)
 
     def __post_init__(self) -> None:
@@ -183,7 +197,11 @@ class ResNetConformer:
         # oneDNN's gradient of a strided 1 x 1 convolution over fewer channels writes out of bounds (torch 2.14).
         check(self.width >= 8, "visual.width", self.width, "has to be 8 or more")
         check_positive(self, "visual", "pool_columns")
-        _check_frozen("visual", self.frozen, self.weights)
+        _check_frozen("visual", self.frozen, self.weights, self.embeddings)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.reads,) if self.embeddings is None else (self.embedded_as,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +209,8 @@ class I3d:
     """Inflated 3-D Inception on the left and the right half of the panorama (Carreira and Zisserman, 2017)."""
 
     name: ClassVar[str] = "i3d"
-    reads: ClassVar[str | None] = "frames"
+    reads: ClassVar[str] = "frames"
+    embedded_as: ClassVar[str] = "i3d_embeddings"
     width: float = 1.0
     """All channels are multiplied by this; 1 is the published network, 1,024 channels at its end."""
     upsample: str = "linear"
@@ -200,11 +219,17 @@ class I3d:
     """URI of the Kinetics weights (`rgb_imagenet.pt`) or nothing: random weights, said loudly."""
     frozen: bool = False
     """Keep the network as loaded, in evaluation mode, and train only what follows it."""
+    embeddings: str | None = None
+    """The same for this network."""
 
     def __post_init__(self) -> None:
         check(0.0 < self.width <= 4.0, "visual.width", self.width, "has to be in (0, 4]")
         check(self.upsample in ("linear", "nearest"), "visual.upsample", self.upsample, "choose linear or nearest")
-        _check_frozen("visual", self.frozen, self.weights)
+        _check_frozen("visual", self.frozen, self.weights, self.embeddings)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.reads,) if self.embeddings is None else (self.embedded_as,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +237,21 @@ class ResNetAndI3d:
     """Both visual encoders side by side: an embedding twice as wide."""
 
     name: ClassVar[str] = "both"
-    reads: ClassVar[str | None] = "frames"
+    reads: ClassVar[str] = "frames"
     resnet: ResNetConformer = field(default_factory=ResNetConformer)
     i3d: I3d = field(default_factory=I3d)
+
+    def __post_init__(self) -> None:
+        check(
+            (self.resnet.embeddings is None) == (self.i3d.embeddings is None),
+            "visual.i3d.embeddings" if self.i3d.embeddings is None else "visual.resnet.embeddings",
+            None,
+            "both encoders see embeddings or neither does; name it too, or leave the other's out",
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.resnet.columns + self.i3d.columns))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +262,8 @@ class ObjectBoxes:
     """
 
     name: ClassVar[str] = "boxes"
-    reads: ClassVar[str | None] = "boxes"
+    reads: ClassVar[str] = "boxes"
+    columns: ClassVar[tuple[str, ...]] = ("boxes",)
     csv: str | None = None
     """Folder or s3:// URI with a `<recording>.csv` of boxes for each recording."""
     detector: str | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from data.errors import UserError
+from data.labels import LABEL_HOP_S
+from data.windows import HOP_FRAMES
 from trainables.config.checks import check
 from trainables.config.encoders import (
     AUDIO_ENCODERS,
@@ -86,6 +88,8 @@ class TrialConfig:
                 self.inference.hop_s,
                 f"leaves gaps between windows of inputs.window_s = {self.inputs.window_s} s",
             )
+        if "i3d_embeddings" in self.visual.columns:
+            self._check_window_starts()
         self._check_augment()
         self._check_widths()
 
@@ -105,6 +109,21 @@ class TrialConfig:
                     f"fusion.name = {self.fusion.name!r} ignores the {part} encoder {other!r}; "
                     f"set {part}.name = 'none', or choose a fusion that uses it"
                 )
+
+    def _check_window_starts(self) -> None:
+        hops_s = {"inputs.train_hop_s": self.inputs.train_hop_s}
+        if self.inference.hop_s is None:
+            hops_s["inputs.window_s"] = self.inputs.window_s
+        else:
+            hops_s["inference.hop_s"] = self.inference.hop_s
+        for name, hop_s in hops_s.items():
+            check(
+                round(hop_s / LABEL_HOP_S) % HOP_FRAMES == 0,
+                name,
+                hop_s,
+                f"embeddings of I3D are of windows that start each {HOP_FRAMES * LABEL_HOP_S} s; has to be a multiple "
+                "of that",
+            )
 
     def _check_reductions(self, audio: CnnConformer | SeldNet) -> None:
         part = "strides" if isinstance(audio, CnnConformer) else "pools"
