@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,6 +130,6 @@ def data_embed(
     text = (
         f"{document['uri']}: {document['rows']} rows, {document['bytes'] / 1e6:.1f} MB, {document['vectors']} distinct "
         f"pictures or windows, {document['computed']} of them computed in {document['seconds']} s\n"
-        f"use it with {' '.join(f'--set {assignment}' for assignment in document['use'])}"
+        f"use it with {' '.join(f'--set {shlex.quote(assignment)}' for assignment in document['use'])}"
     )
     say(document, text, as_json=as_json)

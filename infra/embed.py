@@ -49,7 +49,7 @@ from data.windows import HOP_FRAMES, OF_WINDOWS, shown_frames
 from infra.ray_cluster import connect
 from infra.settings import Settings
 from trainables.config import I3d, NoAudio, ResNetConformer, TrialConfig, VisualOnly
-from trainables.config_tree import override
+from trainables.config_tree import override, to_flat
 from trainables.embedding_source import Backbone, embedded
 from trainables.prepare import decode_picture, distinct_frames
 from trainables.visual_encoders import BackboneEncoder, build_visual_encoder
@@ -437,6 +437,9 @@ def _published(root: str) -> EmbeddingStore | None:
 
 def _outcome(store: EmbeddingStore, config: TrialConfig, computed: int, started: float) -> dict[str, Any]:
     manifest = store.manifest
+    plain = to_flat(TrialConfig(audio=NoAudio(), visual=type(_backbone(config))(), fusion=VisualOnly()))
+    fields = {f"visual.{name}": value for name, value in manifest.of.encoder.items() if name != "name"}
+    fields |= {f"inputs.{name}": value for name, value in manifest.of.pictures.items() if f"inputs.{name}" in plain}
     weights = _backbone(config).weights or storage.join(store.root, WEIGHTS_NAME)
     return {
         "uri": store.root,
@@ -457,5 +460,7 @@ def _outcome(store: EmbeddingStore, config: TrialConfig, computed: int, started:
             f"visual.embeddings={store.root}",
             f"visual.weights={weights}",
             "visual.frozen=true",
+            # A space may have other sizes than the defaults; it is refused then with the field to change.
+            *(f"{name}={json.dumps(value)}" for name, value in fields.items() if value != plain[name]),
         ],
     }
