@@ -461,6 +461,6 @@ def _outcome(store: EmbeddingStore, config: TrialConfig, computed: int, started:
             f"visual.weights={weights}",
             "visual.frozen=true",
             # A space may have other sizes than the defaults; it is refused then with the field to change.
-            *(f"{name}={json.dumps(value)}" for name, value in fields.items() if value != plain[name]),
+            *(f"{name}={json.dumps(value)}" for name, value in sorted(fields.items()) if value != plain[name]),
         ],
     }
