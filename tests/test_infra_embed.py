@@ -37,7 +37,8 @@ from data.store import (
 from data.swaps import NUM_SWAPS
 from data.video import encode_jpeg
 from data.windows import WindowSampler, as_looked_at, evaluation_windows
-from infra.embed import Embedder, EmbedRequest, Job, PartRecord, RowTask, embed_data, ray_embed
+from infra.embed import EmbedRequest, embed_data
+from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
 from infra.shared_data import preparation
 from trainables import prepare as prepare_module
 from trainables.accdoa import adpit_loss
