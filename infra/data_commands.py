@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -223,6 +224,6 @@ def data_embed(
     text = (
         f"{document['uri']}: {document['rows']} rows, {document['bytes'] / 1e6:.1f} MB, {document['vectors']} distinct "
         f"pictures or windows, {document['computed']} of them computed in {document['seconds']} s\n"
-        f"use it with {' '.join(f'--set {assignment}' for assignment in document['use'])}"
+        f"use it with {' '.join(f'--set {shlex.quote(assignment)}' for assignment in document['use'])}"
     )
     say(document, text, as_json=as_json)

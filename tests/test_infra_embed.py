@@ -16,28 +16,24 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stores import publish
 from torch import Tensor
 from typer.testing import CliRunner
 
 from data.embeddings import open_embeddings
 from data.errors import UserError
 from data.labels import Events
-from data.rows import class_frames, cut_rows, polyphony
+from data.rows import cut_rows
 from data.store import (
-    Manifest,
-    Split,
     Store,
-    index_entry,
     open_store,
     read_shard,
-    write_index,
-    write_manifest,
-    write_shard,
 )
 from data.swaps import NUM_SWAPS
 from data.video import encode_jpeg
 from data.windows import WindowSampler, as_looked_at, evaluation_windows
-from infra.embed import Embedder, EmbedRequest, Job, PartRecord, RowTask, embed_data, ray_embed
+from infra.embed import EmbedRequest, embed_data
+from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
 from infra.shared_data import preparation
 from trainables import prepare as prepare_module
 from trainables.accdoa import adpit_loss
@@ -65,7 +61,7 @@ CLOSE = {"rtol": 2**-10, "atol": 1e-5}
 
 def make_store(root: Path, clips: dict[str, Sequence[tuple[str, float, float]]], still: bool = False) -> Store:
     """Split -> recordings: name, seconds of sound, seconds of video (noisy pictures, or one that stands still)."""
-    splits, contents = {}, {}
+    contents = {}
     for number, (split, recordings) in enumerate(clips.items()):
         rows = []
         for name, sound_s, video_s in recordings:
@@ -77,20 +73,8 @@ def make_store(root: Path, clips: dict[str, Sequence[tuple[str, float, float]]],
             moving = rng.integers(0, 256, (1 if still else count, 4, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
             frames = [encode_jpeg(picture) for picture in moving] * (count if still else 1)
             rows += cut_rows(name, f"room-{split}", audio, events, frames)
-        shard = write_shard(str(root), split, rows)
-        hours = sum(row["num_frames"] for row in rows) / 36_000
-        splits[split] = Split(
-            len(recordings),
-            sum(video_s == 0 for _, _, video_s in recordings),
-            hours,
-            (f"room-{split}",),
-            tuple(class_frames(rows)),
-            tuple(polyphony(rows)),
-            (shard,),
-        )
-        contents[split] = [(shard, [index_entry(row) for row in rows])]
-    index = write_index(str(root), contents)
-    return write_manifest(str(root), Manifest("test", {"still": still}, splits, index))
+        contents[split] = [rows]
+    return publish(root, contents, {"still": still})
 
 
 @pytest.fixture(autouse=True)
