@@ -1,9 +1,9 @@
 """Four trials at once on data that is decoded once for all; and the memory that a stream takes.
 
-Timed is the way from a store to everybody's first batch out of all its windows. `ours` are `--trials` that share what is
-decoded once, `one trial` is alone with it, `each decodes` are as many trials that decode for themselves. Decoded rows
-are counted. Before that, a stream passes a split through memory that holds a quarter of it, and the most that lay in the
-object store meanwhile is read off Ray.
+Timed is the way from a store to everybody's first batch out of all its windows. `ours` are `--trials` that share what
+is decoded once, `one trial` is alone with it, `each decodes` are as many trials that decode for themselves. Decoded
+rows are counted. Before that, a stream passes a split through memory that holds a quarter of it, and the most that lay
+in the object store meanwhile is read off Ray.
 """
 
 from __future__ import annotations
