@@ -60,15 +60,19 @@ class CountedPrepare:
         return len(files)
 
 
-def fed(dataset: Any, rate_hz: float) -> int:
-    """A trial that takes its first batch from a dataset and does nothing with it; the number of windows in it."""
-    batch = next(WindowSampler(rows_of(dataset), BATCH, swap=True, frame_rate_hz=rate_hz).epoch(0))
-    return len(batch["valid"])
+class Trial:
+    """An actor that lives as long as the benchmark, as those of a sweep are reused from trial to trial."""
+
+    def first_batch(self, dataset: Any, rate_hz: float) -> int:
+        """Take the first batch from a dataset and do nothing with it; the number of windows in it."""
+        batch = next(WindowSampler(rows_of(dataset), BATCH, swap=True, frame_rate_hz=rate_hz).epoch(0))
+        return len(batch["valid"])
 
 
 def measure_sharing(store: Store, prepare: CountedPrepare, trials: int, repeats: int) -> dict[str, Any]:
     """Times of the three sides, and rows decoded in each of their runs."""
-    trial = ray.remote(num_cpus=1 / (2 * trials))(fed)
+    actor = ray.remote(num_cpus=1 / (2 * trials))(Trial)
+    actors = [actor.remote() for _ in range(trials)]
     rate_hz = InputConfig().frame_rate_hz
     decoded: dict[str, list[int]] = {}
 
@@ -76,7 +80,7 @@ def measure_sharing(store: Store, prepare: CountedPrepare, trials: int, repeats:
         def go() -> None:
             dataset = read_split(store, "train", prepare)
             given = materialise(dataset) if shared else dataset
-            ray.get([trial.remote(given, rate_hz) for _ in range(count)])
+            ray.get([one.first_batch.remote(given, rate_hz) for one in actors[:count]])
             decoded.setdefault(name, []).append(prepare.take_count())
 
         return go
@@ -138,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, repeats=2)
     options.add_argument("--trials", type=int, default=4, help="at once (default %(default)s)")
     options.add_argument("--clips", type=int, default=20, help="recordings (default %(default)s)")
-    options.add_argument("--clip-s", type=float, default=20.0, help="seconds of each (default %(default)s)")
+    options.add_argument("--clip-s", type=float, default=10.0, help="seconds of each (default %(default)s)")
     options.add_argument("--blind", action="store_true", help="without pictures")
     options.add_argument("--cores", type=int, default=2, help="for every side (default %(default)s)")
     options.add_argument("--root", help="keep the store here, to be used again")
@@ -151,8 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counted = Path(scratch) / "decoded"
         counted.mkdir()
         prepare = PrepareRow(InputConfig(), [] if reads is None else [reads])
-        room = int(2.5 * decoded_bytes(read_index(store, "train").to_pylist(), prepare)) + 300_000_000
-        # One CPU for trials that decode for themselves, which otherwise would take them from their own decoding.
+        decoded = decoded_bytes(read_index(store, "train").to_pylist(), prepare)
+        # Room for what each decodes for itself, and a CPU for these trials, so that all three sides have two to decode.
+        room = (chosen.trials + 1) * decoded + 300_000_000
         with own_ray(chosen.cores + 1, room):
             memory = measure_memory(store, prepare, reads)
             shared = measure_sharing(store, CountedPrepare(prepare, str(counted)), chosen.trials, chosen.repeats)
