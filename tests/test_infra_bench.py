@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from data.errors import UserError
+from data.store import read_shard
 from data.swaps import NUM_SWAPS, swap_frames
-from infra.bench import embeddings, features, measure, metrics, swaps, training_step
-from trainables.config import ResNetConformer
+from infra.bench import embeddings, features, feeding, measure, metrics, sharing, swaps, training_step
+from infra.bench.noisy_store import noisy_store
+from infra.bench.plain_loader import WindowDataset
+from trainables.config import InputConfig, ResNetConformer
 from trainables.config_tree import from_dict
+from trainables.prepare import PrepareRow
 
 PROMISED = {
     *("benchmark", "unit", "sides_ms", "ratio", "parameters", "repeats"),
@@ -193,3 +197,51 @@ def test_codings_of_embeddings_lose_nothing():
     assert sizes.keys() == outcome["sides_ms"].keys()
     assert sizes["float16"] > 1.28
     assert outcome["seconds_a_picture"] > 0
+
+
+# --- feeding ----------------------------------------------------------------------------------------------------------
+
+SMALL = InputConfig(n_fft=512, hop=300, n_mels=16, frame_width=64, frame_height=32)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    return noisy_store(str(tmp_path_factory.mktemp("noise")), clips=16, clip_s=5.0, with_frames=True)
+
+
+def test_pictures_of_the_noisy_store_do_not_repeat(noise):
+    (row, *_) = read_shard(noise, noise.split("train").shards[0])
+    assert len(set(row["frames"])) == len(row["frames"]) == 50
+    assert 20_000 < np.mean([len(picture) for picture in row["frames"]]) < 60_000
+
+
+@pytest.mark.parametrize("looks", [[], ["frames"]])
+def test_the_plain_loader_cuts_our_windows(noise, looks):
+    prepare = PrepareRow(SMALL, looks)
+    rows = [prepare(raw) for shard in noise.split("train").shards for raw in read_shard(noise, shard)]
+    dataset = WindowDataset(noise, "train", SMALL, bool(looks), swap=False)
+    assert feeding.check(dataset, rows, SMALL) < 2e-3
+    rows[0]["features"] = rows[0]["features"] + 1
+    with pytest.raises(AssertionError, match="features"):
+        feeding.check(dataset, rows, SMALL)
+
+
+@pytest.mark.slow
+def test_feeding(noise):
+    sizes = {"batch": 4, "held": 4, "workers": 1, "cores": 2, "peer": 8}
+    outcome = feeding.measure(noise, SMALL, True, sizes, repeats=1)
+    check_result(outcome, "feeding_frames", {feeding.STREAMED, feeding.PEER})
+    assert outcome["windows_per_s"].keys() == outcome["sides_ms"].keys()
+    assert outcome["neighbour_distance"][feeding.STREAMED] < outcome["neighbour_distance"][measure.OURS]
+
+
+@pytest.mark.slow
+def test_sharing(noise, tmp_path):
+    prepare = PrepareRow(SMALL)
+    with feeding.own_ray(3, 200_000_000):
+        memory = sharing.measure_memory(noise, PrepareRow(SMALL, ["frames"]), ["frames"])
+        counted = sharing.CountedPrepare(prepare, str(tmp_path))
+        shared = sharing.measure_sharing(noise, counted, trials=4, repeats=1)
+    check_result(measure.result("sharing", "run", shared["times"], {}), "sharing", {sharing.ONE, sharing.APART})
+    assert shared["rows_decoded"] == {measure.OURS: 16, sharing.ONE: 16, sharing.APART: 64}
+    assert memory["peak_bytes"] <= memory["bound_bytes"] <= memory["decoded_bytes"] / 4

@@ -39,6 +39,7 @@ class WindowDataset(Dataset):
         index = read_index(store, split).to_pylist()
         self._paths = [storage.join(store.root, shard.path) for shard in shards]
         self._places = [(row["shard"], row["row"]) for row in index]
+        self._has_video = [bool(row["has_video"]) for row in index]
         extents = [Extent(row["start_frame"], row["num_frames"], row["num_labels"]) for row in index]
         self.windows = training_windows(extents, inputs.window_labels, inputs.train_hop_labels)
         columns = [name for name in HEARD if name != "audio"]
@@ -66,7 +67,7 @@ class WindowDataset(Dataset):
             "features": torch.from_numpy(swap_features(features, k)),
             "target": torch.from_numpy(swap_target(adpit_target(events, size), k)),
             "valid": torch.ones(size, dtype=torch.bool),
-            "has_video": torch.tensor("frames" in self._columns),
+            "has_video": torch.tensor(self._has_video[row]),
         }
         if "frames" in self._columns:
             window["frames"] = torch.from_numpy(swap_frames(self._frames(table.column("frames")[0].values, start), k))
