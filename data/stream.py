@@ -10,6 +10,7 @@ A split that fits into the object stores is read whole and stays there for all w
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from data.windows import PreparedRow
 
 # Tasks cost about 16 ms each, so that rows which decode faster than that share one.
 _TASK_BYTES = 8_000_000
+_STEP_S = 0.01
 
 _ARRAYS = {
     "features": np.float32,
@@ -150,6 +152,7 @@ class RowArrivals:
         dataset = _tasks(_ReadRows(store, store.split(split).shards, prepare, groups), len(groups))
         dataset.context.enable_progress_bars = False
         dataset.context.print_on_execution_start = False
+        dataset.context.custom_execution_callback_classes = [_Unhurried]
         options = dataset.context.execution_options
         options.preserve_order = True
         options.resource_limits = ExecutionResources(cpu=cpus, object_store_memory=memory_bytes)
@@ -182,6 +185,23 @@ class RowArrivals:
             while rows:
                 # Not kept here: whoever takes a row decides how long it lives.
                 yield rows.pop(0)
+
+
+class _Unhurried:
+    """An execution callback (`ray.data`'s `ExecutionCallback`) that gives the processor away.
+
+    Ray Data's loop runs in a thread of the process that reads, and does not wait while no task may be started: a stream
+    that is ahead of its reader would take a whole CPU from it.
+    """
+
+    def before_execution_starts(self, executor: Any) -> None: ...
+
+    def on_execution_step(self, executor: Any) -> None:
+        time.sleep(_STEP_S)
+
+    def after_execution_succeeds(self, executor: Any) -> None: ...
+
+    def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
 
 
 def pack_row(row: PreparedRow) -> pa.Table:

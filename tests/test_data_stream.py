@@ -216,8 +216,8 @@ def test_streamed_batches_are_those_of_the_plan_for_any_number_of_workers(cluste
         **SAMPLING,
     )
     split = streamed(many, rows=32)
-    parts = [split.windows(None, epochs=2, rank=rank, world_size=2, **SAMPLING) for rank in range(2)]
-    alone = split.windows(None, epochs=2, **SAMPLING)
+    parts = [split.windows([], epochs=2, rank=rank, world_size=2, **SAMPLING) for rank in range(2)]
+    alone = split.windows([], epochs=2, **SAMPLING)
     for epoch in (1, 2):
         batches = zip(planned.epoch(epoch), alone.epoch(epoch), *(p.epoch(epoch) for p in parts), strict=True)
         for expected, got, first, second in batches:
@@ -262,7 +262,7 @@ def test_a_split_larger_than_its_memory_passes_through_it(cluster, many):
     size = decoded_bytes(read_index(many, "train").to_pylist(), bulky)
     assert size >= 4 * split.memory_bytes
     most, seen = 0.0, 0
-    windows = split.windows(None, epochs=2, **SAMPLING)
+    windows = split.windows([], epochs=2, **SAMPLING)
     for epoch in (1, 2):
         for batch in windows.epoch(epoch):
             seen += len(batch["valid"])
@@ -276,17 +276,17 @@ def test_a_split_larger_than_its_memory_passes_through_it(cluster, many):
 
 @pytest.mark.slow
 def test_nothing_is_left_when_a_reader_stops_early(cluster, many):
-    windows = streamed(many, prepare=Bulky(), rows=6).windows(None, epochs=50, **SAMPLING)
+    windows = streamed(many, prepare=Bulky(), rows=6).windows([], epochs=50, **SAMPLING)
     batches = windows.epoch(1)
     next(batches)
     windows.close()
     del batches
-    recordings = streamed(many, prepare=Bulky(), rows=6).recordings(None)
+    recordings = streamed(many, prepare=Bulky(), rows=6).recordings([])
     next(recordings)
     recordings.close()
     assert wait_until(lambda: store_bytes(cluster) < 1e6 and cluster.available_resources().get("CPU") == 2.0)
     with pytest.raises(RuntimeError, match="trouble"):
-        fail_in_an_epoch(streamed(many, rows=6).windows(None, epochs=50, **SAMPLING))
+        fail_in_an_epoch(streamed(many, rows=6).windows([], epochs=50, **SAMPLING))
     assert wait_until(lambda: store_bytes(cluster) < 1e6 and cluster.available_resources().get("CPU") == 2.0)
 
 
@@ -301,9 +301,9 @@ def fail_in_an_epoch(windows):
 @pytest.mark.slow
 def test_recordings_come_in_order_and_each_to_one_worker(cluster, many):
     held = HeldRows([prepare(raw) for raw in raw_rows(many, "val")])
-    (expected,) = held.recordings(None)
+    (expected,) = held.recordings([])
     split = streamed(many, "val", workers=2, rows=16)
-    shares = [[row for rows in split.recordings(None, rank, 2) for row in rows] for rank in range(2)]
+    shares = [[row for rows in split.recordings([], rank, 2) for row in rows] for rank in range(2)]
     assert [len(part) for part in shares] == [2, 1]
     names = [row["recording"] for row in expected]
     assert [[row["recording"] for row in part] for part in shares] == [names[::2], names[1::2]]
@@ -314,7 +314,7 @@ def test_recordings_come_in_order_and_each_to_one_worker(cluster, many):
 
 @pytest.mark.slow
 def test_a_feed_of_a_dataset_holds_its_rows(cluster, many):
-    windows = open_feed(materialise(read_split(many, "train", prepare))).windows(None, epochs=1, **SAMPLING)
+    windows = open_feed(materialise(read_split(many, "train", prepare))).windows([], epochs=1, **SAMPLING)
     assert isinstance(windows, WindowSampler)
     assert windows.num_windows == 48
 
@@ -328,13 +328,13 @@ def test_a_damaged_row_reaches_the_reader_of_a_stream_as_one_line(cluster, many,
     content[1000:1100] = bytes(100)
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{path.name} is corrupted") as refused:
-        list(streamed(copy).windows(None, epochs=1, **SAMPLING).epoch(1))
+        list(streamed(copy).windows([], epochs=1, **SAMPLING).epoch(1))
     assert "\n" not in str(refused.value)
 
 
 def test_too_little_memory_for_a_stream_is_refused(many):
     with pytest.raises(UserError, match=r"'train' needs room for 4 rows of 0 MB"):
-        streamed(many, rows=3).windows(None, epochs=1, **SAMPLING)
+        streamed(many, rows=3).windows([], epochs=1, **SAMPLING)
 
 
 def test_no_more_is_read_than_is_asked_for(store, monkeypatch):

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from data.embeddings import open_embeddings
 from data.errors import UserError
+from data.feed import HeldRows
 from data.labels import Events
 from data.rows import cut_rows
 from data.store import (
@@ -198,6 +199,16 @@ def test_windows_find_what_the_model_computes_from_pictures(store: Store, made: 
             compared += int(sighted.sum())
     assert compared > 60
     assert float(expected[sighted].std()) > 0.01
+
+
+def test_bytes_of_embeddings_are_known_before_they_are_read(store: Store, made: Any) -> None:
+    config = trial(made, "both", embedded=True)
+    prepare = preparation([config], store.manifest.sha256)
+    (row,) = prepared(store, config, "val")
+    expected = sum(row[name].nbytes for name in ("features", "target", *COLUMNS.values()))
+    # 4.2 s are eight and a half windows' hops and pictures.
+    assert prepare.bytes_per_label(True) * len(row["target"]) == pytest.approx(expected, rel=0.05)
+    assert prepare.bytes_per_label(False) < prepare.bytes_per_label(True)
 
 
 def test_the_tail_of_a_row_is_cut_alike(store: Store, made: Any) -> None:
@@ -545,8 +556,8 @@ class OneWorker:
         self.reports: list[dict[str, float]] = []
         self._rows = rows
 
-    def rows(self, split: str) -> list[dict[str, Any]]:
-        return self._rows[split]
+    def feed(self, split: str) -> HeldRows:
+        return HeldRows(self._rows[split])
 
     def report(self, metrics: dict[str, float]) -> bool:
         self.reports.append(metrics)
@@ -580,7 +591,7 @@ def test_a_store_is_embedded_on_ray_and_trained_from(
 
     config = trial({"resnet50": document}, "resnet50", True)
     prepare = preparation([config], store.manifest.sha256)
-    rows = {s: rows_of(materialise(read_split(store, s, prepare, prepare.columns))) for s in ("train", "val")}
+    rows = {s: rows_of(materialise(read_split(store, s, prepare))) for s in ("train", "val")}
     sighted = next(row for row in rows["train"] if row["has_video"])
     assert sighted["resnet_embeddings"].dtype == np.float16
     assert not sighted["resnet_embeddings"].flags.owndata

@@ -287,7 +287,8 @@ def large(stack: Stack) -> Store:
 
 
 def streamed_sweep(name: str) -> tuple[str, ...]:
-    return ("sweep", "quickstart", "--name", name, "--data", LARGE, *LITTLE_MEMORY, *EPOCHS, "--trials", "2")
+    sized = (*LITTLE_MEMORY, *EPOCHS, "--trials", "2", "--model", "streamed")
+    return ("sweep", "quickstart", "--name", name, "--data", LARGE, *sized)
 
 
 def test_a_streamed_sweep_goes_on_as_if_it_had_not_been_stopped(stack: Stack, large: Store) -> None:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
 from data.labels import LABEL_RATE_HZ, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
+from data.swaps import NUM_SWAPS
+from data.windows import HOP_FRAMES, OF_WINDOWS
 from trainables.box_source import BoxSource
 from trainables.config import RATE_HZ, InputConfig
 from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
@@ -74,8 +76,11 @@ class PrepareRow:
         numbers += NUM_DUMMY_TRACKS * NUM_TARGET_AXES * NUM_CLASSES
         images = inputs.frame_rate_hz / LABEL_RATE_HZ
         boxes = images * MAX_BOXES * BOX_FIELDS if "boxes" in self._looks else 0.0
-        pictures = images * inputs.frame_width * inputs.frame_height * 3 if "frames" in self._looks else 0.0
-        return np.dtype(np.float32).itemsize * (numbers + boxes) + has_video * pictures
+        seen = images * inputs.frame_width * inputs.frame_height * 3 if "frames" in self._looks else 0.0
+        for column, store in self._embeddings.items():
+            entries = 1 / HOP_FRAMES if column in OF_WINDOWS else images
+            seen += entries * NUM_SWAPS * math.prod(store.manifest.shape) * np.dtype(np.float16).itemsize
+        return np.dtype(np.float32).itemsize * (numbers + boxes) + has_video * seen
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Decode and extract.
