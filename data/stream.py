@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -218,12 +219,24 @@ def pack_row(row: PreparedRow) -> pa.Table:
 
 def unpack_rows(table: pa.Table) -> Iterator[PreparedRow]:
     """Inverse of `pack_row`, for tables of any number of rows; arrays are views."""
+    present = [name for name in _ARRAYS if name in table.column_names]
+    contents = {name: _buffers(table.column(name)) for name in present}
     for i in range(table.num_rows):
         row: PreparedRow = {name: table.column(name)[i].as_py() for name in _SCALARS}
-        for name in (column for column in _ARRAYS if column in table.column_names):
+        for name in present:
             shape = table.column(f"{name}_shape")[i].as_py()
-            row[name] = np.frombuffer(table.column(name)[i].as_buffer(), dtype=_ARRAYS[name]).reshape(shape)
+            row[name] = np.frombuffer(contents[name][i], dtype=_ARRAYS[name]).reshape(shape)
         yield row
+
+
+def _buffers(column: pa.ChunkedArray) -> list[pa.Buffer]:
+    """Each value of a column of large binaries, as a part of the column's memory; a scalar would be a copy of it."""
+    values = []
+    for chunk in column.chunks:
+        _, offsets, data = chunk.buffers()
+        bounds = np.frombuffer(offsets, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1].tolist()
+        values += [data.slice(start, stop - start) for start, stop in pairwise(bounds)]
+    return values
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from data.errors import UserError
@@ -53,9 +54,9 @@ class Loudness:
 prepare = Loudness()
 
 
-def test_packing_and_unpacking_keep_a_row():
+def small_row():
     rng = np.random.default_rng(0)
-    row = {
+    return {
         "recording": "r",
         "room": "room1",
         "start_frame": 600,
@@ -66,6 +67,24 @@ def test_packing_and_unpacking_keep_a_row():
         "events": rng.standard_normal((9, 6)),
         "frames": np.zeros((0, 4, 8, 3), dtype=np.uint8),
     }
+
+
+def test_unpacked_arrays_lie_in_the_memory_of_their_table():
+    rows = [{**small_row(), "start_frame": start} for start in (0, 600, 1200)]
+    table = pa.concat_tables([pack_row(row) for row in rows])
+    for part in (table, table.combine_chunks(), table.combine_chunks().slice(1)):
+        unpacked = list(unpack_rows(part))
+        assert [row["start_frame"] for row in unpacked] == [row["start_frame"] for row in rows[-len(unpacked) :]]
+        for name in ("features", "events", "target"):
+            spans = [(b.address, b.address + b.size) for c in part.column(name).chunks for b in c.buffers() if b]
+            for row in unpacked:
+                np.testing.assert_array_equal(row[name], rows[0][name])
+                address = row[name].ctypes.data
+                assert any(low <= address <= address + row[name].nbytes <= high for low, high in spans)
+
+
+def test_packing_and_unpacking_keep_a_row():
+    row = small_row()
     (back,) = unpack_rows(pack_row(row))
     assert back.keys() == row.keys()
     for name, value in row.items():
