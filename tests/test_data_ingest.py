@@ -1,13 +1,11 @@
 """Taking in trees of STARSS23's layout: what is real arrives exactly, what is odd is counted, what is bad is named."""
 
-import os
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import run_and_kill
 from starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_wav
 
 from data import build, storage
@@ -410,19 +408,8 @@ def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tree, tmp_pa
     monkeypatch.setattr("data.ingest.SHARD_BYTES", 1)
     for number in range(6):
         tree.add(f"fold3_room{number}_mix001", video=False, seed=number)
-    repository = Path(__file__).parents[1]
     out = tmp_path / "killed"
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tree.root), str(out)],
-        stdout=subprocess.PIPE,
-        cwd=repository,
-        env={**os.environ, "PYTHONPATH": str(repository)},
-    )
-    assert child.stdout is not None
-    for _ in range(3):
-        child.stdout.readline()
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    run_and_kill(KILLED, tree.root, out, after_lines=3)
     assert not (out / "manifest.json").exists()
     assert 3 <= len(list((out / "records").iterdir())) < 6
     store = ingest(str(tree.root), str(out)).store

@@ -2,17 +2,12 @@
 
 import dataclasses
 import json
-import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from children import run_and_kill
 
 from data import build
 from data.build import WriteTask, write_task
@@ -146,18 +141,7 @@ synthesise(SynthSettings(**{settings}), sys.argv[1], run=run)
 def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tmp_path, rendered):
     root = tmp_path / "killed"
     script = KILLED.replace("{settings}", repr(dataclasses.asdict(TINY)))
-    repository = Path(__file__).parents[1]
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, str(root)],
-        stdout=subprocess.PIPE,
-        cwd=repository,
-        env={**os.environ, "PYTHONPATH": str(repository)},
-    )
-    assert child.stdout is not None
-    for _ in range(3):
-        child.stdout.readline()
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    run_and_kill(script, root, after_lines=3)
     finished = {path.name for path in root.glob("records/*.json")}
     assert 3 <= len(finished) < 6
     store = synthesise(TINY, str(root))
@@ -271,7 +255,6 @@ def test_a_trees_videos_are_like_starss23s(tmp_path):
 
 
 TREE_KILLED = """
-import sys
 from data.synth import SynthSettings, write_tree
 
 def run(function, clips):
@@ -288,20 +271,8 @@ write_tree(SynthSettings(**{settings}), sys.argv[1], run=run)
 def test_a_tree_after_a_kill_ends_as_if_nothing_had_happened(tmp_path):
     settings = dataclasses.replace(SEEN, train_clips=4, val_clips=0, test_clips=0, clip_s=2.0)
     script = TREE_KILLED.replace("{settings}", repr(dataclasses.asdict(settings)))
-    repository = Path(__file__).parents[1]
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "killed")],
-        stdout=subprocess.PIPE,
-        cwd=repository,
-        env={**os.environ, "PYTHONPATH": str(repository)},
-    )
-    assert child.stdout is not None
-    for _ in range(2):
-        child.stdout.readline()
     # In the middle of the third clip's files.
-    time.sleep(0.3)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    run_and_kill(script, tmp_path / "killed", after_lines=2, pause_s=0.3)
     assert 2 <= len(list((tmp_path / "killed").rglob("*.wav"))) < 4
     trees = [write_tree(settings, str(tmp_path / name)) for name in ("killed", "whole")]
     killed, whole = ({p.relative_to(t): p.read_bytes() for p in t.rglob("*") if p.is_file()} for t in trees)
