@@ -153,15 +153,19 @@ def _seconds(tree: Tree, clip: Clip) -> float:
 def _tasks(tree: Tree, clips: Sequence[Clip], settings: IngestSettings) -> list[FilesTask]:
     """Neighbouring recordings together, as many as fill a shard."""
     groups: list[list[Clip]] = []
-    room_left = 0.0
+    sizes: list[float] = []
     for clip in sorted(clips, key=lambda clip: (clip.split, clip.name)):
         seen = _SEEN_BYTES_PER_S if clip.video and settings.with_video else 0
-        expected = _seconds(tree, clip) * (_HEARD_BYTES_PER_S + seen)
-        if not groups or room_left <= 0 or groups[-1][0].split != clip.split:
+        if not groups or sizes[-1] >= SHARD_BYTES or groups[-1][0].split != clip.split:
             groups.append([])
-            room_left = SHARD_BYTES
+            sizes.append(0.0)
         groups[-1].append(clip)
-        room_left -= expected
+        sizes[-1] += _seconds(tree, clip) * (_HEARD_BYTES_PER_S + seen)
+    # A small rest goes with its neighbours.
+    for number in range(len(groups) - 1, 0, -1):
+        if sizes[number] < SHARD_BYTES / 2 and groups[number][0].split == groups[number - 1][0].split:
+            groups[number - 1] += groups.pop(number)
+            sizes[number - 1] += sizes.pop(number)
     return [
         FilesTask(
             tree.root,

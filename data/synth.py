@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,14 +139,18 @@ def synthesise(settings: SynthSettings, root: str, run: Run = map) -> Store:
 
 def clip_tasks(settings: SynthSettings) -> list[ClipsTask]:
     """The tasks that make up the data set, each about a shard."""
-    step = settings.clips_per_task or max(1, round(SHARD_BYTES / (_BYTES_PER_S * settings.clip_s)))
+    most = settings.clips_per_task or max(1, round(SHARD_BYTES / (_BYTES_PER_S * settings.clip_s)))
     made_of = json.dumps(settings.to_dict(), sort_keys=True)
-    return [
-        ClipsTask(settings, split, clips, hashlib.sha256(f"{made_of} {split} {clips}".encode()).hexdigest()[:16])
-        for split in SYNTH_SPLITS
-        for first in range(0, settings.clips(split), step)
-        for clips in (range(first, min(first + step, settings.clips(split))),)
-    ]
+    tasks = []
+    for split in SYNTH_SPLITS:
+        clips = settings.clips(split)
+        count = -(-clips // most)
+        # Equal shares, so that no shard is a small rest.
+        bounds = [clips * number // count for number in range(count + 1)] if count else []
+        for share in (range(first, stop) for first, stop in pairwise(bounds)):
+            key = hashlib.sha256(f"{made_of} {split} {share}".encode()).hexdigest()[:16]
+            tasks.append(ClipsTask(settings, split, share, key))
+    return tasks
 
 
 def make_scene(settings: SynthSettings, split: str, clip: int) -> tuple[str, Scene]:

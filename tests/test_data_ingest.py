@@ -8,15 +8,15 @@ import pytest
 from children import run_and_kill
 from starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_wav
 
-from data import build, storage
+from data import build, starss23, storage
 from data.build import read_report
 from data.errors import UserError
 from data.geometry import angle_between_deg, unit_vector
-from data.ingest import IngestSettings, ingest
+from data.ingest import IngestSettings, _tasks, ingest
 from data.labels import adpit_target
 from data.rows import decode_flac, row_events
 from data.scenes import render_audio, scene_events
-from data.starss23 import choose_val_rooms, find_clips
+from data.starss23 import Clip, choose_val_rooms, find_clips
 from data.store import open_store, read_shard, verify
 from data.synth import SynthSettings, make_scene, write_tree
 from data.video import render_jpegs
@@ -296,6 +296,18 @@ def test_a_single_room_cannot_be_held_out(tree, tmp_path):
     built = ingest(str(tree.root), str(tmp_path / "out"))
     assert list(built.store.manifest.splits) == ["train"]
     assert built.report["remarks"] == ["no room is held out: there is no validation split, which a sweep needs"]
+
+
+@pytest.mark.parametrize("clips", [1, 3, 4, 13, 14, 16, 50])
+def test_recordings_are_put_together_to_about_a_shard(clips):
+    # A minute of sound and video is expected to take 21.6 MB.
+    found = [Clip(f"c{n:03d}", "room1", "train", f"{n}.wav", None, f"{n}.mp4") for n in range(clips)]
+    versions = {path: f"{60 * RATE_HZ * 8}-1" for clip in found for path in (clip.wav, clip.video)}
+    tasks = _tasks(starss23.Tree("root", tuple(found), (), (), versions), found, IngestSettings())
+    assert [clip.name for task in tasks for clip in task.clips] == [clip.name for clip in found]
+    sizes = [len(task.clips) * 21.6 for task in tasks]
+    assert max(sizes) <= 128
+    assert min(sizes) >= min(32, clips * 21.6)
 
 
 def test_held_out_rooms_hold_every_class_and_about_the_share():

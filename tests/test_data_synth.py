@@ -100,6 +100,15 @@ def test_order_and_process_of_the_tasks_do_not_matter(tmp_path):
     assert first.manifest.sha256 == other.manifest.sha256
 
 
+def test_tasks_are_of_equal_size_and_hold_every_clip_once():
+    tasks = clip_tasks(SynthSettings(train_clips=40, val_clips=8, test_clips=1))
+    for split, clips in (("train", 40), ("val", 8), ("test", 1)):
+        shares = [task.clips for task in tasks if task.split == split]
+        assert [clip for share in shares for clip in share] == list(range(clips))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert len({task.key for task in tasks}) == len(tasks)
+
+
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path, rendered):
     def interrupted(function, tasks):
         for task in tasks[:3]:
