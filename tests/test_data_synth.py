@@ -264,6 +264,7 @@ def test_a_trees_videos_are_like_starss23s(tmp_path):
 
 
 TREE_KILLED = """
+import sys
 from data.synth import SynthSettings, write_tree
 
 def run(function, clips):
