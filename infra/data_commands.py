@@ -96,7 +96,7 @@ def data_ingest(
 ) -> None:
     """Take in STARSS23, or any tree of its layout, as it was downloaded.
 
-    What is unusual is counted, what cannot be read is named, the rest is taken in. After a crash the same command goes on.
+    What is unusual is counted, what cannot be read is named, the rest is taken in. A crash costs little: say it again.
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
     from data.ingest import IngestSettings, ingest
