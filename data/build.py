@@ -222,11 +222,6 @@ def _check_nothing_vanished(store: Store) -> None:
         ) from error
 
 
-def read_report(root: str) -> dict[str, Any]:
-    """The report of a store (`Built.report`); FileNotFoundError where there is none."""
-    return json.loads(storage.read_bytes(storage.join(root, REPORT_NAME)))
-
-
 def write_task(one: WriteTask) -> tuple[str, Record]:
     """Run a task, leave its shards and its record; its key and the record."""
     rows: list[RawRow] = []

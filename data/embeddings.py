@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.store import MANIFEST_NAME, Shard, check_files, read_whole, write_content
+from data.store import MANIFEST_NAME, Shard, check_files, check_version, read_manifest, read_whole, write_content
 from data.swaps import NUM_SWAPS, SWAPS
 
 SCHEMA_VERSION = 1
@@ -133,10 +133,7 @@ class EmbeddingManifest:
         try:
             document = json.loads(text)
             version = document["schema_version"]
-            if version != SCHEMA_VERSION:
-                newer = isinstance(version, int) and version > SCHEMA_VERSION
-                fix = "update seldtune" if newer else "make the embeddings anew"
-                raise UserError(f"{where} has schema version {version}, this seldtune reads {SCHEMA_VERSION}; {fix}")
+            check_version(version, SCHEMA_VERSION, where, "embeddings")
             return cls(
                 of=Embedded(**document["of"]),
                 shape=tuple(document["shape"]),
@@ -193,17 +190,8 @@ def open_embeddings(root: str) -> EmbeddingStore:
 
     UserError where there is none or it is not one of embeddings, and for all that can be wrong with the place.
     """
-    storage.check_root(root)
-    uri = storage.join(root, MANIFEST_NAME)
-    try:
-        text = storage.read_bytes(uri).decode()
-    except FileNotFoundError as error:
-        raise UserError(
-            f"no embeddings at {root}: there is no {MANIFEST_NAME}; make them with `seldtune data embed`"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{uri} is no text; make the embeddings anew") from error
-    return EmbeddingStore(root, EmbeddingManifest.from_json(text, uri))
+    missing = ("embeddings", "make them with `seldtune data embed`")
+    return EmbeddingStore(root, EmbeddingManifest.from_json(*read_manifest(root, missing, "embeddings")))
 
 
 def write_embeddings(root: str, manifest: EmbeddingManifest) -> EmbeddingStore:

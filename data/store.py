@@ -114,10 +114,7 @@ class Manifest:
             raise UserError(
                 f"{where} is no manifest of a chunk store ({error}); delete it and make the store anew"
             ) from error
-        if version != SCHEMA_VERSION:
-            newer = isinstance(version, int) and version > SCHEMA_VERSION
-            fix = "update seldtune" if newer else "make the store anew"
-            raise UserError(f"{where} has schema version {version}, this seldtune reads {SCHEMA_VERSION}; {fix}")
+        check_version(version, SCHEMA_VERSION, where, "store")
         try:
             splits = {
                 name: Split(
@@ -179,17 +176,32 @@ def open_store(root: str) -> Store:
     UserError where there is none, where it is no JSON, or where a newer seldtune wrote it; on S3 also for a missing
     bucket, wrong credentials and an endpoint that does not answer.
     """
+    missing = ("data", "make it with `seldtune data synth` or `data ingest`")
+    return Store(root, Manifest.from_json(*read_manifest(root, missing, "store")))
+
+
+def read_manifest(root: str, missing: tuple[str, str], place: str) -> tuple[str, str]:
+    """The text of the manifest at `root`, and its URI.
+
+    UserError where it cannot be read: what is `missing`, and how it is made; `place` is what to make anew.
+    """
     storage.check_root(root)
     uri = storage.join(root, MANIFEST_NAME)
     try:
-        text = storage.read_bytes(uri).decode()
+        return storage.read_bytes(uri).decode(), uri
     except FileNotFoundError as error:
-        raise UserError(
-            f"no data at {root}: there is no {MANIFEST_NAME}; make it with `seldtune data synth` or `data ingest`"
-        ) from error
+        what, fix = missing
+        raise UserError(f"no {what} at {root}: there is no {MANIFEST_NAME}; {fix}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{uri} is no text; make the store anew") from error
-    return Store(root, Manifest.from_json(text, uri))
+        raise UserError(f"{uri} is no text; make the {place} anew") from error
+
+
+def check_version(version: Any, known: int, where: str, place: str) -> None:
+    """UserError unless a manifest's schema version is the one that is known."""
+    if version != known:
+        newer = isinstance(version, int) and version > known
+        fix = "update seldtune" if newer else f"make the {place} anew"
+        raise UserError(f"{where} has schema version {version}, this seldtune reads {known}; {fix}")
 
 
 def write_shard(root: str, split: str, rows: Sequence[RawRow]) -> Shard:

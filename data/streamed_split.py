@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class StreamedSplit:
     workers: int = 1
 
     def windows(self, columns: Collection[str], *, epochs: int, **sampling: Any) -> Windows:
-        index, prepare = self._index(), self.prepare.looking_at(columns)
+        index, prepare = self._index, self.prepare.looking_at(columns)
         row_bytes = self._row_bytes(index, prepare)
         places = [(row["shard"], row["row"]) for row in index]
         return WindowStream(
@@ -52,7 +53,7 @@ class StreamedSplit:
     def recordings(
         self, columns: Collection[str], rank: int = 0, world_size: int = 1
     ) -> Generator[list[PreparedRow], None, None]:
-        index, prepare = self._index(), self.prepare.looking_at(columns)
+        index, prepare = self._index, self.prepare.looking_at(columns)
         mine = share((row["recording"] for row in index), rank, world_size)
         entries = sorted(
             (row for row in index if row["recording"] in mine), key=lambda row: (row["recording"], row["start_frame"])
@@ -71,6 +72,7 @@ class StreamedSplit:
         rows = (row for shard in shards for row in read_shard(self.store, shard, ["recording", "events"]))
         return sorted({row["recording"] for row in rows if any(np.isnan(e["distance_cm"]) for e in row["events"])})
 
+    @cached_property
     def _index(self) -> list[dict[str, Any]]:
         return read_index(self.store, self.split).to_pylist()
 

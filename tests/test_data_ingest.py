@@ -1,5 +1,6 @@
 """Taking in trees of STARSS23's layout: what is real arrives exactly, what is odd is counted, what is bad is named."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from children import run_and_kill
 from starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_wav
 
 from data import build, starss23, storage
-from data.build import read_report
 from data.errors import UserError
 from data.geometry import angle_between_deg, unit_vector
 from data.ingest import IngestSettings, _tasks, ingest
@@ -135,7 +135,7 @@ def test_every_irregularity_is_taken_in_and_named(tree, tmp_path):
     assert splits["val"].rooms == ("room21",)
     assert splits["val"].clips_without_video == 1
     assert splits["eval"].class_frames == (0,) * 13
-    assert read_report(str(tmp_path / "out")) == built.report
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == built.report
     assert verify(built.store) == 15
     (row,) = rows_of(built.store, "fold3_room4_mix010")
     np.testing.assert_array_equal(decode_flac(row["audio"]), noise(2.0, 9))
