@@ -37,6 +37,9 @@ _CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
 }
 
+# The condition does not hold, or another conditional write of the same name is under way.
+_CONDITION_CODES = {"412", "409", "PreconditionFailed", "ConditionalRequestConflict"}
+
 
 def is_s3(uri: str) -> bool:
     return uri.startswith("s3://")
@@ -75,6 +78,56 @@ def write_bytes(uri: str, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_new(uri: str, content: bytes) -> None:
+    """Write a file that must not be there yet, whole: of several writers at a time exactly one succeeds.
+
+    On S3 it is a conditional put (`If-None-Match: *`), which Amazon S3 and SeaweedFS honour. A service that ignores the
+    condition would let every writer win; a second put, which has to be refused, tells.
+
+    Raises:
+        FileExistsError: there is one already.
+        UserError: the service ignores the condition.
+    """
+    if is_s3(uri):
+        _put_new(uri, content)
+        if not _is_there(uri, content):
+            raise UserError(
+                f"{_endpoint() or 'Amazon S3'} ignores If-None-Match, which {uri} cannot be written safely without; "
+                "use a service that knows conditional writes, or a local folder"
+            )
+        return
+    path = _local(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A link appears with the content or not at all; a file opened exclusively is empty at first.
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        os.link(file.name, path)
+
+
+def _put_new(uri: str, content: bytes) -> None:
+    from botocore.exceptions import ClientError
+
+    bucket, key = split_s3(uri)
+    with _s3_errors(uri):
+        try:
+            _client().put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        except ClientError as error:
+            if str(error.response.get("Error", {}).get("Code", "")) not in _CONDITION_CODES:
+                raise
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), uri) from error
+
+
+def _is_there(uri: str, content: bytes) -> bool:
+    """Whether a put of a new file is refused, now that there is one."""
+    try:
+        _put_new(uri, content)
+    except FileExistsError:
+        return True
+    return False
 
 
 @contextmanager

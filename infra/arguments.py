@@ -6,26 +6,21 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from data.durations import parse_duration_s as parse_duration_s
 from data.errors import UserError
 
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def parse_duration_s(text: str) -> float:
-    """`90s`, `15m`, `12h`, `7d` -> seconds.
+def parse_name(name: str) -> str:
+    """A sweep's name, as it is.
 
     Raises:
-        UserError: another form, or not positive.
+        UserError: it cannot be a folder's.
     """
-    number, unit = text[:-1], text[-1:]
-    try:
-        seconds = float(number) * SECONDS[unit]
-    except (ValueError, KeyError):
-        seconds = 0.0
-    if not seconds > 0:
-        raise UserError(f"{text!r} is not a duration; write a number and a unit, e.g. 90s, 15m, 12h or 7d")
-    return seconds
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise UserError(f"--name {name!r}: use letters, digits, - and _")
+    return name
 
 
 def parse_bytes(text: str) -> int:

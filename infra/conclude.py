@@ -1,4 +1,4 @@
-"""The end of a sweep: its tables and pictures, its best model in the registry, its runs closed.
+"""The end of a sweep: its tables, pictures and comparison, its best model in the registry, its runs closed.
 
 Everything here can be done again: a sweep that was interrupted while concluding concludes on its next start.
 """
@@ -23,6 +23,10 @@ from data.labels import Events
 from data.rows import row_events
 from data.store import Store, read_shard
 from data.streamed_split import open_feed
+from infra.compare import FOLDER as COMPARISON
+from infra.compare import report_files
+from infra.compared_trials import LoadedSweep
+from infra.comparison import compare
 from infra.predict import plot_prediction
 from infra.records import FAILED, SweepStore, TrialRecord, best_trial
 from infra.registry import CHALLENGER, ModelVersion, register_best
@@ -53,6 +57,10 @@ class Conclusion:
     name: str
     seconds: float
     """Wall-clock time of the search, over all its starts."""
+    used_up: str | None
+    """The limit of the budget that ended it before all trials were done, in words."""
+    failed: dict[int, str]
+    """Why the trials failed that did, by number."""
     url: str
     """The sweep's page in MLflow."""
 
@@ -61,6 +69,8 @@ class Conclusion:
         return {
             "sweep": self.name,
             "seconds": round(self.seconds, 1),
+            "used_up": self.used_up,
+            "failed": {str(number): reason for number, reason in self.failed.items()},
             "mlflow": self.url,
             "trials": self.rows,
             "best": None if best is None else {"trial": best.number, "config": best.config, "validation": best.best},
@@ -85,9 +95,13 @@ class Conclusion:
         if self.version is not None:
             lines += [
                 f"model    {self.version.uri} is {self.version.name}@{CHALLENGER}",
-                f'next     seldtune promote {self.version.name} --reason "..."',
+                f"next     seldtune finals {self.name}",
             ]
-        return [*lines, f"time     {self.seconds:.0f} s of search"]
+        lines += [f"failed   trial {number}: {reason}" for number, reason in self.failed.items()]
+        lines.append(f"time     {self.seconds:.0f} s of search")
+        if self.used_up:
+            lines.append(f"budget   {self.used_up} are spent: the same command with more goes on from here")
+        return lines
 
 
 def _scores_text(score: dict[str, float], average: str) -> str:
@@ -105,7 +119,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
         untrained = _untrained(best, outcome.shared, outcome.sweep)
         trial_store = outcome.sweep.trial_store(best.number)
     tracker = outcome.tracker
-    tracker.flush()
+    tracker.require_written()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "trials.md").write_text(markdown_table(rows))
@@ -119,6 +133,8 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
             _plot_example(best, trial_store, outcome.store, picture)
             tracker.log_file(picture)
             tracker.log_file(picture, number=best.number)
+            for path in _write_comparison(outcome, folder / COMPARISON):
+                tracker.log_file(path, folder=COMPARISON)
             version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
     if best is not None and best.best is not None and version is not None:
         metrics = {f"best/{key}": value for key, value in best.best.items() if "/" in key}
@@ -138,8 +154,20 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
         version=version,
         name=outcome.name,
         seconds=outcome.seconds,
+        used_up=outcome.used_up,
+        failed={record.number: record.reason for record in outcome.records if record.reason},
         url=tracker.url,
     )
+
+
+def _write_comparison(outcome: SweepOutcome, folder: Path) -> list[Path]:
+    """What `seldtune compare` says of the sweep, in the same files."""
+    sweep = LoadedSweep(name=outcome.name, settings=outcome.sweep.settings() or {}, records=outcome.records)
+    folder.mkdir()
+    files = report_files(compare([sweep]))
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return [folder / name for name in files]
 
 
 def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) -> dict[str, float]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from data import storage
 from data.errors import UserError
 from data.stream import user_errors
+from infra.kube.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ def connect(settings: Settings) -> None:
             # Tune's own snapshots and loggers: the sweep's record replaces them.
             "TUNE_GLOBAL_CHECKPOINT_S": "3600",
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            # The sweep's record keeps why a trial failed.
+            "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
             # Tune's banner and tables: a sweep says one line a report, and its own table at the end.
             "RAY_AIR_NEW_OUTPUT": "0",
@@ -55,6 +59,39 @@ def connect(settings: Settings) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # At the end it would list as incomplete every trial that was tried again, with a traceback each.
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+
+
+def cluster_name(settings: Settings) -> str:
+    """The cluster of the settings, called the same by all its drivers on this host, and by others if its address is."""
+    address = settings.ray_address or "local"
+    known_elsewhere = ":" in address and not address.startswith(("127.", "localhost"))
+    return address if known_elsewhere else f"{socket.gethostname()}/{address}"
+
+
+def cluster_size() -> dict[str, float]:
+    """CPUs and GPUs that the cluster has, or will have when there is work for all the nodes that it may grow to.
+
+    Raises:
+        UserError: it says in another form what it may grow to.
+    """
+    import ray
+
+    total, most = ray.cluster_resources(), parse_grows_to(os.environ.get(GROWS_TO_VARIABLE) or "CPU=0,GPU=0")
+    return {name: max(total.get(name, 0.0), most[name]) for name in most}
+
+
+def cluster_use() -> dict[str, tuple[float, float]]:
+    """CPUs, GPUs and bytes of object stores on the cluster: in use, and in all. Nothing when it does not answer."""
+    import ray
+
+    try:
+        total, free = ray.cluster_resources(), ray.available_resources()
+    except (ray.exceptions.RayError, ConnectionError):
+        return {}
+    names = [name for name in ("CPU", "GPU", "object_store_memory") if total.get(name)]
+    return {name: (total[name] - free.get(name, 0.0), total[name]) for name in names}
 
 
 def ray_storage(uri: str) -> dict[str, Any]:

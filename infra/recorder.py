@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import pickle
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from infra.budget import Ledger
 from infra.driver_only import DriverOnly
-from infra.records import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.failures import failure_kind
+from infra.records import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, SweepStore, TrialRecord
+from infra.retries import Retries
 from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
 from infra.tracking import SweepTracker
 from trainables.config_tree import from_dict
-from trainables.loop import OBJECTIVE, REPORT_KEYS
+from trainables.loop import OBJECTIVE, report_of
+from trainables.worker import TrialResources
 
 logger = logging.getLogger(__name__)
 
+REASON_CHARS = 300
+
 
 class Recorder(DriverOnly, tune.Callback):
-    """One line, one small write and one message to the tracker for each report.
-
-    Args:
-        elapsed: seconds of the sweep's budget used so far, over all its starts.
-    """
+    """One line, one small write and one message to the tracker for each report; failed trials are tried again."""
 
     def __init__(
         self,
@@ -33,30 +37,63 @@ class Recorder(DriverOnly, tune.Callback):
         searcher: StudySearcher,
         stopping: GracefulStopping,
         tracker: SweepTracker,
-        elapsed: Callable[[], float],
+        ledger: Ledger,
+        retries: Retries,
+        resources: TrialResources,
     ) -> None:
         self._store = store
         self._searcher = searcher
         self._stopping = stopping
         self._tracker = tracker
-        self._elapsed = elapsed
+        self._ledger = ledger
+        self._retries = retries
+        self._cpus = float(resources.workers * resources.cpus_per_worker)
+        self._gpus = float(resources.workers * resources.gpus_per_worker)
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        record = self._searcher.record_of(trial.trial_id)
+        self._ledger.begin(record, self._cpus, self._gpus)
+        self._store.write(record)
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)
-        if record.add_report({key: result[key] for key in REPORT_KEYS}):
+        # The scheduler was asked before.
+        record.told_to_stop = record.number in self._stopping.stopped
+        if record.add_report({**report_of(result), "at": time.time()}):
             self._write(record)
             _log_report(record)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)
+        self._ledger.end(record, ENDED)
         self._end(record, PRUNED if record.number in self._stopping.stopped else COMPLETE)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)
-        # `Trial.get_error` looks on storage, where Tune has not put the file yet.
-        record.error = Path(trial.error_file).read_text().strip() if trial.error_file else "its process vanished"
-        logger.error("trial %d failed: %s", record.number, record.error.splitlines()[-1])
-        self._end(record, FAILED)
+        if state := record.earned_state:
+            # It was lost between its last report and its end.
+            self._ledger.end(record, ENDED)
+            self._end(record, state)
+            return
+        error = _error_of(trial)
+        kind, lines = failure_kind(trial), str(error).strip().splitlines() or [type(error).__name__]
+        self._ledger.end(record, kind, lines[-1][:REASON_CHARS])
+        reason = f"{kind}: {record.attempts[-1].error}"
+        if self._retries.allow(record):
+            logger.warning("trial %d failed (%s); it is tried again", record.number, reason)
+            self._write(record)
+            self._searcher.again(record)
+        else:
+            logger.error("trial %d failed for good (%s)", record.number, reason)
+            record.error = "\n".join([reason, *lines])
+            self._end(record, FAILED)
+
+    def interrupt(self, records: Iterable[TrialRecord]) -> None:
+        """Close the attempts that an interruption has cut short."""
+        for record in records:
+            if record.attempt is not None:
+                self._ledger.end(record, INTERRUPTED)
+                self._store.write(record)
 
     def _end(self, record: TrialRecord, state: str) -> None:
         record.state = state
@@ -64,9 +101,17 @@ class Recorder(DriverOnly, tune.Callback):
         self._searcher.tell(record)
 
     def _write(self, record: TrialRecord) -> None:
-        record.budget_spent_s = self._elapsed()
+        self._ledger.measure(record)
         self._store.write(record)
         self._tracker.update(record)
+
+
+def _error_of(trial: Any) -> BaseException:
+    """What ended Tune's trial. `Trial.get_error` looks on storage, where Tune has not put the files yet."""
+    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
+        return pickle.loads(Path(trial.pickled_error_file).read_bytes())
+    text = Path(trial.error_file).read_text() if trial.error_file else "its process vanished"
+    return RuntimeError(text)
 
 
 def _log_report(record: TrialRecord) -> None:

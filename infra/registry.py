@@ -1,13 +1,15 @@
-"""Models in MLflow's registry: the sweep's best becomes `challenger`, a person makes it `champion`."""
+"""Models in MLflow's registry: a sweep's best becomes `challenger`, the best of finals `finalist`, with its evidence.
+
+Which of them a person makes `champion`, and how that is written down, is `infra.aliases`.
+"""
 
 from __future__ import annotations
 
-import getpass
+import hashlib
 import logging
 import tempfile
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -21,21 +23,28 @@ from mlflow.types import Schema, TensorSpec
 import data
 import trainables
 from data.boxes import BOX_FIELDS, MAX_BOXES
-from data.errors import GateError, UserError
+from data.errors import UserError
+from data.labels import LABEL_RATE_HZ
+from infra.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
+from infra.recording_scores import table_of
 from infra.records import TrialRecord
 from trainables import pyfunc_loader
 from trainables.accdoa import output_width
-from trainables.bundle import load_bundle
+from trainables.bundle import WEIGHTS_NAME, load_bundle
 from trainables.checkpoint import TrialStore, fetch_bundle
-from trainables.config import TrialConfig
-from trainables.config_tree import to_dict
+from trainables.config import RATE_HZ, TrialConfig
+from trainables.config_tree import from_dict, to_dict
+from trainables.evaluate import AVERAGES
 from trainables.loop import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 
-CHALLENGER, CHAMPION = "challenger", "champion"
+CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
+WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
+KNOWN_NAMES = ("MLmodel", "registered_model_meta")
+KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
+"""A model's files have these names, which MLflow writes, or are of these kinds, none of which is ever unpickled."""
 REQUIREMENTS = ("torch", "torchaudio", "torchvision", "numpy", "safetensors", "soundfile", "pillow")
-OBJECTIVE_TAG = f"validation.{OBJECTIVE.replace('/', '.')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +61,17 @@ class ModelVersion:
         return f"models:/{self.name}/{self.version}"
 
 
-def register_best(name: str, record: TrialRecord, store: TrialStore, run_id: str, sweep: str) -> ModelVersion:
-    """Log a trial's best model to its run, register it, and give it the alias `challenger`.
+def register_best(
+    name: str,
+    record: TrialRecord,
+    store: TrialStore,
+    run_id: str,
+    sweep: str,
+    *,
+    alias: str = CHALLENGER,
+    evidence: Evidence | None = None,
+) -> ModelVersion:
+    """Log a trial's best model to its run, register it, and give it the alias; with what the test split said, if asked.
 
     However often this is called, a trial's best epoch is registered once.
     """
@@ -67,55 +85,132 @@ def register_best(name: str, record: TrialRecord, store: TrialStore, run_id: str
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
             bundle.mkdir()
-            number, extra = _log_model(name, fetch_bundle(store.best(epoch), bundle), run_id)
+            fetch_bundle(store.best(epoch), bundle)
+            number, extra = _log_model(name, bundle, run_id)
+            weights = sha256_of(bundle / WEIGHTS_NAME)
         average = OBJECTIVE.split("/")[0]
         scores = {f"validation.{key.replace('/', '.')}": f"{best[key]:.6g}" for key in best if key.startswith(average)}
-        for key, value in {**scores, "data": str(extra.get("data", "")), **origin}.items():
+        told = {key: str(extra.get(key, "")) for key in ("data", "git.commit", "git.changed")}
+        # The origin comes last: a version that has it has everything.
+        for key, value in {**scores, **told, WEIGHTS_TAG: weights, **origin}.items():
             client.set_model_version_tag(name, number, key, value)
         chosen = _version(client.get_model_version(name, number))
-    client.set_registered_model_alias(name, CHALLENGER, chosen.version)
-    return chosen
+    if evidence is not None:
+        _attach(client, chosen, evidence)
+    client.set_registered_model_alias(name, alias, chosen.version)
+    return find_version(name, chosen.version)
 
 
-def promote(name: str, candidate: str, alias: str, reason: str, force: bool = False) -> tuple[ModelVersion, str | None]:
-    """Point `alias` at a version and write down why; returns the version and the one that held the alias before.
-
-    Args:
-        candidate: a version number, or another alias.
-        force: promote although the rule below refuses; that it was forced is written down too.
-
-    Raises:
-        UserError: no such model or version, an empty reason, or files that cannot be loaded.
-        GateError: the holder of the alias scores as well or better on the same validation data, or the two were
-            measured on different data and cannot be compared.
-    """
-    if not reason.strip():
-        raise UserError("--reason is empty; say why this model should be used")
-    client = mlflow.MlflowClient()
-    chosen = find_version(name, candidate)
-    try:
-        holder = _version(client.get_model_version_by_alias(name, alias))
-    except MlflowException:
-        holder = None
-    if holder is not None and holder.version == chosen.version:
-        raise UserError(f"{name} version {chosen.version} is {alias!r} already")
-    if holder is not None and not force:
-        _gate(chosen, holder, alias)
-    try:
-        mlflow.pyfunc.load_model(chosen.uri)
-    except (MlflowException, UserError, OSError) as error:
-        raise UserError(f"{chosen.uri} cannot be loaded: {str(error).splitlines()[0]}") from error
-    tags = {
-        f"{alias}.reason": reason,
-        f"{alias}.by": getpass.getuser(),
-        f"{alias}.at": datetime.now(UTC).isoformat(timespec="seconds"),
-        f"{alias}.before": holder.version if holder else "none",
-        f"{alias}.forced": str(force),
+def _attach(client: mlflow.MlflowClient, version: ModelVersion, evidence: Evidence) -> None:
+    """Evidence as a file of the version's run, and what matters of it as tags for the UI."""
+    client.log_text(version.run_id, evidence.to_json(), EVIDENCE_NAME)
+    tags = {"protocol": PROTOCOL, "test.sha256": evidence.test_sha256}
+    for average in AVERAGES:
+        values, bounds = table_of(evidence.per_recording, average)
+        for name, score in values.items():
+            interval = f" ({bounds[name][0]:.3f} to {bounds[name][1]:.3f})" if bounds else ""
+            tags[f"test.{average}.{name}"] = f"{score:.3f}{interval}"
+    tags |= {
+        "test.seeds": " ".join(map(str, evidence.seeds)),
+        "latency.ms": f"{evidence.latency.ms:.1f}",
+        "parameters": str(evidence.parameters),
+        "searched": evidence.sweep,
+        # Last: evidence whose hash is there is complete.
+        EVIDENCE_TAG: evidence.sha256,
     }
     for key, value in tags.items():
-        client.set_model_version_tag(name, chosen.version, key, value)
-    client.set_registered_model_alias(name, alias, chosen.version)
-    return chosen, holder.version if holder else None
+        client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def evidence_of(version: ModelVersion) -> Evidence | None:
+    """What the test split said of a version; nothing where it was never in finals.
+
+    Raises:
+        UserError: its evidence is not what was written when it was registered.
+    """
+    known = version.tags.get(EVIDENCE_TAG)
+    if known is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = mlflow.MlflowClient().download_artifacts(version.run_id, EVIDENCE_NAME, folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"the evidence of {version.uri} is gone from its run; run finals again") from error
+        text = Path(path).read_text(encoding="utf-8")
+    if hashlib.sha256(text.encode()).hexdigest() != known:
+        raise UserError(f"the evidence of {version.uri} was changed after it was written; run finals again")
+    return Evidence.from_json(text)
+
+
+def faults_of(version: ModelVersion) -> list[str]:
+    """What is wrong with a version's files as they lie in the registry; nothing when it can be used.
+
+    Every file has to be there and of a kind that holds no code to unpickle, the weights have to be those that were
+    registered, and the model has to load through MLflow and answer to a window of silence with finite numbers.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            # What MLflow says when a file is missing depends on where the files lie.
+            path = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.uri, dst_path=folder))
+        except Exception as error:
+            return [f"the files of {version.uri} cannot be fetched: {str(error).splitlines()[0]}"]
+        files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+        faults = [f"{name} is of no known kind" for name, file in files.items() if not _is_known(file)]
+        weights = [file for file in files.values() if file.name == WEIGHTS_NAME]
+        if len(weights) != 1:
+            return [*faults, f"{WEIGHTS_NAME} is missing"]
+        registered, got = version.tags.get(WEIGHTS_TAG), sha256_of(weights[0])
+        if registered is None:
+            faults.append("its weights' hash was not written when it was registered")
+        elif registered != got:
+            faults.append(f"{WEIGHTS_NAME} is not what was registered (SHA-256 {got[:12]}, was {registered[:12]})")
+        return faults or _loading_faults(path)
+
+
+def _is_known(file: Path) -> bool:
+    return file.name in KNOWN_NAMES or file.suffix in KNOWN_SUFFIXES
+
+
+def _loading_faults(path: Path) -> list[str]:
+    try:
+        model = mlflow.pyfunc.load_model(str(path))
+        schema = model.metadata.get_input_schema()
+        config = from_dict(model.metadata.metadata["config"])
+        samples = config.inputs.window_labels * RATE_HZ // LABEL_RATE_HZ
+        # One clip without pictures: the first free length of a sound is its samples, of anything else its pictures.
+        shapes = {spec.name: list(spec.shape) for spec in schema.inputs}
+        inputs = {
+            spec.name: np.zeros([1, *(_free(spec.name, samples, n) for n in shapes[spec.name][1:])], spec.type)
+            for spec in schema.inputs
+        }
+        output = model.predict(inputs)
+    except Exception as error:  # whatever keeps it from loading is what has to be said
+        return [f"the model does not load and predict: {type(error).__name__}: {str(error).splitlines()[0]}"]
+    return [] if np.isfinite(output).all() else ["the model answers to silence with numbers that are not finite"]
+
+
+def _free(name: str, samples: int, length: int) -> int:
+    return length if length >= 0 else samples if name == "audio" else 0
+
+
+def sha256_of(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def holder_of(name: str, alias: str) -> ModelVersion | None:
+    """The version that an alias points at in MLflow.
+
+    Raises:
+        UserError: no such model.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        raise UserError(_nothing_there(client, name, alias)) from error
+    version = model.aliases.get(alias)
+    return None if version is None else find_version(name, str(version))
 
 
 def find_version(name: str, version_or_alias: str) -> ModelVersion:
@@ -130,24 +225,12 @@ def find_version(name: str, version_or_alias: str) -> ModelVersion:
             return _version(client.get_model_version(name, version_or_alias))
         return _version(client.get_model_version_by_alias(name, version_or_alias))
     except MlflowException as error:
-        models = ", ".join(m.name for m in client.search_registered_models(max_results=20)) or "none"
-        raise UserError(
-            f"the registry has no {version_or_alias!r} of model {name!r}; models there: {models}"
-        ) from error
+        raise UserError(_nothing_there(client, name, version_or_alias)) from error
 
 
-def _gate(chosen: ModelVersion, holder: ModelVersion, alias: str) -> None:
-    if chosen.tags.get("data") != holder.tags.get("data"):
-        raise GateError(
-            f"version {chosen.version} and {alias} (version {holder.version}) were measured on different data; "
-            "train both on one store, or --force"
-        )
-    ours, theirs = (float(v.tags.get(OBJECTIVE_TAG, "nan")) for v in (chosen, holder))
-    if not ours < theirs:
-        raise GateError(
-            f"version {chosen.version} has validation SELD {ours:.3f}, {alias} (version {holder.version}) "
-            f"{theirs:.3f}: not better; --force promotes it all the same"
-        )
+def _nothing_there(client: mlflow.MlflowClient, name: str, version_or_alias: str) -> str:
+    models = ", ".join(m.name for m in client.search_registered_models(max_results=20)) or "none"
+    return f"the registry has no {version_or_alias!r} of model {name!r}; models there: {models}"
 
 
 def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any]]:

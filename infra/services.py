@@ -264,9 +264,13 @@ def launch_ray(home: Path, state: StackState, settings: Settings) -> Launch:
     environment = {
         **base_environment(home, "ray", settings),
         **told(settings, "AWS_", "MLFLOW_", "RAY_", "NO_PROXY", "no_proxy"),
+        # What a job calls `python` is this one, which has the project.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "AUTOSCALER_METRIC_PORT": str(ports["autoscaler_metrics"]),
         "DASHBOARD_METRIC_PORT": str(ports["dashboard_metrics"]),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Told to end, it would wait for its detached actors to end first, which nobody tells to.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     environment.pop("RAY_ADDRESS", None)  # `ray start --head` is the address

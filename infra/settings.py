@@ -97,10 +97,10 @@ class Settings:
         """
         os.environ.update(self.environment())
         if self.ray_address:
-            _let_ray_read_again(loopback=self.sources.get("ray") == "embedded")
+            let_ray_read_again(loopback=self.sources.get("ray") == "embedded")
 
 
-def _let_ray_read_again(*, loopback: bool) -> None:
+def let_ray_read_again(*, loopback: bool) -> None:
     """Ray reads its variables when it is imported; if it was imported before they were set, make it read them again."""
     modules: dict[str, Any] = dict(sys.modules)
     raylet = modules.get("ray._raylet")

@@ -1,46 +1,60 @@
 """Run a sweep, or go on with one: the same command does either, by name.
 
 What happens, in this order: everything that can be refused is refused; the data is decoded once and shared by all
-trials, or streamed to each where it does not fit; trials run until the budget in trials or time is spent; the outcome
-is tabled, plotted, and the best model registered as challenger. The driver keeps nothing that `infra.records` does not
-hold, so killing it at any point loses at most the epoch that was being trained.
+trials, or streamed to each where it does not fit; trials run until the budget is spent; the outcome is tabled, plotted,
+and the best model registered as challenger. The driver keeps nothing that `infra.records` does not hold, so killing it
+at any point loses at most the epoch that was being trained, and a driver that has grown may be replaced at any time.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import signal
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler
+import mlflow
 
 from data import storage
 from data.errors import UserError
 from data.store import Store, open_store
-from infra.data_memory import DataPlan, plan_data
-from infra.ray_cluster import connect, ray_storage
+from infra.budget import Budget, Ledger
+from infra.calibration import kept_calibration
+from infra.checkout import source_version
+from infra.claim import SweepClaim, read_driver, require_free
+from infra.cluster_usage import cluster_usage
+from infra.data_memory import plan_data
+from infra.feasible import feasibility, worker_memory_bytes
+from infra.feed import SweepFeed
+from infra.gauges import SweepGauges
+from infra.nodes import require_shared
+from infra.objectives import SELD, check_objectives
+from infra.ray_cluster import cluster_name, connect, ray_storage
 from infra.reach import require_answers
 from infra.recorder import Recorder
-from infra.records import FAILED, PRUNED, SweepStore, TrialRecord
+from infra.records import FAILED, PRUNED, SweepStore, TrialRecord, settle
+from infra.request import budget_of, check_batches, cpus_left, data_uri, name_of, resources_of, trials_at_a_time
+from infra.retries import Retries
+from infra.samplers import DEFAULT, check_sampler
 from infra.search import StudySearcher, try_out
 from infra.settings import Settings
 from infra.shared_data import SharedData, load_shared, preparation
-from infra.stopping import DecisionBoard, GracefulStopping, asha
-from infra.tracking import SweepTracker, source_version
+from infra.stoppers import STOPPERS, Stopper, StopperSettings, make_stopper
+from infra.stopping import DecisionBoard, GracefulStopping
+from infra.tracking import SweepTracker
+from infra.tuning import run_trials
+from infra.warm_start import earlier_trials, keep, kept
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
 from trainables.prepare import PrepareRow
 from trainables.weights import warn_random_weights
-from trainables.worker import SweepContext, TrialResources, run_trial
+from trainables.worker import SweepContext, TrialResources
 
 logger = logging.getLogger(__name__)
 
 EXPERIMENT = "seldtune"
-STOPPERS = ("asha", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +66,29 @@ class SweepRequest:
     data: str | None = None
     trials: int | None = None
     budget_s: float | None = None
+    gpu_hours: float | None = None
+    cpu_hours: float | None = None
+    """What trials hold (`infra.budget`); nothing: no limit."""
+    retries: Retries = field(default_factory=Retries)
     workers: int = 1
     cpus_per_worker: int | None = None
     gpus_per_worker: float | None = None
     concurrency: int | None = None
     data_memory_bytes: int | None = None
     """For decoded data in Ray's object stores; nothing: a share of what they have."""
+    sampler: str = DEFAULT
     stopper: str = "asha"
+    against: tuple[str, ...] = ()
+    """Objectives beside the score (`infra.objectives`)."""
+    warm_start: tuple[str, ...] = ()
+    """Sweeps whose results the sampler knows from the start."""
     seed: int = 0
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `TrialConfig` that every trial takes, by dotted name."""
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return (SELD, *self.against)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,86 +105,173 @@ class SweepOutcome:
     finished: bool
     seconds: float
     """Wall-clock time over all starts."""
+    used_up: str | None
+    """The limit of the budget that ended it, in words; nothing: its trials are done."""
 
 
-def run_sweep(request: SweepRequest, settings: Settings) -> SweepOutcome:
+Screen = Callable[[SweepFeed], AbstractContextManager[None]]
+"""Shows a sweep while it runs."""
+
+
+def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None = None) -> SweepOutcome:
     """Start or continue a sweep and return when its budget is spent, or when it is interrupted.
 
+    Args:
+        screen: shows how it stands, in place of a line a report.
+
     Raises:
-        UserError: the request cannot be carried out; nothing was written then.
+        UserError: the request cannot be carried out, or another driver runs the sweep; nothing was written then.
     """
-    plan = _plan(request, settings)
-    space, store, sweep, records = plan.space, plan.store, plan.sweep, plan.records
-    tags = {"data": store.manifest.sha256, **source_version()}
-    shared = None
-    if plan.owed:
-        connect(settings)
-        data = plan_data(store, plan.prepare, request.data_memory_bytes)
-        concurrency = _concurrency(request.concurrency, plan.resources, data)
-        cpus = _cpus_for_data(plan.resources, concurrency) // concurrency
-        shared = load_shared(store, plan.prepare, data, settings.root, concurrency, plan.resources.workers, cpus)
+    plan = plan_sweep(request, settings, claiming=True)
+    if not plan.owed:
+        return _outcome(plan, _begin(plan, settings), None, plan.ledger(), finished=True)
+    connect(settings)
+    require_shared(plan.store, settings.root)
+    with SweepClaim(plan.sweep.uri, plan.sweep.name, cluster_name(settings)) as claim:
+        data = plan_data(plan.store, plan.prepare, request.data_memory_bytes)
+        concurrency = trials_at_a_time(request.concurrency, plan.resources, data)
+        cpus = cpus_left(plan.resources, concurrency) // concurrency
+        shared = load_shared(plan.store, plan.prepare, data, settings.root, concurrency, plan.resources.workers, cpus)
         for config in {config.visual.name: config for config in plan.configs}.values():
             warn_random_weights(config)
-    # From here on things are written.
-    sweep.create(plan.settings)
-    tracker = SweepTracker(settings.mlflow_tracking_uri or "", EXPERIMENT, sweep.name, {**tags, "space": space.name})
+        # From here on things are written.
+        tracker, ledger = _begin(plan, settings), plan.ledger()
+        feed = SweepFeed(
+            driver=claim.driver,
+            name=plan.sweep.name,
+            space=plan.space.name,
+            data=plan.store.root,
+            concurrency=concurrency,
+            records=plan.records,
+            ledger=ledger,
+            mlflow=tracker.url,
+        )
+        gauges = SweepGauges(plan.sweep.name)
+
+        def beat() -> dict[str, Any]:
+            gauges.show(feed.overview(), tracker.pending)
+            return feed.facts()
+
+        claim.announce(beat)
+        logger.info("%d of %d trials to run, %d at a time", plan.owed, plan.budget.trials, concurrency)
+        ledger.start()
+        with nullcontext() if screen is None else screen(feed):
+            finished = _search(plan, request, settings, shared, tracker, ledger, concurrency)
+        outcome = _outcome(plan, tracker, shared, ledger, finished=finished)
+        if outcome.finished:
+            claim.finished()
+    return outcome
+
+
+def _begin(plan: SweepPlan, settings: Settings) -> SweepTracker:
+    """Write the sweep's settings, and bring its runs in MLflow up to date with the records."""
+    plan.sweep.create(plan.settings)
+    for record in plan.settled:
+        plan.sweep.write(record)
+    if kept(plan.sweep) is None:
+        keep(plan.sweep, plan.earlier)
+    tracker = SweepTracker(
+        settings.mlflow_tracking_uri or "",
+        EXPERIMENT,
+        plan.sweep.name,
+        {**plan.tags, "space": plan.space.name},
+        outbox=f"{plan.sweep.uri}/outbox",
+    )
     # Budgets may grow from one start to the next; MLflow's parameters may not change, its tags may.
-    budget = {"budget.trials": str(plan.num_trials), "budget.seconds": f"{plan.budget_s:g}"}
-    tracker.log_sweep(plan.settings, {}, budget)
-    for record in records:
-        tracker.update(record)
+    limits = {f"budget.{name}": f"{limit:g}" for name, limit in asdict(plan.budget).items() if limit is not None}
+    tracker.log_sweep(plan.settings, {}, limits)
+    tracker.update(*plan.records)
+    return tracker
 
-    started = time.monotonic()
 
-    def elapsed() -> float:
-        return plan.spent_s + (time.monotonic() - started if plan.owed else 0.0)
+def _search(
+    plan: SweepPlan,
+    request: SweepRequest,
+    settings: Settings,
+    shared: SharedData,
+    tracker: SweepTracker,
+    ledger: Ledger,
+    concurrency: int,
+) -> bool:
+    """Run the trials that are owed; False when interrupted."""
 
     def is_over() -> bool:
-        return elapsed() >= plan.budget_s
+        return ledger.used_up() is not None
 
-    finished = True
-    if shared is not None:
-        logger.info("%d of %d trials to run, %d at a time", plan.owed, plan.num_trials, concurrency)
-        searcher = StudySearcher(
-            space,
-            sweep,
-            records,
-            fixed=request.fixed,
-            seed=request.seed,
-            num_trials=plan.num_trials,
-            is_over=is_over,
-        )
-        board = DecisionBoard()
-        stopping = GracefulStopping(plan.stopper(), board, is_over, searcher.record_of)
-        stopping.replay([record for record in records if record.ended])
-        context = SweepContext(
-            trials_uri=sweep.work_uri,
-            feature_mean=shared.feature_mean,
-            feature_std=shared.feature_std,
-            ask=board.ask,
-            resources=plan.resources,
-            provenance={"sweep": sweep.name, **tags},
-            ray_storage=ray_storage(f"{sweep.uri}/ray"),
-        )
-        recorder = Recorder(sweep, searcher, stopping, tracker, elapsed)
-        finished = _fit(searcher, stopping, recorder, context, shared, plan.owed, concurrency)
-    seconds = elapsed()
-    if finished and seconds >= plan.budget_s:
-        _end_overdue(records, sweep, tracker)
+    searcher = StudySearcher(
+        plan.space,
+        plan.sweep,
+        plan.records,
+        fixed=request.fixed,
+        seed=request.seed,
+        num_trials=plan.budget.trials,
+        is_over=is_over,
+        sampler=request.sampler,
+        objectives=request.objectives,
+        refuses=_refuses(plan, request, settings),
+        earlier=plan.earlier,
+    )
+    board, stopper = DecisionBoard(), plan.stopper()
+    stopping = GracefulStopping(stopper, board, is_over, searcher.record_of)
+    stopping.replay(plan.records)
+    context = SweepContext(
+        trials_uri=plan.sweep.work_uri,
+        feature_mean=shared.feature_mean,
+        feature_std=shared.feature_std,
+        ask=board.ask,
+        keep_every=stopper.keep_every,
+        resources=plan.resources,
+        provenance={"sweep": plan.sweep.name, **plan.tags},
+        ray_storage=ray_storage(f"{plan.sweep.uri}/ray"),
+    )
+    recorder = Recorder(plan.sweep, searcher, stopping, tracker, ledger, request.retries, plan.resources)
+    tracker.watch(cluster_usage)
+    try:
+        finished = run_trials(searcher, stopping, recorder, context, shared.splits, concurrency)
+    finally:
+        board.close()
+    if not finished:
+        recorder.interrupt(plan.records)
+    if searcher.given_up and not plan.records:
+        raise UserError(searcher.given_up)
+    plan.given_up = searcher.given_up
+    return finished
+
+
+def _refuses(plan: SweepPlan, request: SweepRequest, settings: Settings) -> Callable[[TrialConfig], str | None]:
+    """What `seldtune plan` would refuse of a config."""
+    config = plan.configs[0]
+    try:
+        calibration = kept_calibration(config.training.precision, plan.resources, settings.root)
+    except TimeoutError:
+        calibration = None
+    memory = worker_memory_bytes(plan.resources)
+    return feasibility(request, plan.resources, plan.store, config.inputs, memory, calibration)
+
+
+def _outcome(
+    plan: SweepPlan, tracker: SweepTracker, shared: SharedData | None, ledger: Ledger, *, finished: bool
+) -> SweepOutcome:
+    used_up = ledger.used_up()
+    if used_up and sum(record.ended for record in plan.records) >= plan.budget.trials:
+        used_up = None
+    if finished and used_up:
+        _end_overdue(plan.records, plan.sweep, tracker)
     return SweepOutcome(
-        name=sweep.name,
-        records=records,
+        name=plan.sweep.name,
+        records=plan.records,
         tracker=tracker,
-        store=store,
+        store=plan.store,
         shared=shared,
-        sweep=sweep,
-        finished=finished and all(record.ended for record in records),
-        seconds=seconds,
+        sweep=plan.sweep,
+        finished=finished and all(record.ended for record in plan.records),
+        seconds=ledger.spent().wall_s,
+        used_up=used_up,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
+@dataclass(kw_only=True)
+class SweepPlan:
     """A request that has been found possible, and where its sweep stands."""
 
     space: SearchSpace
@@ -170,47 +284,88 @@ class _Plan:
     prepare: PrepareRow
     records: list[TrialRecord]
     resources: TrialResources
-    num_trials: int
-    budget_s: float
+    budget: Budget
     spent_s: float
+    """Wall-clock time that earlier starts used."""
     owed: int
     """Trials still to be run or continued."""
+    settled: list[TrialRecord]
+    """What `infra.records.settle` changed, still to be written."""
+    earlier: Sequence[TrialRecord] = ()
+    """Trials of other sweeps that the sampler goes by."""
+    given_up: str | None = None
+    """Why nothing more was proposed, though there was budget."""
 
-    def stopper(self) -> AsyncHyperBandScheduler | None:
-        if self.settings["stopper"] == "none":
-            return None
-        epochs = max(config.training.epochs for config in self.configs)
-        return asha(epochs, self.space.grace_epochs, self.space.reduction)
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Where its results come from."""
+        return {"data": self.store.manifest.sha256, **source_version()}
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.budget, self.records, self.spent_s)
+
+    def stopper(self) -> Stopper:
+        settings = StopperSettings(
+            max_epochs=max(config.training.epochs for config in self.configs),
+            grace_epochs=self.space.grace_epochs,
+            reduction=self.space.reduction,
+            seed=self.settings["seed"],
+        )
+        return make_stopper(self.settings["stopper"], settings)
 
 
-def _plan(request: SweepRequest, settings: Settings) -> _Plan:
-    """Check everything that can be checked without writing or decoding anything."""
-    space, name, data_uri, resources = _resolve(request, settings)
+def plan_sweep(request: SweepRequest, settings: Settings, *, claiming: bool = False) -> SweepPlan:
+    """Check everything that can be checked without writing or decoding anything.
+
+    Args:
+        claiming: refuse as well what another driver runs.
+    """
+    space, name, resources = request.space, name_of(request), resources_of(request)
     if request.stopper not in STOPPERS:
         raise UserError(f"stopper {request.stopper!r} is not known; choose one of {', '.join(STOPPERS)}")
-    num_trials = space.trials if request.trials is None else request.trials
-    budget_s = space.budget_s if request.budget_s is None else request.budget_s
-    if num_trials < 1 or budget_s <= 0:
-        raise UserError(f"a budget of {num_trials} trials and {budget_s:g} s leaves nothing to do; raise it")
+    check_sampler(request.sampler, space)
+    check_objectives(request.objectives)
+    trials, wall_s = budget_of(request)
+    budget = Budget(
+        trials=trials,
+        wall_s=wall_s,
+        cpu_hours=request.cpu_hours,
+        gpu_hours=request.gpu_hours,
+    )
+    budget.check(resources)
     configs = try_out(space, request.fixed, request.seed)
-    _check_batches(configs, resources.workers)
+    check_batches(configs, resources.workers)
     storage.check_root(settings.root)
     require_answers(settings)
-    store = open_store(data_uri)
+    store = open_store(data_uri(request, settings))
     store.check()
     prepare = preparation(configs, store.manifest.sha256)
     sweep = SweepStore(settings.root, name)
     fixed_settings = {
         "space": space.name,
+        "space_identity": space.identity,
         "data": store.manifest.sha256,
         "seed": request.seed,
+        "sampler": request.sampler,
         "stopper": request.stopper,
+        "against": list(request.against),
+        "warm_start": list(request.warm_start),
         "fixed": dict(request.fixed),
         "workers": request.workers,
     }
+    last = require_free(sweep.uri, name, cluster_name(settings)) if claiming else read_driver(sweep.uri)
     records = sweep.trials() if sweep.check(fixed_settings) else []
-    spent_s = max((record.budget_spent_s for record in records), default=0.0)
-    return _Plan(
+    earlier = kept(sweep)
+    if earlier is None and request.warm_start:
+        client = mlflow.MlflowClient(settings.mlflow_tracking_uri)
+        data = store.manifest.sha256
+        earlier = earlier_trials(
+            client, EXPERIMENT, request.warm_start, space, data=data, objectives=request.objectives
+        )
+    settled = settle(records, last.beat if last else 0.0)
+    spent_s = max([record.budget_spent_s for record in records] + [last.facts["spent_wall_s"] if last else 0.0])
+    over = Ledger(budget, records, spent_s).used_up()
+    return SweepPlan(
         space=space,
         store=store,
         sweep=sweep,
@@ -219,72 +374,12 @@ def _plan(request: SweepRequest, settings: Settings) -> _Plan:
         prepare=prepare,
         records=records,
         resources=resources,
-        num_trials=num_trials,
-        budget_s=budget_s,
+        budget=budget,
         spent_s=spent_s,
-        owed=0 if spent_s >= budget_s else max(0, num_trials - sum(record.ended for record in records)),
+        owed=0 if over else max(0, budget.trials - sum(record.ended for record in records)),
+        settled=settled,
+        earlier=earlier or (),
     )
-
-
-def _resolve(request: SweepRequest, settings: Settings) -> tuple[SearchSpace, str, str, TrialResources]:
-    space = request.space
-    name = request.name or space.name
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise UserError(f"--name {name!r}: use letters, digits, - and _")
-    cpus = space.cpus_per_worker if request.cpus_per_worker is None else request.cpus_per_worker
-    gpus = space.gpus_per_worker if request.gpus_per_worker is None else request.gpus_per_worker
-    if request.workers < 1 or cpus < 1 or gpus < 0:
-        raise UserError(f"{request.workers} workers of {cpus} CPUs and {gpus:g} GPUs: workers and CPUs start at 1")
-    resources = TrialResources(workers=request.workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
-    return space, name, request.data or f"{settings.root}/data/{space.name}", resources
-
-
-def _check_batches(configs: list[TrialConfig], workers: int) -> None:
-    for size in sorted({config.training.batch_size for config in configs}):
-        if size % workers:
-            raise UserError(
-                f"training.batch_size = {size} cannot be shared by {workers} workers; choose a multiple, e.g. "
-                f"--set training.batch_size={math.ceil(size / workers) * workers}"
-            )
-
-
-def _concurrency(asked: int | None, resources: TrialResources, data: DataPlan) -> int:
-    """Trials at a time that the cluster has room for.
-
-    They may have every CPU where the data is decoded before they start. Where it is streamed, one stays free to decode,
-    and each trial has room for the few rows that it cannot do without.
-    """
-    import ray
-
-    total = ray.cluster_resources()
-    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    need = resources.workers * resources.cpus_per_worker
-    room = int(cpus // need)
-    if resources.gpus_per_worker:
-        room = min(room, int(gpus // (resources.workers * resources.gpus_per_worker)))
-    if room < 1:
-        raise UserError(
-            f"a trial needs {resources.workers} x ({resources.cpus_per_worker} CPU, {resources.gpus_per_worker:g} "
-            f"GPU), but the Ray cluster has {cpus:g} CPU and {gpus:g} GPU in all; lower --workers, --cpus or --gpus"
-        )
-    if data.streamed:
-        room = min(room, int((cpus - 1) // need))
-        if room < 1:
-            raise UserError(
-                f"a trial takes {need} of the Ray cluster's {cpus:g} CPUs, which leaves none to decode the data that "
-                f"is streamed to it ({', '.join(data.streamed)}); lower --cpus or --workers, or hold the data with "
-                f"--data-memory {data.text(data.needed_bytes)}"
-            )
-        room = min(room, data.streams(resources.workers))
-    return min(room, asked or room)
-
-
-def _cpus_for_data(resources: TrialResources, concurrency: int) -> int:
-    """CPUs that the trials leave free."""
-    import ray
-
-    taken = concurrency * resources.workers * resources.cpus_per_worker
-    return max(0, int(ray.cluster_resources().get("CPU", 0.0)) - taken)
 
 
 def _end_overdue(records: list[TrialRecord], sweep: SweepStore, tracker: SweepTracker) -> None:
@@ -292,50 +387,8 @@ def _end_overdue(records: list[TrialRecord], sweep: SweepStore, tracker: SweepTr
     for record in records:
         if not record.ended:
             record.state = PRUNED if record.reports else FAILED
-            record.error = None if record.reports else "interrupted before its first report, and the budget is spent"
+            if not record.reports:
+                last = record.attempts[-1].error if record.attempts else None
+                record.error = f"{last or 'interrupted'} before its first report, and the budget is spent"
             sweep.write(record)
             tracker.update(record)
-
-
-def _fit(
-    searcher: StudySearcher,
-    stopping: GracefulStopping,
-    recorder: Recorder,
-    context: SweepContext,
-    shared: SharedData,
-    owed: int,
-    concurrency: int,
-) -> bool:
-    """Run the owed trials through Ray Tune; False when interrupted."""
-    from ray import tune
-
-    resources = context.resources
-    # A worker group brings its own placement group; the trial actor above it only waits, and may not cost a CPU.
-    request = (
-        {"CPU": resources.cpus_per_worker, **({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})}
-        if resources.workers == 1
-        else {"memory": 1}
-    )
-    trainable = tune.with_parameters(run_trial, context=context, splits=shared.splits)
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, tune.PlacementGroupFactory([request])),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=stopping,
-            num_samples=owed,
-            max_concurrent_trials=concurrency,
-            reuse_actors=resources.workers == 1,
-            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
-            trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
-        ),
-        run_config=tune.RunConfig(callbacks=[recorder], verbose=0, name="tune", **context.ray_storage),
-    )
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        tuner.fit()
-    except KeyboardInterrupt:
-        logger.warning("interrupted; the same command goes on from here")
-        return False
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return True

@@ -6,43 +6,28 @@ beside the sweep. Systems that share their inputs are one sweep for each seed; i
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-import numpy as np
-import ray
 from rich.table import Table
 
 from data import storage
 from data.errors import UserError
-from data.store import Store
-from data.streamed_split import open_feed
-from infra.data_memory import plan_data
-from infra.ray_cluster import connect
-from infra.records import SweepStore, TrialRecord
+from infra.held_out import SPLIT, held_out_counts
+from infra.recording_scores import pooled, table_of
 from infra.settings import Settings
-from infra.shared_data import load_split, preparation
 from infra.sweep import SweepOutcome, SweepRequest, run_sweep
 from search_spaces.presets import PRESETS, Pretrained
 from search_spaces.table1 import PRESET, groups, table1_space
-from trainables.accdoa import decode
-from trainables.bundle import load_bundle
-from trainables.checkpoint import fetch_bundle
 from trainables.config_tree import from_dict
-from trainables.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
-from trainables.metrics import SCORE_NAMES, Average, SeldCounts, jackknife, score_values, scores, seld_counts
+from trainables.metrics import Average, SeldCounts
 from trainables.model import count_parameters
 
 logger = logging.getLogger(__name__)
 
-SPLIT = "test"
 BOXES_PRESET = "dcase2023-audio_visual"
 AVERAGES: tuple[Average, ...] = ("macro", "micro")
 
@@ -132,7 +117,7 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
             if not outcome.finished:
                 _close(outcomes, "KILLED")
                 return None
-            for record, counted in _test_counts(outcome, settings):
+            for record, counted in held_out_counts(outcome, settings):
                 preset = record.params[PRESET]
                 counts.setdefault(preset, []).append(counted)
                 parameters[preset] = count_parameters(from_dict(record.config))
@@ -144,77 +129,19 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
 
 def _close(outcomes: list[SweepOutcome], status: str) -> None:
     for outcome in outcomes:
-        outcome.tracker.flush()
         outcome.tracker.close(status)
 
 
-def _test_counts(outcome: SweepOutcome, settings: Settings) -> list[tuple[TrialRecord, list[SeldCounts]]]:
-    """The counts of each recording of the split for every trial with a model; each measured once, then read back."""
-    done = [record for record in outcome.records if record.best is not None and record.error is None]
-    for record in outcome.records:
-        if record not in done:
-            logger.warning("%s has no model: %s", record.params[PRESET], record.error or "it never reported")
-    missing = [record for record in done if not storage.exists(_counts_uri(outcome.sweep, record))]
-    if missing:
-        connect(settings)
-        _measure(missing, outcome.store, outcome.sweep)
-    return [(record, _read_counts(_counts_uri(outcome.sweep, record))) for record in done]
-
-
-def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
-    configs = [from_dict(record.config) for record in records]
-    prepare = preparation(configs, store.manifest.sha256)
-    split = load_split(store, SPLIT, prepare, plan_data(store, prepare, splits=[SPLIT]))
-    task = ray.remote(num_cpus=1)(_count)
-    for record in records:
-        assert record.best is not None
-        bundle = sweep.trial_store(record.number).best(int(record.best["epoch"]))
-        counted = ray.get(task.remote(bundle, split))
-        buffer = io.BytesIO()
-        np.save(buffer, counted)
-        storage.write_bytes(_counts_uri(sweep, record), buffer.getvalue())
-
-
-def _count(bundle_uri: str, split: Any) -> np.ndarray:
-    """Counts of each recording, one row each (`counts_to_array`)."""
-    with tempfile.TemporaryDirectory() as folder:
-        model, config, extra = load_bundle(fetch_bundle(bundle_uri, folder))
-    thresholds = np.array(extra["thresholds"])
-    with closing(open_feed(split).recordings(config.visual.columns)) as rows:
-        counted = [
-            seld_counts(reference, decode(output, config.output, thresholds))
-            for told, outputs, _, _ in predict_recordings(model, rows, config.training.batch_size)
-            for reference, output in recordings(told, outputs)
-        ]
-    return np.stack([counts_to_array(counts) for counts in counted])
-
-
-def _counts_uri(sweep: SweepStore, record: TrialRecord) -> str:
-    return f"{sweep.uri}/{SPLIT}/{record.number:05d}.npy"
-
-
-def _read_counts(uri: str) -> list[SeldCounts]:
-    return [counts_from_array(row) for row in np.load(io.BytesIO(storage.read_bytes(uri)))]
-
-
 def _system(preset: str, per_seed: list[list[SeldCounts]], parameters: int) -> SystemScores:
-    per_recording = [sum(counts, SeldCounts.zero()) for counts in zip(*per_seed, strict=True)]
-    total = sum(per_recording, SeldCounts.zero())
-    scores: dict[str, dict[str, float]] = {}
-    intervals: dict[str, dict[str, tuple[float, float]]] = {}
-    for average in AVERAGES:
-        values = _overall(total, average).tolist()
-        scores[average] = dict(zip(SCORE_NAMES, values, strict=True))
-        if len(per_recording) > 1:
-            spread = jackknife(per_recording, partial(_overall, average=average))
-            bounds = zip(spread.low.tolist(), spread.high.tolist(), strict=True)
-            intervals[average] = dict(zip(SCORE_NAMES, bounds, strict=True))
-    return SystemScores(preset=preset, parameters=parameters, seeds=len(per_seed), scores=scores, intervals=intervals)
-
-
-def _overall(counts: SeldCounts, average: Average) -> np.ndarray:
-    """The scores over the classes, in the order of `SCORE_NAMES`."""
-    return np.array(score_values(scores(counts, average)))
+    per_recording = pooled(per_seed)
+    tables = {average: table_of(per_recording, average) for average in AVERAGES}
+    return SystemScores(
+        preset=preset,
+        parameters=parameters,
+        seeds=len(per_seed),
+        scores={average: scores for average, (scores, _) in tables.items()},
+        intervals={average: bounds for average, (_, bounds) in tables.items() if bounds},
+    )
 
 
 def _write(request: Table1Request, rows: list[SystemScores], outcomes: list[SweepOutcome], settings: Settings) -> None:

@@ -1,15 +1,17 @@
 """`fusion`: the choices of "Fusion of audio and visual embeddings for SELD" (ICASSP 2024) at its sizes.
 
-Which visual encoder, which fusion, how deep, which rate, schedule and augmentation, and how wide the convolution of the
-Conformers looks. Meant for GPUs; a visual encoder without `visual.weights` starts at random, which a run says loudly.
+Which encoder for sound and which for pictures, which fusion, how deep, which rate, schedule and augmentation, and how
+wide the convolution of the Conformers looks. Meant for GPUs; a visual encoder without `visual.weights` starts at
+random, which a run says loudly.
 """
 
 from __future__ import annotations
 
-from search_spaces.space import SearchSpace, Trial
+from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import (
     Adam,
     AdamW,
+    AudioEncoder,
     AudioOnly,
     AugmentConfig,
     AvConformer,
@@ -27,6 +29,7 @@ from trainables.config import (
     OneCycle,
     ResNetConformer,
     Schedule,
+    SeldNet,
     TrainingConfig,
     TrialConfig,
     VisualEncoder,
@@ -60,7 +63,7 @@ AUGMENTS: dict[str, AugmentConfig] = {
 
 
 def suggest(trial: Trial) -> TrialConfig:
-    """The paper's audio and visual encoders under each fusion; depth and width of a fusion only where it has them."""
+    """Each audio and visual encoder under each fusion; depth and width of a fusion only where it has them."""
     fusion = trial.suggest_categorical("fusion", list(FIRST))
     kernel = trial.suggest_categorical("kernel", [7, 15, 31, 51])
     encoder = ConformerConfig(layers=trial.suggest_int("encoder_depth", 2, 6), feed_forward=2 * WIDTH, kernel=kernel)
@@ -69,7 +72,7 @@ def suggest(trial: Trial) -> TrialConfig:
     lr = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
     augment = trial.suggest_categorical("augment", list(AUGMENTS))
     return TrialConfig(
-        audio=CnnConformer(conformer=encoder),
+        audio=_audio(trial, encoder),
         visual=NoVisual() if fusion == AudioOnly.name else _visual(trial, encoder),
         fusion=_fusion(trial, fusion, kernel),
         schedule=SCHEDULES[schedule],
@@ -79,8 +82,16 @@ def suggest(trial: Trial) -> TrialConfig:
     )
 
 
+def _audio(trial: Trial, encoder: ConformerConfig) -> AudioEncoder:
+    """The paper's, or the DCASE baseline's with as many layers of attention, at the same width."""
+    name = trial.suggest_categorical("audio", [CnnConformer.name, SeldNet.name])
+    if name == CnnConformer.name:
+        return CnnConformer(conformer=encoder)
+    return SeldNet(time_pools=(4, 2, 2), hidden=WIDTH, attention_layers=encoder.layers)
+
+
 def _visual(trial: Trial, encoder: ConformerConfig) -> VisualEncoder:
-    name = trial.suggest_categorical("visual", ["resnet_conformer", "i3d"])
+    name = trial.suggest_categorical("visual", [ResNetConformer.name, I3d.name])
     return I3d() if name == I3d.name else ResNetConformer(conformer=encoder)
 
 
@@ -108,6 +119,7 @@ FUSION = SearchSpace(
     first=tuple(
         {
             "fusion": fusion,
+            "audio": "cnn_conformer",
             "kernel": 51,
             "encoder_depth": 4,
             "schedule": "constant_decay",
@@ -125,4 +137,5 @@ FUSION = SearchSpace(
     reduction=3,
     cpus_per_worker=4,
     gpus_per_worker=1.0,
+    identity=source_identity(__file__),
 )

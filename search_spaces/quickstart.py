@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.space import SearchSpace, Trial
+from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import (
     AdamW,
     AudioOnly,
@@ -89,4 +89,5 @@ QUICKSTART = SearchSpace(
     budget_s=600,
     grace_epochs=3,
     reduction=3,
+    identity=source_identity(__file__),
 )

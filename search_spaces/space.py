@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from trainables.config import TrialConfig
@@ -14,9 +17,11 @@ class Trial(Protocol):
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
 
-    def suggest_int(self, name: str, low: int, high: int) -> int: ...
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,10 @@ class SearchSpace:
     suggest: Callable[[Trial], TrialConfig]
     first: tuple[dict[str, Any], ...] = ()
     """Points tried before the sampler decides; what a point leaves out is sampled."""
+    only_first: bool = False
+    """Those points are all there is: nothing is sampled after them."""
+    sets_seed: bool = False
+    """`training.seed` is the space's own, not the sweep's."""
     trials: int
     budget_s: float
     grace_epochs: int
@@ -36,3 +45,19 @@ class SearchSpace:
     """ASHA keeps one in this many at each rung."""
     cpus_per_worker: int = 1
     gpus_per_worker: float = 0.0
+    identity: str = ""
+    """Hash of what decides its points: a sweep goes on only with the very space that it was begun with."""
+
+
+def source_identity(path: str | Path) -> str:
+    """Hash of a Python file's code; comments and layout do not count, nor do files that it imports.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    return hash_text(ast.unparse(ast.parse(Path(path).read_text(encoding="utf-8"))))
+
+
+def hash_text(text: str) -> str:
+    """The form of every `identity`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,43 @@ def test_files_on_s3_are_written_listed_read_and_deleted(s3):
     assert not storage.exists(f"{root}/a/b")
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(f"{root}/a/b")
+
+
+def write_at_once(uri, writers=8):
+    """What so many that write one new file at the same time are told; theirs are the contents b"0", b"1", ..."""
+
+    def write(number):
+        try:
+            storage.write_new(uri, str(number).encode())
+        except FileExistsError:
+            return None
+        return str(number).encode()
+
+    with ThreadPoolExecutor(writers) as pool:
+        return list(pool.map(write, range(writers)))
+
+
+def check_new_files(root):
+    for place in range(5):
+        uri = f"{root}/{place}.json"
+        written = [content for content in write_at_once(uri) if content is not None]
+        assert written == [storage.read_bytes(uri)]
+        with pytest.raises(FileExistsError):
+            storage.write_new(uri, b"late")
+        assert storage.read_bytes(uri) == written[0]
+    assert len(storage.list_files(root)) == 5
+    storage.delete(f"{root}/0.json")
+    storage.write_new(f"{root}/0.json", b"again")
+    assert storage.read_bytes(f"{root}/0.json") == b"again"
+
+
+def test_of_many_that_write_a_new_local_file_one_does(tmp_path):
+    check_new_files(str(tmp_path / "new" / "files"))
+
+
+@pytest.mark.slow
+def test_of_many_that_write_a_new_file_on_s3_one_does(s3):
+    check_new_files("s3://store/new/files")
 
 
 @pytest.mark.slow

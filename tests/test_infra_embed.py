@@ -41,6 +41,7 @@ from trainables.accdoa import adpit_loss
 from trainables.checkpoint import TrialStore
 from trainables.config import TrialConfig
 from trainables.config_tree import from_dict, override
+from trainables.decision import GO_ON, Decision
 from trainables.evaluate import predict
 from trainables.inference import predict_clip
 from trainables.loop import train
@@ -559,9 +560,9 @@ class OneWorker:
     def feed(self, split: str) -> HeldRows:
         return HeldRows(self._rows[split])
 
-    def report(self, metrics: dict[str, float]) -> bool:
+    def report(self, metrics: dict[str, float]) -> Decision:
         self.reports.append(metrics)
-        return True
+        return GO_ON
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         return values
@@ -572,7 +573,7 @@ def test_a_store_is_embedded_on_ray_and_trained_from(
     cluster: Any, store: Store, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from data.stream import materialise, read_split, rows_of
-    from infra.data_commands import data_app
+    from infra.commands.data import data_app
 
     monkeypatch.setenv("SELDTUNE_HOME", str(tmp_path / "home"))
     out = str(tmp_path / "embedded")

@@ -1,20 +1,27 @@
-"""Whole sweeps on the embedded stack: a real S3 server, MLflow server and Ray cluster, real recordings, tiny models."""
+"""Whole sweeps on the embedded stack: a real S3 server, MLflow server and Ray cluster, real recordings, tiny models.
+
+Most commands run in this process, which imports and joins the cluster once; what is to be killed runs in its own.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
+import ray
 import torch
 from mlflow.entities import Run
 
@@ -23,10 +30,11 @@ from data.audio_files import write_foa_wav
 from data.labels import read_events_csv
 from data.store import Store, open_store, read_shard
 from data.synth import SynthSettings, synthesise
-from infra.records import SweepStore
+from infra.cli import main
+from infra.records import SweepStore, TrialRecord
+from infra.run_contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from infra.settings import load_settings
-from infra.tracking import PARENT_TAG, STATE_TAG, TRIAL_TAG
-from trainables.loop import OBJECTIVE
+from trainables.loop import LATENCY, OBJECTIVE
 from trainables.resnet import ResNetBackbone
 from trainables.weights import read_weights
 
@@ -43,6 +51,8 @@ class Stack:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.said = ""
+        """What the last command in this process said on stderr."""
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -60,10 +70,27 @@ class Stack:
         )
 
     def run(self, *arguments: str, code: int = 0, **environment: str) -> str:
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=400)
-        assert process.returncode == code, f"{arguments}: exit code {process.returncode}\n{out}\n{err}"
-        return out if code == 0 else err
+        """The command in this process: what it says on stdout, or on stderr when it is to fail."""
+        out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
+        os.environ.update(environment)
+        patch = pytest.MonkeyPatch()
+        patch.setattr(sys, "argv", ["seldtune", *arguments])
+        try:
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            patch.undo()
+            os.environ.clear()
+            os.environ.update(before)
+        assert (ended.value.code or 0) == code, f"{arguments}: exit code {ended.value.code}\n{out}\n{err.getvalue()}"
+        self.said = err.getvalue()
+        return out.getvalue() if code == 0 else self.said
+
+    def finish(self, process: subprocess.Popen[str], code: int = 0) -> str:
+        """Wait for what `start` started; what it said on stderr."""
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        return err
 
     def sweep(self, name: str, *arguments: str) -> dict[str, Any]:
         epochs = () if any("training.epochs" in argument for argument in arguments) else EPOCHS
@@ -75,14 +102,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(tmp_path_factory.mktemp("stack") / ".seldtune")
     patch = pytest.MonkeyPatch()
     try:
-        stack.run("up")
+        stack.finish(stack.start("up"))
         patch.setenv("SELDTUNE_HOME", str(stack.home))
         for name, value in load_settings().environment().items():
             patch.setenv(name, value)
         stack.run("data", "synth", "tiny", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1")
         yield stack
     finally:
-        stack.run("down")
+        ray.shutdown()
+        stack.finish(stack.start("down"))
         patch.undo()
 
 
@@ -146,6 +174,8 @@ def test_mlflow_holds_the_sweep(finished: dict[str, Any]) -> None:
     client = mlflow.MlflowClient()
     files = {item.path for item in client.list_artifacts(parent.info.run_id)}
     assert {"trials.md", "trials.csv", "trials.png", "validation.png", "manifest.json"} <= files
+    compared = {item.path for item in client.list_artifacts(parent.info.run_id, "comparison")}
+    assert {"comparison/comparison.html", "comparison/variants.csv"} <= compared
     assert client.list_artifacts(children[0].info.run_id)[0].path == "config.json"
     assert children[0].data.params["audio.name"] == "cnn_conformer"
     # Artifacts went through the server to the object store.
@@ -211,32 +241,73 @@ def test_more_trials_are_added_to_a_finished_sweep(stack: Stack, finished: dict[
 # --- interruptions ----------------------------------------------------------------------------------------------------
 
 
-def wait_for_reports(name: str, reports: int) -> None:
+def wait_until(name: str, there: Callable[[list[TrialRecord]], bool]) -> list[TrialRecord]:
+    """The records of a sweep once they are so."""
     store = SweepStore("s3://seldtune", name)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 150
     while time.monotonic() < deadline:
-        if store.settings() and sum(len(record.reports) for record in store.trials()) >= reports:
-            return
-        time.sleep(0.3)
-    raise AssertionError(f"{name} made no {reports} reports in time")
+        records = store.trials()
+        if there(records):
+            return records
+        time.sleep(0.2)
+    raise AssertionError(f"{name} did not come so far in time")
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_driver_loses_nothing(stack: Stack, blow: signal.Signals) -> None:
-    name = f"hit-{blow.name}"
-    command = ("sweep", "quickstart", "--name", name, *QUICK, *EPOCHS, "--trials", "4", "--stopper", "none")
+def wait_for_reports(name: str, reports: int) -> None:
+    wait_until(name, lambda records: sum(len(record.reports) for record in records) >= reports)
+
+
+MEASURED = ("windows_per_s", "epoch_s", LATENCY, "at")
+
+
+def what_it_found(name: str) -> list[tuple[dict[str, Any], str, list[dict[str, float]]]]:
+    """Parameters, state and scores of every trial: all that does not depend on the clock."""
+    return [
+        (
+            record.params,
+            record.state,
+            [{k: v for k, v in r.items() if k not in MEASURED and not k.startswith("system/")} for r in record.reports],
+        )
+        for record in SweepStore("s3://seldtune", name).trials()
+    ]
+
+
+def test_three_kills_at_random_moments_change_nothing(stack: Stack) -> None:
+    """One trial at a time, so that what the sampler and the early stopping know follows from the seed alone."""
+    trials, epochs, moments = 5, 4, random.Random(20)
+    sized = ("--trials", str(trials), "--set", f"training.epochs={epochs}", "--concurrency", "1", "--model", "killed")
+    stack.sweep("whole", *sized)
+    in_all = sum(len(reports) for _, _, reports in what_it_found("whole"))
+    for reports in sorted(moments.sample(range(1, in_all - 1), 3)):
+        process = stack.start("sweep", "quickstart", "--name", "killed", *QUICK, *sized)
+        wait_for_reports("killed", reports)
+        time.sleep(moments.random())
+        process.kill()
+        process.communicate(timeout=60)
+        assert json.loads(stack.run("status", "killed", "--json"))["state"] == "gone"
+    # A killed driver does not block the next, which may come at once.
+    stack.sweep("killed", *sized)
+    assert_complete("killed", trials)
+    assert what_it_found("killed") == what_it_found("whole")
+    outcomes = [a.outcome for record in SweepStore("s3://seldtune", "killed").trials() for a in record.attempts]
+    assert outcomes.count("ended") <= trials
+    assert set(outcomes) == {"ended", "interrupted"}
+
+
+def test_an_interrupted_sweep_says_how_it_goes_on(stack: Stack) -> None:
+    command = ("sweep", "quickstart", "--name", "hit", *QUICK, "--trials", "3", "--stopper", "none")
+    command += ("--set", "training.epochs=8")
     process = stack.start(*command)
-    wait_for_reports(name, 3)
-    process.send_signal(blow)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == (130 if blow == signal.SIGINT else -signal.SIGKILL), err
-    before = {record.number: record for record in SweepStore("s3://seldtune", name).trials()}
-    if blow == signal.SIGINT:
-        assert all(run.info.status != "RUNNING" for run in [*runs_of(name)[1], runs_of(name)[0]])
+    wait_for_reports("hit", 1)
+    process.send_signal(signal.SIGINT)
+    assert "the same command goes on from here" in stack.finish(process, code=130)
+    before = {record.number: record for record in SweepStore("s3://seldtune", "hit").trials()}
+    assert all(run.info.status != "RUNNING" for run in [*runs_of("hit")[1], runs_of("hit")[0]])
+    assert "interrupted" in stack.run("status", "hit")
 
     stack.run(*command)
-    assert_complete(name, 4)
-    for record in SweepStore("s3://seldtune", name).trials():
+    assert_complete("hit", 3)
+    for record in SweepStore("s3://seldtune", "hit").trials():
         if record.number in before and before[record.number].ended:
             assert record == before[record.number], "a finished trial ran again"
         elif record.number in before:
@@ -244,23 +315,64 @@ def test_a_stopped_driver_loses_nothing(stack: Stack, blow: signal.Signals) -> N
             assert record.reports[: len(kept)] == kept, "an interrupted trial began anew"
 
 
+def trial_process() -> int:
+    """Pid of the one trial that is at work on the cluster."""
+    from ray.util.state import list_actors
+
+    alive = list_actors(filters=[("state", "=", "ALIVE")])
+    (pid,) = [int(actor["pid"]) for actor in alive if actor["class_name"].endswith("ImplicitFunc")]
+    return pid
+
+
+def test_a_lost_process_goes_on_from_its_last_epoch_while_a_second_driver_is_refused(stack: Stack) -> None:
+    sized = ("--trials", "1", "--stopper", "none", "--set", "training.epochs=8", "--retries", "0", "--model", "lost")
+    command = ("sweep", "quickstart", "--name", "lost", *QUICK, *sized)
+    process = stack.start(*command)
+    wait_for_reports("lost", 1)
+    os.kill(trial_process(), signal.SIGKILL)
+
+    assert f"is being run by pid {process.pid} on host" in refused(stack, *command)
+    seen = json.loads(stack.run("status", "lost", "--json"))
+    assert (seen["state"], seen["facts"]["trials"], seen["driver"]["pid"]) == ("running", 1, process.pid)
+
+    said = stack.finish(process)
+    assert "trial 0 failed (node lost: " in said
+    assert_complete("lost", 1)
+    (record,) = SweepStore("s3://seldtune", "lost").trials()
+    assert [attempt.outcome for attempt in record.attempts] == ["node lost", "ended"]
+    assert all(attempt.seconds > 0 and attempt.cpus == 1 for attempt in record.attempts)
+    seen = json.loads(stack.run("status", "lost", "--json"))
+    assert (seen["state"], seen["counts"]["complete"], seen["best"]["number"]) == ("finished", 1, 0)
+    assert [event["text"].split(":")[0] for event in seen["events"]] == ["tried again, node lost"]
+
+
 # --- early stopping, budgets, failures, worker groups -----------------------------------------------------------------
 
 
-def test_the_wall_clock_budget_ends_the_sweep_with_its_best(stack: Stack) -> None:
-    started = time.monotonic()
-    result = stack.sweep("brief", "--trials", "50", "--budget", "12s", "--set", "training.batch_size=16")
-    assert 2 <= len(result["trials"]) < 50
-    assert time.monotonic() - started < 200
+def test_hours_and_time_end_the_sweep_with_its_best_and_more_of_them_go_on(stack: Stack) -> None:
+    sized = ("--trials", "50", "--set", "training.batch_size=16")
+    result = stack.sweep("brief", *sized, "--cpu-hours", "0.003")
+    assert result["used_up"] == "0.003 CPU-hours"
+    records = SweepStore("s3://seldtune", "brief").trials()
+    assert sum(attempt.cpus * attempt.seconds for record in records for attempt in record.attempts) >= 0.003 * 3600
+    assert 1 <= len(result["trials"]) < 50
     assert result["model"]
-    assert_complete("brief", len(result["trials"]))
+    assert_complete("brief", len(records))
+
+    more = stack.sweep("brief", *sized, "--cpu-hours", "1", "--budget", f"{result['seconds'] + 5}s")
+    assert len(records) < len(more["trials"]) < 50
+    assert more["used_up"].endswith(" s")
+    assert_complete("brief", len(more["trials"]))
 
 
-def test_a_trial_that_diverges_is_failed_with_its_reason(stack: Stack) -> None:
-    command = ("sweep", "quickstart", "--name", "wild", *QUICK, *EPOCHS, "--trials", "2", "--set", "optimiser.lr=1e15")
-    stack.run(*command, code=1)
+def test_a_trial_that_diverges_is_tried_again_and_then_failed_with_its_reason(stack: Stack) -> None:
+    wild = ("--set", "optimiser.lr=1e15", "--retries", "1", "--concurrency", "1")
+    said = stack.run("sweep", "quickstart", "--name", "wild", *QUICK, *EPOCHS, "--trials", "2", *wild, code=1)
+    assert "it is tried again" in said
     records = SweepStore("s3://seldtune", "wild").trials()
     assert [record.state for record in records] == ["failed", "failed"]
+    assert all([a.outcome for a in record.attempts] == ["diverged", "diverged"] for record in records)
+    assert all((record.reason or "").startswith("diverged: ") for record in records), records[0].error
     assert all("loss is" in (record.error or "") for record in records), records[0].error
     parent, children = runs_of("wild")
     assert {run.info.status for run in [parent, *children]} == {"FAILED"}
@@ -292,27 +404,17 @@ def streamed_sweep(name: str) -> tuple[str, ...]:
 
 
 def test_a_streamed_sweep_goes_on_as_if_it_had_not_been_stopped(stack: Stack, large: Store) -> None:
-    process = stack.start(*streamed_sweep("straight"), "--stopper", "none")
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "train streamed to each trial, val shared" in err
+    stack.run(*streamed_sweep("straight"), "--stopper", "none")
+    assert "train streamed to each trial, val shared" in stack.said
     measured = storage.list_versions("s3://seldtune/statistics")
 
     process = stack.start(*streamed_sweep("broken"), "--stopper", "none")
     wait_for_reports("broken", 1)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate(timeout=60)
     stack.run(*streamed_sweep("broken"), "--stopper", "none")
     assert_complete("broken", 2)
-    straight, broken = (
-        [
-            {name: value for name, value in report.items() if name not in ("windows_per_s", "epoch_s")}
-            for record in SweepStore("s3://seldtune", sweep).trials()
-            for report in record.reports
-        ]
-        for sweep in ("straight", "broken")
-    )
-    assert straight == broken
+    assert what_it_found("straight") == what_it_found("broken")
     # What features are normalised by was measured once.
     assert storage.list_versions("s3://seldtune/statistics") == measured
 
@@ -324,25 +426,7 @@ def test_streaming_needs_a_cpu_and_some_memory(stack: Stack, large: Store) -> No
     assert "no amount of memory" in refused(stack, *streamed, "--data-memory", "plenty")
 
 
-# --- promotion and prediction -----------------------------------------------------------------------------------------
-
-
-def test_promotion_is_gated_and_explained(stack: Stack, finished: dict[str, Any]) -> None:
-    client = mlflow.MlflowClient()
-    first = client.get_model_version_by_alias("seld", "challenger").version
-    stack.run("promote", "seld", "--from", first, "--reason", "the first")
-    tags = client.get_model_version("seld", first).tags
-    assert client.get_model_version_by_alias("seld", "champion").version == first
-    assert (tags["champion.reason"], tags["champion.before"]) == ("the first", "none")
-    # Another model that scored no better on the same data.
-    stack.sweep("worse", "--trials", "1", "--set", "training.epochs=1", "--set", "optimiser.lr=1e-9")
-    worse = client.get_model_version_by_alias("seld", "challenger").version
-    assert worse != first
-    assert "not better" in stack.run("promote", "seld", "--reason", "hope", code=3)
-    assert client.get_model_version_by_alias("seld", "champion").version == first
-    stack.run("promote", "seld", "--reason", "a test of force", "--force")
-    assert client.get_model_version("seld", worse).tags["champion.before"] == first
-    assert "is 'champion' already" in stack.run("promote", "seld", "--reason", "again", code=2)
+# --- prediction -------------------------------------------------------------------------------------------------------
 
 
 def test_prediction_of_a_recording_with_video_and_truth(stack: Stack, finished: dict[str, Any], tmp_path: Path) -> None:
@@ -429,6 +513,11 @@ def test_weights_are_imported_and_used(stack: Stack, tmp_path: Path) -> None:
 
 def test_wrong_names_and_sizes(stack: Stack) -> None:
     assert "quickstart, fusion" in refused(stack, "sweep", "quickstat")
+    quickstart = ("sweep", "quickstart", *QUICK, "--name", "r")
+    assert "trials use no GPU" in refused(stack, *quickstart, "--gpu-hours", "40")
+    assert "MLflow has no sweep 'nothing'" in refused(stack, *quickstart, "--warm-start", "nothing")
+    assert "sampler 'best' is not known" in refused(stack, *quickstart, "--sampler", "best")
+    assert "no sweep 'nothing'" in refused(stack, "status", "nothing")
     heads = refused(stack, "sweep", "quickstart", *QUICK, "--name", "r", "--set", "audio.conformer.heads=5")
     assert "audio.conformer.heads = 5" in heads
     name = refused(stack, "sweep", "quickstart", *QUICK, "--name", "r", "--set", "fusion.name=transformer")

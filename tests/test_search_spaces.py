@@ -6,12 +6,23 @@ import torch
 
 from data.errors import UserError
 from search_spaces.registry import SPACES, find_space
-from search_spaces.space import SearchSpace
+from search_spaces.space import SearchSpace, source_identity
+from search_spaces.table1 import PRESET, ROWS, SEED
 from trainables.config import FUSIONS
 from trainables.config_tree import from_dict, to_dict
 from trainables.model import SeldModel
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+# By space, what of a config has to be seen among random points, and how often at least.
+VARIED = {
+    "quickstart": {"fusion": 3, "schedule": 2},
+    "fusion": {"audio": 2, "visual": 3, "fusion": 4, "schedule": 3, "optimiser": 2},
+    "schedule": {"schedule": 4, "optimiser": 2},
+    "depth": {"fusion": 4},
+    "table1": {"visual": 3, "fusion": 4},
+    "table1-small": {"visual": 3, "fusion": 4},
+}
 
 
 @pytest.fixture(params=sorted(SPACES))
@@ -21,27 +32,26 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
 
 def test_random_points_build(space: SearchSpace) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3))
-    seen = set()
-    for _ in range(24):
-        config = space.suggest(study.ask())
-        seen.add(config.fusion.name)
+    configs = [space.suggest(study.ask()) for _ in range(24)]
+    for config in configs:
         assert from_dict(to_dict(config)) == config
+    for config in {(config.audio.name, config.visual.name, config.fusion.name): config for config in configs}.values():
         with torch.device("meta"):
             SeldModel(config)
-    assert len(seen) >= 3
+    for part, kinds in VARIED[space.name].items():
+        assert len({getattr(config, part).name for config in configs}) >= kinds
 
 
 def test_first_points_are_taken_as_given(space: SearchSpace) -> None:
     study = optuna.create_study()
-    fusions = []
+    configs = []
     for point in space.first:
         study.enqueue_trial(point)
         trial = study.ask()
-        config = space.suggest(trial)
-        fusions.append(config.fusion.name)
+        configs.append(space.suggest(trial))
         assert {name: trial.params[name] for name in point} == point
-    assert set(fusions) <= set(FUSIONS)
-    assert len(set(fusions)) == len(space.first)
+    assert {config.fusion.name for config in configs} <= set(FUSIONS)
+    assert len(set(configs)) == len(space.first)
 
 
 def test_trials_share_their_inputs(space: SearchSpace) -> None:
@@ -49,6 +59,47 @@ def test_trials_share_their_inputs(space: SearchSpace) -> None:
     assert len({space.suggest(study.ask()).inputs for _ in range(12)}) == 1
 
 
-def test_an_unknown_space_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="fusion"):
+def test_an_unknown_space_lists_the_known_ones_and_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"did you mean quickstart\?\).*fusion.*depth.*table1"):
         find_space("quickstrat")
+
+
+def test_only_what_varies_with_depth_varies() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    configs = [SPACES["depth"].suggest(study.ask()) for _ in range(24)]
+    assert len({(c.schedule, c.optimiser, c.augment, c.training, c.head) for c in configs}) == 1
+    assert len({c.width for c in configs}) == 3
+    assert len({c.fusion.depth for c in configs}) > 4
+
+
+def test_the_schedule_space_holds_one_model() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    configs = [SPACES["schedule"].suggest(study.ask()) for _ in range(24)]
+    assert len({(c.audio, c.visual, c.fusion, c.head, c.training) for c in configs}) == 1
+    assert len({c.schedule for c in configs}) == 24
+
+
+def test_table1_trains_each_row_with_each_seed() -> None:
+    space = find_space("table1")
+    study = optuna.create_study()
+    seen = []
+    for point in space.first:
+        study.enqueue_trial(point)
+        config = space.suggest(study.ask())
+        assert config.training.seed == point[SEED]
+        seen.append((point[PRESET], config.training.seed))
+    assert seen == [(name, seed) for seed in (0, 1, 2) for name in ROWS]
+    assert len(ROWS) == 9
+    assert space.only_first
+    assert space.sets_seed
+    assert space.trials == len(seen)
+
+
+def test_identities_tell_spaces_apart(tmp_path) -> None:
+    assert len({space.identity for space in SPACES.values()}) == len(SPACES)
+    assert all(space.identity for space in SPACES.values())
+    files = {"a": "x = 1\n", "b": "x = 1  # the same\n\n", "c": "x = 2\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    a, b, c = (source_identity(tmp_path / name) for name in files)
+    assert a == b != c

@@ -16,6 +16,7 @@ from search_spaces.presets import SIZES, find_preset
 from trainables.checkpoint import TrialStore
 from trainables.config import FUSIONS, TrialConfig
 from trainables.config_tree import override
+from trainables.decision import GO_ON, Decision
 from trainables.evaluate import predict
 from trainables.loop import train
 from trainables.model import SeldModel
@@ -41,7 +42,7 @@ def test_every_fusion_is_here():
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    settings = SynthSettings(train_clips=6, val_clips=1, test_clips=0, clip_s=20.0, train_rooms=3)
+    settings = SynthSettings(train_clips=4, val_clips=1, test_clips=0, clip_s=20.0, train_rooms=2)
     store = synthesise(settings, str(tmp_path_factory.mktemp("store")))
     prepare = PrepareRow(SIZES["small"].inputs, ["frames"])
     shards = [shard for split in ("train", "val") for shard in store.split(split).shards]
@@ -60,8 +61,8 @@ class OneWorker:
     def feed(self, split: str) -> HeldRows:
         return HeldRows(self.rows(split))
 
-    def report(self, metrics: dict[str, float]) -> bool:
-        return True
+    def report(self, metrics: dict[str, float]) -> Decision:
+        return GO_ON
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         return values
@@ -75,9 +76,9 @@ def test_the_loss_falls_by_a_third(name: str, rows: list[dict[str, Any]], tmp_pa
         CONFIGS[name],
         {
             "schedule.name": "warmup_cosine",
-            "optimiser": {"name": "adamw", "lr": 2e-3},
+            "optimiser": {"name": "adamw", "lr": 3e-3},
             "augment.channel_swaps": False,
-            "training": {"epochs": 10, "batch_size": 16, "epoch_windows": 192},
+            "training": {"epochs": 6, "batch_size": 16, "epoch_windows": 96},
         },
     )
     session = OneWorker(rows)

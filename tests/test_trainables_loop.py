@@ -2,121 +2,90 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import shutil
 import socket
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+from learnable_rows import CONFIG, CONFORMER, INPUTS, make_rows
 from torch import nn
 
 from data.errors import UserError
 from data.feed import HeldRows
-from data.labels import Events, adpit_target
 from data.windows import WindowSampler
 from trainables.accdoa import adpit_loss
 from trainables.bundle import load_bundle
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config import (
-    AdamW,
+    Adam,
     AugmentConfig,
     AvConformer,
-    CnnConformer,
-    ConformerConfig,
-    Cosine,
-    InputConfig,
+    OneCycle,
     ResNetConformer,
     TrainingConfig,
     TrialConfig,
 )
-from trainables.config_tree import override
+from trainables.config_tree import fingerprint, override, to_dict
+from trainables.decision import GO_ON, STOP, Decision, TakeOver
 from trainables.evaluate import THRESHOLD_GRID, predict
-from trainables.loop import OBJECTIVE, REPORT_KEYS, Diverged, train
+from trainables.loop import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of, train
 from trainables.model import SeldModel
 
-INPUTS = InputConfig(n_fft=1024, hop=600, n_mels=16, frame_width=32, frame_height=16, frame_rate_hz=2.0)
-CONFORMER = ConformerConfig(layers=1, heads=2, feed_forward=16, kernel=3)
-CONFIG = TrialConfig(
-    inputs=INPUTS,
-    audio=CnnConformer(channels=(8, 16), time_strides=(2, 2), frequency_strides=(4, 2), conformer=CONFORMER),
-    schedule=Cosine(),
-    optimiser=AdamW(lr=3e-3),
-    augment=AugmentConfig(channel_swaps=True, time_mask_frames=8, mel_mask_bands=2),
-    training=TrainingConfig(epochs=4, batch_size=8, epoch_windows=32, seed=3),
-)
-
-
-def make_rows(split: str, count: int, seed: int) -> list[dict[str, Any]]:
-    """Rows whose sound says where one source is, loudly: a band for each class, intensity for the direction."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for i in range(count):
-        frames = np.arange(100)
-        class_index, azimuth = rng.integers(4, size=10).repeat(10), rng.uniform(-180, 180, 10).repeat(10)
-        events = Events.build(frames, class_index, np.zeros(100), azimuth, np.zeros(100))
-        features = rng.normal(0, 0.1, (7, 100, INPUTS.n_mels)).astype(np.float32)
-        band = class_index * 4
-        for t in range(100):
-            features[:4, t, band[t] : band[t] + 4] += 2.0
-            features[4, t, band[t] : band[t] + 4] = math.sin(math.radians(azimuth[t]))
-            features[6, t, band[t] : band[t] + 4] = math.cos(math.radians(azimuth[t]))
-        rows.append(
-            {
-                "recording": f"{split}{i}",
-                "room": split,
-                "start_frame": 0,
-                "num_frames": 100,
-                "features": features.repeat(INPUTS.features_per_label, axis=1),
-                "target": adpit_target(events, 100),
-                "events": np.stack([c.astype(np.float64) for c in events.columns()], axis=1),
-                "frames": rng.integers(0, 255, (20, 16, 32, 3), dtype=np.uint8),
-                "has_video": True,
-            }
-        )
-    return rows
-
-
 ROWS = {"train": make_rows("train", 6, 0), "val": make_rows("val", 3, 1)}
+SHORT = override(CONFIG, {"training.epoch_windows": 8})
+"""One step an epoch."""
 MEAN, STD = np.zeros((7, 1, INPUTS.n_mels), np.float32), np.ones((7, 1, INPUTS.n_mels), np.float32)
 
 
 class OneWorker:
     rank, world_size, device = 0, 1, torch.device("cpu")
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, decisions: dict[int, Decision] | None = None) -> None:
         self.reports: list[dict[str, float]] = []
         self._stop_after = stop_after
+        self._decisions = decisions or {}
 
     def feed(self, split: str) -> HeldRows:
         return HeldRows(ROWS[split])
 
-    def report(self, metrics: dict[str, float]) -> bool:
+    def report(self, metrics: dict[str, float]) -> Decision:
         self.reports.append(metrics)
-        return metrics["epoch"] != self._stop_after
+        told = STOP if metrics["epoch"] == self._stop_after else GO_ON
+        return self._decisions.get(int(metrics["epoch"]), told)
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         return values
 
 
-def run(config: TrialConfig, folder: Path, stop_after: int | None = None) -> list[dict[str, float]]:
-    session = OneWorker(stop_after)
-    train(config, session, TrialStore(str(folder)), MEAN, STD, {"data": "test"})
+def run(
+    config: TrialConfig,
+    folder: Path,
+    stop_after: int | None = None,
+    decisions: dict[int, Decision] | None = None,
+    attempt: int = 0,
+    keep_every: int = 0,
+) -> list[dict[str, float]]:
+    session = OneWorker(stop_after, decisions)
+    train(config, session, TrialStore(str(folder), keep_every), MEAN, STD, {"data": "test"}, attempt)
     return session.reports
 
 
 def numbers(reports: list[dict[str, float]]) -> list[dict[str, float]]:
     """Reports without what a clock measured."""
-    return [{k: v for k, v in report.items() if k not in ("windows_per_s", "epoch_s")} for report in reports]
+    return [{k: v for k, v in report.items() if k not in ("windows_per_s", "epoch_s", LATENCY)} for report in reports]
 
 
 def test_it_learns_and_reports_every_epoch(tmp_path: Path) -> None:
     reports = run(override(CONFIG, {"training.epochs": 12, "training.epoch_windows": 64}), tmp_path)
     assert [report["epoch"] for report in reports] == list(range(1, 13))
-    assert all(set(report) == set(REPORT_KEYS) for report in reports)
+    assert all(report_of(report) == report and set(REPORT_KEYS) <= report.keys() for report in reports)
     assert reports[-1]["train_loss"] < 0.7 * reports[0]["train_loss"]
+    assert all(0 < report[LATENCY] < 1000 * report["epoch_s"] for report in reports)
 
 
 def test_a_stopped_trial_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -159,6 +128,105 @@ def test_best_model_is_kept_with_what_it_predicted(tmp_path: Path) -> None:
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     run(CONFIG, tmp_path)
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["epoch-0003.pt", "epoch-0004.pt"]
+
+
+def test_checkpoints_that_others_may_go_on_from_stay(tmp_path: Path) -> None:
+    run(override(CONFIG, {"training.epochs": 7, "training.epoch_windows": 8}), tmp_path, keep_every=2)
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == [f"epoch-000{epoch}.pt" for epoch in (2, 4, 6, 7)]
+
+
+def test_storage_that_fails_is_not_taken_for_a_trial_without_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(override(CONFIG, {"training.epochs": 1}), tmp_path)
+
+    def unreachable(uri: str) -> bytes:
+        raise UserError(f"{uri} is out of reach")
+
+    monkeypatch.setattr("data.storage.read_bytes", unreachable)
+    with pytest.raises(UserError, match="out of reach"):
+        TrialStore(str(tmp_path)).latest()
+
+
+def test_another_attempt_is_another_try_from_the_same_checkpoint(tmp_path: Path) -> None:
+    """What is random after the checkpoint differs, so that what diverged need not diverge again; nothing else does."""
+    run(SHORT, tmp_path / "first", stop_after=2)
+    tries = []
+    for index, attempt in enumerate((0, 1, 1, 2)):
+        folder = shutil.copytree(tmp_path / "first", tmp_path / str(index))
+        tries.append(numbers(run(SHORT, folder, attempt=attempt)))
+    assert tries[1] == tries[2]
+    assert tries[0][0] == tries[1][0] == tries[3][0]
+    for epoch in (1, 2):
+        assert len({reports[epoch]["train_loss"] for reports in tries}) == 3
+
+
+# --- taking over from another trial -----------------------------------------------------------------------------------
+
+# The donor trains by another optimiser, rate and schedule; that is all it may differ in.
+GOOD = dataclasses.replace(SHORT, optimiser=Adam(lr=1e-3), schedule=OneCycle())
+
+
+def take_over(donor: TrialConfig, epoch: int, lr: float) -> Decision:
+    parts = {part: to_dict(donor)[part] for part in ("optimiser", "schedule")}
+    parts["optimiser"]["lr"] = lr
+    return Decision(take_over=TakeOver(donor=1, donor_epoch=epoch, changes=parts))
+
+
+def test_a_trial_goes_on_from_anothers_weights_rate_and_schedule(tmp_path: Path) -> None:
+    """It computes from there what the donor would with that rate; its scores, best model and number stay its own."""
+    run(GOOD, tmp_path / "00001", keep_every=2)
+    reports = run(SHORT, tmp_path / "00000", decisions={2: take_over(GOOD, 2, lr=2e-3)})
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 4]
+    assert not any("pbt/donor" in report for report in reports[:2])
+    for report in reports[2:]:
+        assert report_of(report) == report
+        assert report["pbt/donor"] == 1
+        assert report["pbt/epoch"] == 2
+        assert report["pbt/optimiser.lr"] == 2e-3
+        assert report["pbt/schedule.rise_fraction"] == 0.3
+
+    # The donor itself, had its own rate been changed after that epoch.
+    donor_store = TrialStore(str(tmp_path / "donor"))
+    run(GOOD, tmp_path / "donor", stop_after=2)
+    state = donor_store.latest()
+    assert state is not None
+    changed = override(GOOD, {"optimiser.lr": 2e-3})
+    donor_store.save(2, {**state, "config": fingerprint(changed)})
+    donor = run(changed, tmp_path / "donor")
+    for name in ("train_loss", "val_loss", "lr", OBJECTIVE):
+        assert [report[name] for report in donor[1:]] == [report[name] for report in reports[2:]]
+    best = min(reports, key=lambda report: report[OBJECTIVE])
+    bundles = {path.parent.name for path in (tmp_path / "00000" / "best").rglob("*.*")}
+    assert bundles == {f"epoch-{best['epoch']:04.0f}"}
+
+
+def test_a_take_over_outlives_an_interruption_and_is_not_done_twice(tmp_path: Path) -> None:
+    told = {2: take_over(GOOD, 2, lr=2e-3)}
+    run(GOOD, tmp_path / "00001", keep_every=2)
+    whole = run(SHORT, tmp_path / "00000", decisions=told)
+    for stop_after in (2, 3):  # right after it was told, where it is told again; and one epoch on
+        folder = tmp_path / str(stop_after) / "00000"
+        shutil.copytree(tmp_path / "00001", folder.with_name("00001"))
+        stopping = {**told, stop_after: dataclasses.replace(told.get(stop_after, GO_ON), go_on=False)}
+        run(SHORT, folder, decisions=stopping)
+        shutil.rmtree(folder.with_name("00001"))  # what was taken over is the trial's own now
+        assert numbers(run(SHORT, folder, decisions=told)[1:]) == numbers(whole[stop_after:])
+
+
+def test_a_donor_without_that_checkpoint_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(GOOD, tmp_path / "00001")
+    reports = run(SHORT, tmp_path / "00000", decisions={2: take_over(GOOD, 1, lr=2e-3)})
+    assert "checkpoint of epoch 1 is gone; going on unchanged" in caplog.text
+    assert numbers(reports) == numbers(run(SHORT, tmp_path / "alone"))
+
+
+def test_a_donor_of_another_model_is_refused(tmp_path: Path) -> None:
+    other = override(SHORT, {"audio.conformer.feed_forward": 32})
+    run(other, tmp_path / "00001")
+    with pytest.raises(RuntimeError, match="trial 1 differs in more than optimiser and schedule"):
+        run(SHORT, tmp_path / "00000", decisions={3: take_over(other, 3, lr=1e-3)})
 
 
 def test_a_checkpoint_of_another_config_is_not_continued(tmp_path: Path) -> None:
@@ -273,11 +341,14 @@ def plain_model(norm: bool) -> nn.Module:
     return model.train()
 
 
-def both_workers(tmp_path: Path, norm: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(gradients_of_worker, (2, port, norm, str(tmp_path)), nprocs=2)
+        return probe.getsockname()[1]
+
+
+def both_workers(tmp_path: Path, norm: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    multiprocessing.spawn(gradients_of_worker, (2, free_port(), norm, str(tmp_path)), nprocs=2)
     return torch.load(tmp_path / "0.pt"), torch.load(tmp_path / "1.pt")
 
 
@@ -290,6 +361,40 @@ def gradients_of_one(norm: bool) -> dict[str, torch.Tensor]:
     )
     loss.backward()
     return {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+class TwoWorkers(OneWorker):
+    world_size = 2
+
+    def __init__(self, rank: int, decisions: dict[int, Decision]) -> None:
+        super().__init__(decisions=decisions)
+        self.rank = rank
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        tensor = torch.as_tensor(values, dtype=torch.float64)
+        torch.distributed.all_reduce(tensor)
+        return tensor.numpy()
+
+
+def take_over_on_worker(rank: int, port: int, folder: str) -> None:
+    """A take-over that succeeds, and one whose donor's checkpoint one of the workers finds gone."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    session = TwoWorkers(rank, {epoch: take_over(GOOD, epoch, lr=2e-3) for epoch in (2, 3)})
+    store = TrialStore(f"{folder}/00000")
+    original = TrialStore.at
+    TrialStore.at = lambda self, epoch: None if epoch == 3 and rank == 1 else original(self, epoch)  # type: ignore[method-assign]
+    train(SHORT, session, store, MEAN, STD, {})
+    torch.save([report.get("pbt/epoch") for report in session.reports], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_workers_take_over_together_or_not_at_all(tmp_path: Path) -> None:
+    run(GOOD, tmp_path / "00001", keep_every=1)
+    multiprocessing.spawn(take_over_on_worker, (free_port(), str(tmp_path)), nprocs=2)
+    said = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    assert said == [[None, None, 2, 2]] * 2
 
 
 @pytest.mark.slow

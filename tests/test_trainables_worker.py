@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,14 @@ import numpy as np
 import pytest
 import ray
 from ray import tune
+from ray_leftovers import wait_until_nothing_is_left
 
 from data.store import Store, read_index
 from data.streamed_split import StreamedSplit, largest_row_bytes
 from data.synth import SynthSettings, synthesise
 from trainables.config import CnnConformer, ConformerConfig, Cosine, InputConfig, TrainingConfig, TrialConfig
 from trainables.config_tree import to_dict
+from trainables.decision import GO_ON, STOP
 from trainables.loop import REPORT_KEYS
 from trainables.prepare import PrepareRow
 from trainables.worker import SweepContext, TrialResources, run_trial
@@ -82,7 +82,7 @@ def run(store: Store, folder: Path, workers: int, stop_after: int | None = None)
         trials_uri=str(folder / "trials"),
         feature_mean=np.zeros((7, 1, INPUTS.n_mels), np.float32),
         feature_std=np.full((7, 1, INPUTS.n_mels), 20.0, np.float32),
-        ask=lambda number: lambda epoch: epoch != stop_after,
+        ask=lambda number: lambda epoch: STOP if epoch == stop_after else GO_ON,
         resources=TrialResources(workers=workers),
         ray_storage={"storage_path": str(folder / "ray")},
     )
@@ -106,22 +106,19 @@ def test_a_streamed_trial_trains_to_its_end_and_leaves_nothing(
     assert metrics["epoch"] == 3
     assert set(REPORT_KEYS) <= metrics.keys()
     assert np.isfinite(metrics["train_loss"])
-    assert nothing_is_left()
+    nothing_is_left()
 
 
-def test_a_streamed_trial_that_is_stopped_early_leaves_nothing(cluster: None, store: Store, tmp_path: Path) -> None:
-    assert run(store, tmp_path, 1, stop_after=1)["epoch"] == 1
-    assert nothing_is_left()
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_streamed_trial_that_is_stopped_early_leaves_nothing(
+    cluster: None, store: Store, tmp_path: Path, workers: int
+) -> None:
+    assert run(store, tmp_path, workers, stop_after=1)["epoch"] == 1
+    nothing_is_left()
 
 
-def nothing_is_left() -> bool:
-    """Whether all CPUs and the object store are free again, soon."""
+def nothing_is_left() -> None:
+    """All CPUs, placement groups and actors are gone, and so is what the object store held, soon."""
+    wait_until_nothing_is_left(CPUS, timeout_s=20)
     total = ray.cluster_resources()["object_store_memory"]
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        gc.collect()
-        free = ray.available_resources()
-        if free.get("CPU") == CPUS and total - free.get("object_store_memory", 0) < 2e6:
-            return True
-        time.sleep(0.2)
-    return False
+    assert total - ray.available_resources().get("object_store_memory", 0) < 2e6

@@ -3,7 +3,8 @@
 Everything lies under the trial's own folder on the sweep's storage, local or S3, so that whoever continues the trial,
 on whatever machine and after whatever accident, finds it by the trial's number alone:
 
-    checkpoints/epoch-0007.pt    complete state, written in one atomic piece; the last two are kept
+    checkpoints/epoch-0007.pt    complete state, written in one atomic piece; the last two are kept, and those that
+                                 other trials may go on from
     best/epoch-0005/             bundle of the best epoch so far (`trainables.bundle`): safetensors and JSON
 
 A checkpoint names the best epoch it knows; bundles are written before the checkpoint that names them and removed
@@ -33,33 +34,40 @@ EXAMPLE_NAME = "example.npz"
 
 
 class TrialStore:
-    """A trial's folder on storage."""
+    """A trial's folder on storage.
 
-    def __init__(self, uri: str) -> None:
+    Args:
+        keep_every: checkpoints of every so many epochs stay, so that other trials can go on from them; 0: none.
+    """
+
+    def __init__(self, uri: str, keep_every: int = 0) -> None:
         self.uri = uri.rstrip("/")
+        self._keep_every = keep_every
+
+    def sibling(self, number: int) -> TrialStore:
+        """The folder of another trial of the sweep."""
+        return TrialStore(trial_uri(self.uri.rpartition("/")[0], number))
 
     def save(self, epoch: int, state: dict[str, Any]) -> None:
         """Write the state after `epoch` epochs, then drop checkpoints and best models that nothing names any more."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        storage.write_bytes(f"{self.uri}/checkpoints/{_name(epoch)}.pt", buffer.getvalue())
+        storage.write_bytes(self._checkpoint(epoch), buffer.getvalue())
         for uri in self._checkpoints()[:-KEEP_CHECKPOINTS]:
-            storage.delete(uri)
+            if not self._keep_every or _epoch(uri) % self._keep_every:
+                storage.delete(uri)
         for path in storage.list_files(f"{self.uri}/best"):
             if path.split("/")[0] != _name(state["best_epoch"]):
                 storage.delete(f"{self.uri}/best/{path}")
 
     def latest(self) -> dict[str, Any] | None:
-        """State of the newest checkpoint that can be read, on the CPU; nothing for a fresh trial.
+        """State of the newest checkpoint that can be read, on the CPU; nothing for a fresh trial."""
+        states = (_load(uri) for uri in reversed(self._checkpoints()))
+        return next((state for state in states if state is not None), None)
 
-        Only tensors and plain values are loaded, never pickled code.
-        """
-        for uri in reversed(self._checkpoints()):
-            try:
-                return torch.load(io.BytesIO(storage.read_bytes(uri)), map_location="cpu", weights_only=True)
-            except (RuntimeError, EOFError, ValueError) as error:
-                logger.warning("checkpoint %s cannot be read (%s); trying the one before it", uri, error)
-        return None
+    def at(self, epoch: int) -> dict[str, Any] | None:
+        """State after `epoch` epochs, on the CPU; nothing when that checkpoint is not there or cannot be read."""
+        return _load(self._checkpoint(epoch))
 
     def save_best(
         self, epoch: int, model: SeldModel, config: TrialConfig, extra: dict[str, Any], example: dict[str, np.ndarray]
@@ -81,9 +89,25 @@ class TrialStore:
         """URI of the bundle written for `epoch`."""
         return f"{self.uri}/best/{_name(epoch)}"
 
+    def _checkpoint(self, epoch: int) -> str:
+        return f"{self.uri}/checkpoints/{_name(epoch)}.pt"
+
     def _checkpoints(self) -> list[str]:
         names = sorted(n for n in storage.list_files(f"{self.uri}/checkpoints") if n.endswith(".pt"))
         return [f"{self.uri}/checkpoints/{name}" for name in names]
+
+
+def _load(uri: str) -> dict[str, Any] | None:
+    """A checkpoint's tensors and plain values, never pickled code; nothing when it is gone or damaged."""
+    try:
+        content = storage.read_bytes(uri)
+    except FileNotFoundError:
+        return None
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError) as error:
+        logger.warning("checkpoint %s cannot be read (%s)", uri, error)
+        return None
 
 
 def fetch_bundle(uri: str, folder: str | Path) -> Path:
@@ -100,3 +124,7 @@ def trial_uri(trials_uri: str, number: int) -> str:
 
 def _name(epoch: int) -> str:
     return f"epoch-{epoch:04d}"
+
+
+def _epoch(checkpoint: str) -> int:
+    return int(checkpoint.removesuffix(".pt").rpartition("-")[2])

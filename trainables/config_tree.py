@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.errors import UserError
+from data.near import near
 from trainables.config import AUDIO_ENCODERS, FUSIONS, OPTIMISERS, OUTPUTS, SCHEDULES, VISUAL_ENCODERS, TrialConfig
 
 REGISTRIES: dict[str, dict[str, type]] = {
@@ -108,6 +109,37 @@ def override(config: TrialConfig, flat: Mapping[str, Any]) -> TrialConfig:
     return from_dict(tree)
 
 
+def field_value(path: str, value: Any, entry: str | None = None) -> Any:
+    """A value in the form in which a dotted field takes it: 1 as 1.0, a list as a tuple. Rules of its part are not
+    checked, nor those between parts.
+
+    Args:
+        entry: the name that the field's part has, where the part is one of a registry.
+
+    Raises:
+        UserError: no such entry or field, or a value of the wrong type.
+    """
+    part, *names = path.split(".")
+    hints = typing.get_type_hints(TrialConfig)
+    _refuse_unknown("", {part: value}, {f.name for f in dataclasses.fields(TrialConfig)})
+    hint = hints[part]
+    if part in REGISTRIES:
+        if names == ["name"]:
+            entry = value
+        if not isinstance(entry, str) or entry not in REGISTRIES[part]:
+            raise UserError(f"{part}.name = {entry!r} is not known; choose one of {', '.join(REGISTRIES[part])}")
+        if names == ["name"]:
+            return value
+        hint = REGISTRIES[part][entry]
+    for depth, name in enumerate(names):
+        above = ".".join([part, *names[:depth]])
+        if not dataclasses.is_dataclass(hint):
+            raise UserError(f"{path}: {above} is a value and has no fields")
+        _refuse_unknown(above, {name: value}, {f.name for f in dataclasses.fields(hint)})
+        hint = typing.get_type_hints(hint)[name]
+    return _convert(hint, value, path)
+
+
 def fingerprint(config: TrialConfig) -> str:
     """Hash of what the config says, the same on every machine."""
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
@@ -131,7 +163,8 @@ def _refuse_unknown(path: str, entry: Mapping[str, Any], known: set[str]) -> Non
     for key in entry:
         if key not in known:
             where = f"{path}.{key}" if path else key
-            raise UserError(f"{where} is not a field; {path or 'a trial'} has {', '.join(sorted(known))}")
+            there = ", ".join(sorted(known))
+            raise UserError(f"{where} is not a field; {path or 'a trial'} has {there}{near(key, known)}")
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.labels import LABEL_RATE_HZ, Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
 from data.windows import PreparedRow, as_looked_at, evaluation_windows
@@ -174,11 +174,16 @@ def best_thresholds(counts: Sequence[SeldCounts], default: float) -> NDArray[np.
 
 
 def flat_scores(counts: SeldCounts) -> dict[str, float]:
-    """{"macro/F": ..., "present/SELD": ...}: every average of every score."""
+    """{"macro/F": ..., "present/SELD": ..., "class/bell/F": ...}: every average of every score, and F, LE and LR of the
+    classes that the reference holds."""
     flat = {}
     for average in AVERAGES:
         for name, value in zip(SCORE_NAMES, score_values(scores(counts, average)), strict=True):
             flat[f"{average}/{name}"] = value
+    each = scores(counts).per_class
+    for index in np.flatnonzero(each.present):
+        values = {"F": each.f_score, "LE": each.localisation_error_deg, "LR": each.localisation_recall}
+        flat |= {f"class/{SHORT_NAMES[index]}/{name}": float(value[index]) for name, value in values.items()}
     return flat
 
 

@@ -7,6 +7,7 @@ worker uses Ray Train's local mode instead; `num_workers` decides, nothing else 
 from __future__ import annotations
 
 import os
+import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,14 +16,14 @@ import numpy as np
 import torch
 from ray import train
 from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.util import queue as ray_queue
 
 from data.streamed_split import StreamedSplit
 from trainables.checkpoint import TrialStore, trial_uri
 from trainables.config_tree import from_dict
 from trainables.loop import train as train_trial
 from trainables.memory import keep_freed_memory
-from trainables.session import KeepGoing, TrialActorSession, WorkerGroupSession
+from trainables.session import KeepGoing, TrialActorSession, WorkerGroupSession, relayed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +44,24 @@ class SweepContext:
     feature_mean: np.ndarray
     feature_std: np.ndarray
     ask: Callable[[int], KeepGoing]
-    """For a trial's number, what tells it after each report whether to go on."""
+    """For a trial's number, what tells it after each report how to go on."""
+    keep_every: int = 0
+    """Checkpoints of every so many epochs stay, for other trials to go on from; 0: none."""
     resources: TrialResources = field(default_factory=TrialResources)
     provenance: dict[str, Any] = field(default_factory=dict)
     ray_storage: dict[str, Any] = field(default_factory=dict)
     """`storage_path` and `storage_filesystem` for Ray Train's own bookkeeping."""
 
     def trial_store(self, number: int) -> TrialStore:
-        return TrialStore(trial_uri(self.trials_uri, number))
+        return TrialStore(trial_uri(self.trials_uri, number), self.keep_every)
 
 
 def run_trial(assignment: dict[str, Any], context: SweepContext, splits: dict[str, Any]) -> None:
     """Tune's trainable.
 
     Args:
-        assignment: the trial's `number` and its `config` as a nested dictionary.
+        assignment: the trial's `number`, its `config` as a nested dictionary, and which `attempt` this is, counted from
+            0 (the default) over those that failed by themselves; being interrupted is no attempt.
         splits: for each split a dataset of prepared rows, which is shared, or a `StreamedSplit`.
     """
     number: int = assignment["number"]
@@ -66,36 +70,43 @@ def run_trial(assignment: dict[str, Any], context: SweepContext, splits: dict[st
     streamed = {name: source for name, source in splits.items() if isinstance(source, StreamedSplit)}
     datasets = {name: source for name, source in splits.items() if name not in streamed}
 
+    reports: Any = queue.SimpleQueue() if alone else ray_queue.Queue(actor_options={"num_cpus": 0})
+
     def train_on_worker() -> None:
         torch.set_num_threads(resources.cpus_per_worker)
         keep_freed_memory()
-        keep_going = context.ask(number)
+        session_class = TrialActorSession if alone else WorkerGroupSession
         train_trial(
             from_dict(assignment["config"]),
-            TrialActorSession(keep_going, streamed) if alone else WorkerGroupSession(keep_going, streamed),
+            session_class(context.ask(number), streamed, reports),
             context.trial_store(number),
             context.feature_mean,
             context.feature_std,
             {"trial": number, **context.provenance},
+            assignment.get("attempt", 0),
         )
 
     if alone:
-        TorchTrainer(train_on_worker, scaling_config=train.ScalingConfig(num_workers=0), datasets=datasets).fit()
-        return
-    # By default a report of a short epoch waits up to two seconds for the controller's next look.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    TorchTrainer(
-        train_on_worker,
-        scaling_config=train.ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker={
-                "CPU": resources.cpus_per_worker,
-                **({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}),
-            },
-        ),
-        datasets=datasets,
-        # Every worker sees all rows, as views on its node's object store, and cuts its part of the same batches.
-        dataset_config=train.DataConfig(datasets_to_split=[]),
-        run_config=train.RunConfig(name=f"trial-{number:05d}", callbacks=[TuneReportCallback()], **context.ray_storage),
-    ).fit()
+        trainer = TorchTrainer(train_on_worker, scaling_config=train.ScalingConfig(num_workers=0), datasets=datasets)
+    else:
+        # By default the end of a short trial waits up to two seconds for the controller's next look.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        trainer = TorchTrainer(
+            train_on_worker,
+            scaling_config=train.ScalingConfig(
+                num_workers=resources.workers,
+                # On one node where there is room: gradients then need no network.
+                placement_strategy="PACK",
+                use_gpu=resources.gpus_per_worker > 0,
+                resources_per_worker={
+                    "CPU": resources.cpus_per_worker,
+                    **({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}),
+                },
+            ),
+            datasets=datasets,
+            # Every worker sees all rows, as views on its node's object store, and cuts its part of the same batches.
+            dataset_config=train.DataConfig(datasets_to_split=[]),
+            run_config=train.RunConfig(name=f"trial-{number:05d}", **context.ray_storage),
+        )
+    with relayed(reports):
+        trainer.fit()

@@ -1,0 +1,138 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra.arguments import parse_assignments, parse_bytes, parse_duration_s
+from search_spaces.registry import SPACES
+
+if TYPE_CHECKING:
+    from infra.sweep import SweepRequest
+
+FaithfulOption = Annotated[bool, typer.Option("--faithful/--fixed", help="As the authors' code, or as their paper.")]
+
+
+@dataclass(kw_only=True)
+class SweepOptions:
+    """What `sweep` is asked for, and so whatever speaks of a sweep before it runs."""
+
+    space: Annotated[
+        str, typer.Argument(help=f"Search space: {', '.join(SPACES)}, or a .py or .yaml file with your own.")
+    ]
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; an existing one is continued.")] = None
+    data: Annotated[str | None, typer.Option(help="Chunk store; <root>/data/<space> if not given.")] = None
+    trials: Annotated[int | None, typer.Option(help="Trials in all.")] = None
+    budget: Annotated[str | None, typer.Option(help="Wall-clock time in all: 90s, 15m, 12h, 7d.")] = None
+    gpu_hours: Annotated[float | None, typer.Option(help="GPU-hours that trials may hold in all, failed ones too.")] = (
+        None
+    )
+    cpu_hours: Annotated[float | None, typer.Option(help="The same of CPUs.")] = None
+    retries: Annotated[
+        str | None,
+        typer.Option(help="Times a failed trial is tried again: 2, or by kind: 2,diverged=0,node-lost=50."),
+    ] = None
+    workers: Annotated[int, typer.Option(help="Ray Train workers of a trial; two or more train with DDP.")] = 1
+    cpus: Annotated[int | None, typer.Option(help="CPUs of a worker.")] = None
+    gpus: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None
+    concurrency: Annotated[int | None, typer.Option(help="Trials at a time; as many as fit if not given.")] = None
+    data_memory: Annotated[
+        str | None,
+        typer.Option(envvar="SELDTUNE_DATA_MEMORY", help="For decoded data, e.g. 20GB; what does not fit is streamed."),
+    ] = None
+    sampler: Annotated[str, typer.Option(help="How trials are chosen: tpe, random, gp or nsga2.")] = "tpe"
+    stopper: Annotated[str, typer.Option(help="Early stopping: asha, hyperband, median, pbt or none.")] = "asha"
+    against: Annotated[list[str] | None, typer.Option(help="A second objective: parameters or latency.")] = None
+    warm_start: Annotated[list[str] | None, typer.Option(help="An earlier sweep to learn from.")] = None
+    seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0
+    fix: Annotated[
+        list[str] | None, typer.Option("--set", help="A field that every trial takes, e.g. training.epochs=4.")
+    ] = None
+
+    def request(self) -> SweepRequest:
+        """The same as Python takes it.
+
+        Raises:
+            UserError: an unknown space, or an option in another form than its help says.
+        """
+        from infra.retries import Retries, parse_retries
+        from infra.sweep import SweepRequest
+        from search_spaces.registry import find_space
+
+        return SweepRequest(
+            space=find_space(self.space),
+            name=self.name,
+            data=self.data,
+            trials=self.trials,
+            budget_s=None if self.budget is None else parse_duration_s(self.budget),
+            gpu_hours=self.gpu_hours,
+            cpu_hours=self.cpu_hours,
+            retries=Retries() if self.retries is None else parse_retries(self.retries),
+            workers=self.workers,
+            cpus_per_worker=self.cpus,
+            gpus_per_worker=self.gpus,
+            concurrency=self.concurrency,
+            data_memory_bytes=None if self.data_memory is None else parse_bytes(self.data_memory),
+            sampler=self.sampler,
+            stopper=self.stopper,
+            against=tuple(self.against or ()),
+            warm_start=tuple(self.warm_start or ()),
+            seed=self.seed,
+            fixed=parse_assignments(self.fix or []),
+        )
+
+    def arguments(self) -> list[str]:
+        """The words behind the command that say the same; what is as by default is left out."""
+        hints = typing.get_type_hints(SweepOptions, include_extras=True)
+        words: list[str] = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value == field.default or value in (None, []):
+                continue
+            (asked,) = hints[field.name].__metadata__
+            if isinstance(asked, typer.models.ArgumentInfo):
+                words.append(str(value))
+                continue
+            flag = asked.default if isinstance(asked.default, str) else f"--{field.name.replace('_', '-')}"
+            for one in value if isinstance(value, list) else [value]:
+                words += [flag, str(one)]
+        return words
+
+
+def with_sweep_options(command: Callable[..., None], *, space: Any = inspect.Parameter.empty) -> Callable[..., None]:
+    """A command whose first parameter is a `SweepOptions`, as typer sees it: with each of its fields as an option.
+
+    Args:
+        space: what it is where none is given; nothing: one has to be.
+    """
+    hints = typing.get_type_hints(SweepOptions, include_extras=True)
+    names = [field.name for field in dataclasses.fields(SweepOptions)]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        command(SweepOptions(**{name: given.pop(name) for name in names}), **given)
+
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=space if field.default is dataclasses.MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(SweepOptions)
+    ]
+    own_hints = typing.get_type_hints(command, include_extras=True)
+    own = list(inspect.signature(command).parameters.values())[1:]
+    parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[p.name]) for p in own]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del called.__wrapped__
+    return called

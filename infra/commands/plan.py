@@ -1,0 +1,65 @@
+"""`seldtune plan`: what a sweep or a published system would be, before anything is paid for."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated
+
+import typer
+
+from data.errors import UserError
+from infra.arguments import parse_assignments
+from infra.commands.options import FaithfulOption, SweepOptions, with_sweep_options
+from infra.output import EXIT_REFUSED, JsonOption, print_json, say
+
+
+@functools.partial(with_sweep_options, space="")
+def plan(
+    options: SweepOptions,
+    preset: Annotated[
+        str | None, typer.Option(help="A published system in place of a space, e.g. resnet-gru; `list` lists them.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of a published system: paper, or small: minutes on a laptop.")] = "paper",
+    faithful: FaithfulOption = False,
+    samples: Annotated[int, typer.Option(min=1, help="Configs that are drawn from the space.")] = 64,
+    calibrate: Annotated[
+        bool, typer.Option(help="Measure the cluster's speed where it is not known; else assume one.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what a sweep would take and whether it can run, or print a published system's config.
+
+    Exit code 2 where it cannot run as asked. Example: `seldtune plan fusion --gpus 1 --trials 32`
+    """
+    if preset is not None:
+        _plan_preset(preset, size, faithful, options.fix or [], as_json)
+        return
+    if not options.space:
+        raise UserError("nothing to plan: name a search space, or a published system with --preset")
+    from rich.console import Console
+
+    from infra.settings import load_settings
+
+    settings = load_settings(need=())
+    settings.export()
+    from infra.plan_table import show_plan
+    from infra.sweep_plan import plan_space
+
+    found = plan_space(options.request(), settings, samples=samples, measure=calibrate)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        show_plan(found, Console(highlight=False, width=max(Console().width, 118)))
+    if found.refused:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _plan_preset(preset: str, size: str, faithful: bool, fix: list[str], as_json: bool) -> None:
+    from infra.plan import describe_preset, plan_text
+    from search_spaces.presets import PRESETS
+
+    if preset == "list":
+        say({"presets": list(PRESETS)}, "\n".join(PRESETS), as_json=as_json)
+        return
+    document = describe_preset(preset, size, faithful, parse_assignments(fix))
+    say(document, plan_text(document), as_json=as_json)

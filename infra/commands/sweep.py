@@ -1,0 +1,62 @@
+"""`seldtune sweep`: run a sweep, or go on with one."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.commands.options import SweepOptions, with_sweep_options
+from infra.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from infra.conclude import Conclusion
+
+
+logger = logging.getLogger(__name__)
+
+
+@with_sweep_options
+def sweep(
+    options: SweepOptions,
+    model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = "seld",
+    as_json: JsonOption = False,
+) -> None:
+    """Search a space: run trials, compare them, and register the best model as challenger.
+
+    The same command goes on after a crash or Ctrl-C. On a terminal it shows one screen (SELDTUNE_NO_LIVE=1: lines).
+    Example: `seldtune sweep quickstart --trials 10 --budget 10m`
+    """
+    from infra.settings import load_settings
+
+    settings = load_settings()
+    settings.export()
+    from infra.conclude import conclude
+    from infra.live import live_screen, wants_live
+    from infra.sweep import run_sweep
+
+    outcome = run_sweep(options.request(), settings, live_screen if wants_live(as_json=as_json) else None)
+    if not outcome.finished:
+        logger.warning("interrupted; the same command goes on from here (`seldtune status %s`)", outcome.name)
+        outcome.tracker.close("KILLED")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    conclusion = conclude(outcome, model)
+    if as_json:
+        print_json(conclusion.as_json())
+    else:
+        _show_conclusion(conclusion)
+    if conclusion.best is None:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _show_conclusion(conclusion: Conclusion) -> None:
+    """What a sweep found, on one screen."""
+    from rich.console import Console
+
+    from infra.report import terminal_table
+
+    console = Console(highlight=False, width=max(Console().width, 118))
+    console.print(terminal_table(conclusion.rows, f"Sweep {conclusion.name} (validation, classes present)"))
+    for line in conclusion.lines():
+        typer.echo(line)

@@ -1,0 +1,67 @@
+"""What the driver of a sweep tells of it: to its own screen at any time, and to `driver.json` at each beat."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import psutil
+
+from infra.budget import Ledger
+from infra.claim import Driver
+from infra.overview import Overseer, Overview, SweepFacts
+from infra.ray_cluster import cluster_use
+from infra.records import TrialRecord
+
+CLUSTER_EVERY_S = 5.0
+"""The cluster is asked no more often than this."""
+
+
+@dataclass
+class SweepFeed:
+    """A sweep as its driver sees it."""
+
+    driver: Driver
+    """This process."""
+    name: str
+    space: str
+    data: str
+    concurrency: int
+    records: Sequence[TrialRecord]
+    """The driver's own, as they change."""
+    ledger: Ledger
+    mlflow: str
+    _overseer: Overseer = field(init=False)
+    _cluster: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _asked_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._overseer = Overseer(self.name)
+
+    def overview(self) -> Overview:
+        """How it stands now; cheap enough for every second."""
+        driver = replace(self.driver, beat=time.time(), facts=self.facts())
+        return self._overseer.look(list(self.records), driver)
+
+    def facts(self) -> dict[str, Any]:
+        """Of `infra.overview.SweepFacts`, as JSON takes them."""
+        if time.monotonic() - self._asked_at > CLUSTER_EVERY_S:
+            self._cluster, self._asked_at = cluster_use(), time.monotonic()
+        budget = self.ledger.budget
+        facts = SweepFacts(
+            space=self.space,
+            data=self.data,
+            concurrency=self.concurrency,
+            trials=budget.trials,
+            wall_s=budget.wall_s,
+            cpu_hours=budget.cpu_hours,
+            gpu_hours=budget.gpu_hours,
+            spent_wall_s=self.ledger.spent().wall_s,
+            mlflow=self.mlflow,
+            used_up=self.ledger.used_up(),
+            rss_bytes=psutil.Process().memory_info().rss,
+            cluster=self._cluster,
+        )
+        return asdict(facts)

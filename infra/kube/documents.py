@@ -1,0 +1,127 @@
+"""Kubernetes documents as files hold them, and what is wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from data.errors import UserError
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that will not work."""
+
+    path: str
+    """Of the field: `spec.rayClusterSpec.workerGroupSpecs[0].template`."""
+    got: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.got}; {self.fix}"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """As the API server reads YAML: no key twice, and what looks like a date is text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise UserError(f"{key!r} is there twice, again in line {key_node.start_mark.line + 1}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_documents(text: str, name: str) -> list[dict[str, Any]]:
+    """The documents of a YAML file, without their nulls, which the API server drops.
+
+    Raises:
+        UserError: it is no YAML, has a key twice, or holds something that is no Kubernetes object.
+    """
+    try:
+        documents = [_without_nulls(d) for d in yaml.load_all(text, Loader=_StrictLoader) if d is not None]
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    for document in documents:
+        if not isinstance(document, dict) or not {"apiVersion", "kind"} <= document.keys():
+            raise UserError(f"{name} holds a document without apiVersion and kind; is it a Kubernetes manifest?")
+    if not documents:
+        raise UserError(f"{name} holds no document")
+    return documents
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+class _PlainDumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _as_lines(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A text of several lines as lines, to be read and edited."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_PlainDumper.add_representer(str, _as_lines)
+
+
+def as_yaml(*documents: dict[str, Any]) -> str:
+    """The documents as one YAML text, keys in their order and no anchors."""
+    return "---\n".join(
+        yaml.dump(d, Dumper=_PlainDumper, sort_keys=False, width=120, allow_unicode=True) for d in documents
+    )
+
+
+def under(document: Any, path: str) -> Any:
+    """The value at `a.b.c`; nothing where a part is missing."""
+    for key in path.split("."):
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def job_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The RayJob that a RayCronJob creates, as a document."""
+    return {
+        "apiVersion": document["apiVersion"],
+        "kind": "RayJob",
+        "metadata": {},
+        "spec": under(document, "spec.jobTemplate"),
+    }
+
+
+def in_template(found: Violation) -> Violation:
+    """What is wrong with `job_of` a RayCronJob, where it is in the RayCronJob."""
+    return replace(found, path=found.path.replace("spec", "spec.jobTemplate", 1))
+
+
+def pod_templates(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and pod template of a RayJob's or RayCluster's head and groups, in their order."""
+    for prefix, cluster in clusters(document):
+        if isinstance(head := cluster.get("headGroupSpec"), dict):
+            yield f"{prefix}.headGroupSpec.template", head.get("template") or {}
+        for index, group in enumerate(cluster.get("workerGroupSpecs") or []):
+            yield f"{prefix}.workerGroupSpecs[{index}].template", group.get("template") or {}
+
+
+def clusters(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and content of the cluster that a document describes, if it does."""
+    for kind, path in (("RayCluster", "spec"), ("RayJob", "spec.rayClusterSpec")):
+        if document.get("kind") == kind and isinstance(cluster := under(document, path), dict):
+            yield path, cluster

@@ -1,0 +1,225 @@
+"""What the operator accepts and a sweep's owner regrets: leaked clusters, leaked secrets, pods that do not fit."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from data.errors import UserError
+from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
+from infra.kube.growth import GPU, GROWS_TO_VARIABLE, grows_to
+from infra.kube.operator_rules import version_of
+from infra.kube.quantities import quantity
+from infra.redaction import MASK, Redaction, looks_secret
+
+SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+_TAG_RAY = re.compile(r"ray(\d+\.\d+\.\d+)")
+
+
+def platform_rules(document: dict[str, Any]) -> Iterator[Violation]:
+    """What this project asks of a RayJob, RayCluster or RayCronJob beyond the operator's own rules."""
+    if document["kind"] == "RayCronJob":
+        yield from map(in_template, platform_rules(job_of(document)))
+        return
+    yield from _secrets(document)
+    if document["kind"] == "RayJob":
+        yield from _ends(document.get("spec") or {})
+    for path, cluster in clusters(document):
+        if under(cluster, "authOptions.mode") != "token":
+            fix = "write authOptions: {mode: token, secretName: ...}: whoever reaches an open dashboard runs code"
+            yield Violation(f"{path}.authOptions", "no token", fix)
+        elif not under(cluster, "authOptions.secretName"):
+            yield Violation(f"{path}.authOptions.secretName", "missing", "name the Secret with the key auth_token")
+        yield from _head(path, cluster)
+        yield from _images(path, cluster, document)
+        yield from _growth(path, cluster)
+    for path, template in pod_templates(document):
+        yield from _users(path, template)
+        if containers := under(template, "spec.containers"):
+            yield from _resources(f"{path}.spec", template["spec"], containers[0])
+    yield from _users("spec.submitterPodTemplate", under(document, "spec.submitterPodTemplate") or {})
+
+
+def _ends(spec: dict[str, Any]) -> Iterator[Violation]:
+    mode = spec.get("submissionMode")
+    if mode is not None and mode not in SUBMISSION_MODES:
+        yield Violation("spec.submissionMode", repr(mode), f"choose one of {', '.join(SUBMISSION_MODES)}")
+    if "jobId" in spec:
+        yield Violation("spec.jobId", f"{spec['jobId']}", "leave it out: a retried job would be taken for the first")
+    deadline, wait_s = spec.get("activeDeadlineSeconds"), spec.get("preRunningDeadlineSeconds")
+    if deadline is not None and wait_s is not None and deadline <= wait_s:
+        fix = f"more than preRunningDeadlineSeconds ({wait_s}): both count from the job's beginning"
+        yield Violation("spec.activeDeadlineSeconds", f"{deadline}", fix)
+    if "clusterSelector" in spec or spec.get("shutdownAfterJobFinishes"):
+        return
+    states = {
+        (rule.get("condition") or {}).get("jobDeploymentStatus")
+        for rule in under(spec, "deletionStrategy.deletionRules") or []
+    }
+    path = "spec.deletionStrategy.deletionRules"
+    if "Failed" not in states:
+        got = "no rule for jobDeploymentStatus: Failed"
+        why = " of a job past its activeDeadlineSeconds" if "activeDeadlineSeconds" in spec else ""
+        yield Violation(path, got, f"add one, or the cluster{why} stays for ever")
+
+
+def _head(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
+    head = cluster.get("headGroupSpec") or {}
+    cpus = (head.get("resources") or {}).get("CPU", (head.get("rayStartParams") or {}).get("num-cpus"))
+    if str(cpus) != "0":
+        where = f"{path}.headGroupSpec.rayStartParams.num-cpus"
+        yield Violation(where, f"{cpus}", '"0": trials on the head would end the sweep with them')
+    annotations = under(head, "template.metadata.annotations") or {}
+    if annotations.get(SAFE_TO_EVICT) != "false":
+        where = f"{path}.headGroupSpec.template.metadata.annotations"
+        yield Violation(where, f"no {SAFE_TO_EVICT}", f'add {SAFE_TO_EVICT}: "false": moving the head ends the sweep')
+
+
+def _growth(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
+    if not cluster.get("enableInTreeAutoscaling"):
+        return
+    try:
+        expected = grows_to(cluster)
+    except UserError:
+        return  # said of the limit itself
+    containers = under(cluster, "headGroupSpec.template.spec.containers") or [{}]
+    said = {entry.get("name"): entry.get("value") for entry in containers[0].get("env") or []}.get(GROWS_TO_VARIABLE)
+    if said != expected:
+        where = f"{path}.headGroupSpec.template.spec.containers[0].env"
+        fix = f"{GROWS_TO_VARIABLE}: {expected}, its groups at their largest: sweeps count on it"
+        yield Violation(where, f"{GROWS_TO_VARIABLE} is {said}" if said else f"no {GROWS_TO_VARIABLE}", fix)
+
+
+def _images(path: str, cluster: dict[str, Any], document: dict[str, Any]) -> Iterator[Violation]:
+    images = {}
+    for where, template in pod_templates(document):
+        containers = under(template, "spec.containers") or [{}]
+        images[f"{where}.spec.containers[0].image"] = str(containers[0].get("image") or "")
+    for where, image in images.items():
+        name, _, digest = image.partition("@")
+        tag = name.rpartition("/")[2].partition(":")[2]
+        if not digest and tag in ("", "latest"):
+            yield Violation(where, image or "no image", "name a version or a digest: nodes keep different ones of this")
+        found = _TAG_RAY.search(tag)
+        if found and version_of(found[1]) != version_of(cluster.get("rayVersion")):
+            yield Violation(where, image, f"its Ray is not {path}.rayVersion {cluster.get('rayVersion')}: align them")
+    repositories = {image.partition("@")[0].rpartition(":")[2] for image in images.values()}
+    if len({_TAG_RAY.search(tag)[1] for tag in repositories if _TAG_RAY.search(tag)}) > 1:  # type: ignore[index]
+        yield Violation(path, f"images {', '.join(sorted(set(images.values())))}", "one Ray for all nodes")
+
+
+def _users(path: str, template: dict[str, Any]) -> Iterator[Violation]:
+    """Whom the containers of a pod run as."""
+    spec = template.get("spec") or {}
+    pod_user = spec.get("securityContext") or {}
+    for kind in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(kind) or []):
+            where = f"{path}.spec.{kind}[{index}].securityContext"
+            user = pod_user | (container.get("securityContext") or {})
+            if not user.get("runAsNonRoot") or user.get("runAsUser") == 0:
+                yield Violation(f"{where}.runAsNonRoot", "not set", "true: nothing here needs root")
+            if user.get("privileged") or user.get("allowPrivilegeEscalation") is not False:
+                yield Violation(f"{where}.allowPrivilegeEscalation", "not false", "write false")
+
+
+def _resources(path: str, spec: dict[str, Any], container: dict[str, Any]) -> Iterator[Violation]:
+    """Of Ray's container: KubeRay tells Ray its limits, Kubernetes places it by its requests."""
+    where = f"{path}.containers[0].resources"
+    limits, requests = under(container, "resources.limits") or {}, under(container, "resources.requests") or {}
+    for name in ("cpu", "memory", GPU):
+        for kind, values in (("limits", limits), ("requests", requests)):
+            try:
+                quantity(values.get(name, 0))
+            except UserError as error:
+                yield Violation(f"{where}.{kind}.{name}", str(error), "write it as Kubernetes does")
+                return
+    if "memory" not in limits or "cpu" not in limits:
+        yield Violation(f"{where}.limits", "no cpu or memory", "KubeRay tells Ray the limits: set both")
+    for name in ("memory", GPU):
+        asked = requests.get(name, limits.get(name, 0))
+        if quantity(asked) != quantity(limits.get(name, 0)):
+            got = f"{asked}, and the limit {limits.get(name, 0)}"
+            yield Violation(f"{where}.requests.{name}", got, "make them equal: Ray counts on the limit")
+    if quantity(limits.get("cpu", 1)).denominator != 1:
+        yield Violation(f"{where}.limits.cpu", f"{limits['cpu']}", "whole CPUs: Ray rounds up and gives away too many")
+    if quantity(limits.get(GPU, 0)):
+        mounts = {mount.get("mountPath") for mount in container.get("volumeMounts") or []}
+        in_memory = [v for v in spec.get("volumes") or [] if under(v, "emptyDir.medium") == "Memory"]
+        if "/dev/shm" not in mounts or not in_memory:
+            fix = "mount an emptyDir of medium Memory there: workers of a trial meet in shared memory"
+            yield Violation(f"{path}.containers[0].volumeMounts", "no /dev/shm", fix)
+
+
+def _secrets(document: dict[str, Any]) -> Iterator[Violation]:
+    """Values that look like secrets, where everybody who may read the document reads them."""
+    here = Redaction()
+    for path, value in _texts(document):
+        last = path.rpartition(".")[2]
+        if last == "runtimeEnvYAML":
+            yield from _runtime_env(path, value)
+        elif last == "entrypoint" and (named := _assigned_secrets(value)):
+            yield Violation(path, ", ".join(named), "secrets come from the pod's environment: envFrom a secretRef")
+        if here.text(value) != value:
+            yield Violation(path, f"{here.text(value)!r}", f"{MASK} is a secret of this environment: leave it out")
+    for path, entry in _entries(document):
+        name, written = str(entry.get("name") or ""), str(entry.get("value") or "")
+        if written and looks_secret(name, written):
+            yield Violation(f"{path}.value", f"{name} is written out", "valueFrom: {secretKeyRef: ...}")
+    for key, value in (under(document, "spec.metadata") or {}).items():
+        if looks_secret(str(key), str(value)):
+            yield Violation(f"spec.metadata.{key}", "written out", "leave it out: everybody reads a job's metadata")
+
+
+def _runtime_env(path: str, text: str) -> Iterator[Violation]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return  # the operator's rules say so
+    if not isinstance(content, dict):
+        return
+    for name, value in (content.get("env_vars") or {}).items():
+        if looks_secret(str(name), str(value)):
+            yield Violation(f"{path}.env_vars.{name}", "written out", "envFrom a secretRef in the pod templates")
+    for name in ("pip", "uv", "conda"):
+        if name in content:
+            yield Violation(f"{path}.{name}", "installs on every start", "put it into the image")
+
+
+def _assigned_secrets(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    pairs = [word.partition("=") for word in words if "=" in word]
+    return [name for name, _, value in pairs if value and not value.startswith("$") and looks_secret(name, value)]
+
+
+def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Path and content of every text in a document."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{path}[{index}]")
+    elif isinstance(value, str):
+        yield path, value
+
+
+def _entries(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and content of every entry of a list `env`."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            where = f"{path}.{key}" if path else str(key)
+            if key == "env" and isinstance(item, list):
+                yield from ((f"{where}[{i}]", entry) for i, entry in enumerate(item) if isinstance(entry, dict))
+            else:
+                yield from _entries(item, where)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _entries(item, f"{path}[{index}]")

@@ -1,0 +1,68 @@
+"""How fast a model hears and looks: one window at a time on one core of a processor, as a device in a room would."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from data.boxes import BOX_FIELDS, MAX_BOXES
+from data.labels import LABEL_RATE_HZ
+from infra.bench.measure import cpu_name
+from trainables.bundle import load_bundle
+from trainables.checkpoint import fetch_bundle
+from trainables.config import RATE_HZ, TrialConfig
+from trainables.inference import predict_clip
+
+WARM_UPS, REPEATS = 2, 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Time from the samples and pictures of one window to its output, features included, batch 1, one thread."""
+
+    window_s: float
+    ms: float
+    """Median."""
+    repeats: int
+    processor: str
+
+    @property
+    def real_time_factor(self) -> float:
+        """Below 1 the model keeps up with what it hears."""
+        return self.ms / 1000 / self.window_s
+
+
+def measure_latency(bundle_uri: str) -> Latency:
+    """Median over `REPEATS` windows of noise, after `WARM_UPS`; the process has one thread for as long."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, config, _ = load_bundle(fetch_bundle(bundle_uri, folder))
+    window_s = config.inputs.window_labels / LABEL_RATE_HZ
+    generator = np.random.default_rng(0)
+    audio = generator.uniform(-0.1, 0.1, (4, round(window_s * RATE_HZ))).astype(np.float32)
+    seen = _seen(config, window_s)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times_s = []
+        for _ in range(WARM_UPS + REPEATS):
+            started = time.perf_counter()
+            predict_clip(model, audio, seen)
+            times_s.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    median_ms = 1000 * statistics.median(times_s[WARM_UPS:])
+    return Latency(window_s=window_s, ms=median_ms, repeats=REPEATS, processor=cpu_name())
+
+
+def _seen(config: TrialConfig, window_s: float) -> np.ndarray | None:
+    """Pictures or boxes for a window, as the model reads them."""
+    inputs, reads = config.inputs, config.visual.reads
+    pictures = round(window_s * inputs.frame_rate_hz)
+    if reads == "frames":
+        return np.full((pictures, inputs.frame_height, inputs.frame_width, 3), 128, np.uint8)
+    return np.zeros((pictures, MAX_BOXES, BOX_FIELDS), np.float32) if reads == "boxes" else None

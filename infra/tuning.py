@@ -1,0 +1,68 @@
+"""The trials of a sweep through Ray Tune, until none is left, the budget is spent, or the sweep is interrupted."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from infra.kube.shapes import TRIAL_DRIVER
+from infra.recorder import Recorder
+from infra.search import StudySearcher
+from infra.stopping import GracefulStopping
+from trainables.worker import SweepContext, run_trial
+
+logger = logging.getLogger(__name__)
+
+
+def run_trials(
+    searcher: StudySearcher,
+    stopping: GracefulStopping,
+    recorder: Recorder,
+    context: SweepContext,
+    splits: dict[str, Any],
+    concurrency: int,
+    trial: Callable[..., None] = run_trial,
+) -> bool:
+    """Run what the searcher suggests, so many at a time; False when interrupted by Ctrl-C or SIGTERM.
+
+    Args:
+        trial: called as `run_trial` is, in an actor of the trial's own.
+    """
+    import ray
+    from ray import tune
+
+    resources = context.resources
+    # A worker group brings its own placement group; the trial actor above it only waits, and may not cost a CPU.
+    request = (
+        {"CPU": resources.cpus_per_worker, **({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})}
+        if resources.workers == 1
+        else {TRIAL_DRIVER: 1}
+        if ray.cluster_resources().get(TRIAL_DRIVER)
+        else {"memory": 1}
+    )
+    trainable = tune.with_parameters(trial, context=context, splits=splits)
+    tuner = tune.Tuner(
+        # Spread over the nodes, so that the loss of one is the loss of few trials.
+        tune.with_resources(trainable, tune.PlacementGroupFactory([request], strategy="SPREAD")),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=stopping,
+            # The searcher says when it is over: a trial that is tried again is one more to Tune.
+            num_samples=-1,
+            max_concurrent_trials=concurrency,
+            reuse_actors=resources.workers == 1,
+            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(callbacks=[recorder], verbose=0, name="tune", **context.ray_storage),
+    )
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return True

@@ -1,0 +1,212 @@
+"""Spaces of a user's own: what a file may say, and how it is told what it may not."""
+
+import textwrap
+from pathlib import Path
+
+import optuna
+import pytest
+
+from data.errors import UserError
+from search_spaces.presets import find_preset
+from search_spaces.registry import find_space
+from search_spaces.space import SearchSpace
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+PYTHON = """
+from dataclasses import replace
+from search_spaces.quickstart import QUICKSTART
+
+{more}
+def suggest(trial):
+    return replace(QUICKSTART.suggest(trial), {change})
+
+SPACE = replace(QUICKSTART, name="mine", suggest=suggest)
+"""
+YAML = """
+name: mine
+base: {preset: resnet-gru, size: small, training: {epochs: 6}}
+parameters:
+  fusion:
+    choices:
+      gru: {name: gru, hidden: 32}
+      cmaf: {name: cmaf, heads: 4, feed_forward: 64}
+  fusion.layers: {low: 1, high: 3}
+  schedule.name: {choices: [cosine, one_cycle]}
+  schedule.rise_fraction: {low: 0.1, high: 0.5, step: 0.1, when: {schedule.name: one_cycle}}
+  optimiser.lr: {low: 1e-4, high: 3e-3, log: true}
+  audio.channels: {choices: [[16, 32, 64], [8, 16, 32]]}
+first:
+  - {fusion: cmaf, schedule.name: cosine, optimiser.lr: 1e-3, audio.channels: [8, 16, 32]}
+trials: 12
+budget: 90m
+"""
+
+
+def write(folder: Path, text: str, name: str = "space.yaml") -> str:
+    path = folder / name
+    path.write_text(textwrap.dedent(text))
+    return str(path)
+
+
+def configs(space: SearchSpace, count: int = 40) -> list:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
+    return [space.suggest(study.ask()) for _ in range(count)]
+
+
+def python(folder: Path, change: str, more: str = "") -> str:
+    return write(folder, PYTHON.format(change=change, more=more), "space.py")
+
+
+def test_a_python_file_is_a_space(tmp_path: Path) -> None:
+    space = find_space(python(tmp_path, "head=HeadConfig(hidden=7)", "from trainables.config import HeadConfig"))
+    assert space.name == "mine"
+    assert {config.head.hidden for config in configs(space, 4)} == {7}
+    assert space.identity != find_space("quickstart").identity
+    edited = find_space(python(tmp_path, "head=HeadConfig(hidden=8)", "from trainables.config import HeadConfig"))
+    assert edited.identity != space.identity
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", r"space\.py' has to define one, .*; it defines none"),
+        ("from search_spaces.quickstart import QUICKSTART", "it defines none"),
+        (
+            PYTHON.format(change="", more="") + "OTHER = replace(SPACE, name='b')",
+            r"it defines several \(SPACE, OTHER\)",
+        ),
+        ("import nothing_like_it", r"space\.py:1: ModuleNotFoundError: No module named 'nothing_like_it'"),
+        ("\n\nx = = 1", r"space\.py:3: SyntaxError"),
+    ],
+)
+def test_a_python_file_without_a_space_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_space(write(tmp_path, text, "space.py"))
+
+
+@pytest.mark.parametrize("name", ["space.py", "space.yaml"])
+def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}.*[Nn]o such file"):
+        find_space(str(tmp_path / name))
+
+
+def test_what_a_python_space_raises_names_file_and_line(tmp_path: Path) -> None:
+    space = find_space(python(tmp_path, "head=HeadConfig(hiden=7)", "from trainables.config import HeadConfig"))
+    with pytest.raises(UserError, match=r"space\.py:7: TypeError: .*unexpected keyword argument 'hiden'"):
+        configs(space, 1)
+    space = find_space(write(tmp_path, PYTHON.format(change="", more="").replace("return", "pass #"), "space.py"))
+    with pytest.raises(UserError, match=r"has to return a TrialConfig, got None"):
+        configs(space, 1)
+
+
+def test_a_yaml_file_is_a_space(tmp_path: Path) -> None:
+    space = find_space(write(tmp_path, YAML))
+    assert (space.name, space.trials, space.budget_s, space.grace_epochs) == ("mine", 12, 5400.0, 3)
+    seen = configs(space)
+    assert {config.fusion.name for config in seen} == {"gru", "cmaf"}
+    assert {config.fusion.layers for config in seen} == {1, 2, 3}
+    assert {config.audio.channels for config in seen} == {(16, 32, 64), (8, 16, 32)}
+    assert {config.training.epochs for config in seen} == {6}
+    assert all(1e-4 <= config.optimiser.lr <= 3e-3 for config in seen)
+    rises = {round(config.schedule.rise_fraction, 6) for config in seen if config.schedule.name == "one_cycle"}
+    assert rises <= {0.1, 0.2, 0.3, 0.4, 0.5}
+    assert len(rises) > 2
+    base = find_preset("resnet-gru", "small")
+    assert {config.visual for config in seen} == {base.visual}
+
+
+def test_a_parameter_with_a_condition_is_there_only_under_it(tmp_path: Path) -> None:
+    space = find_space(write(tmp_path, YAML))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
+    for _ in range(12):
+        trial = study.ask()
+        config = space.suggest(trial)
+        assert ("schedule.rise_fraction" in trial.params) == (config.schedule.name == "one_cycle")
+    study.enqueue_trial(space.first[0])
+    config = space.suggest(study.ask())
+    assert (config.fusion.name, config.optimiser.lr, config.audio.channels) == ("cmaf", 1e-3, (8, 16, 32))
+    assert config.fusion.heads == 4
+
+
+def test_a_base_can_be_a_config_of_its_own(tmp_path: Path) -> None:
+    text = """
+    name: own
+    base: {fusion: {name: audio_only}, training: {epochs: 3}}
+    parameters: {training.seed: {low: 0, high: 9}}
+    """
+    space = find_space(write(tmp_path, text))
+    assert space.sets_seed
+    assert {config.training.epochs for config in configs(space, 3)} == {3}
+
+
+def test_the_identity_is_of_what_decides_points(tmp_path: Path) -> None:
+    identity = find_space(write(tmp_path, YAML)).identity
+    for same in (YAML.replace("trials: 12", "trials: 40"), "# a comment\n" + YAML, YAML.replace("90m", "2h")):
+        assert find_space(write(tmp_path, same)).identity == identity
+    for old, new in (("high: 3e-3", "high: 2e-3"), ("epochs: 6", "epochs: 7"), ("hidden: 32", "hidden: 64")):
+        assert find_space(write(tmp_path, YAML.replace(old, new))).identity != identity
+    assert find_space(write(tmp_path, YAML + "reduction: 4")).identity != identity
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: mine\n", "", "name is missing"),
+        ("trials: 12", "trails: 12", r"trails is not a key \(did you mean trials\?\)"),
+        ("trials: 12", "trials: 1.5", "trials = 1.5: has to be a whole number from 1 on"),
+        ("budget: 90m", "budget: 90", "'90' is not a duration"),
+        ("preset: resnet-gru", "preset: resnet-grv", "base: preset 'resnet-grv' is not known; .*resnet-gru"),
+        ("training: {epochs", "training: {epoch", r"base: training.epoch is not a field; .*did you mean epochs"),
+        (
+            "optimiser.lr: {low",
+            "optimiser.lrr: {low",
+            r"parameters: optimiser.lrr is not a field; .*did you mean lr",
+        ),
+        ("optimiser.lr: {low", "optimizer.lr: {low", r"optimizer is not a field; .*did you mean optimiser"),
+        (
+            "low: 1e-4, high: 3e-3",
+            "low: 3e-3, high: 1e-4",
+            "lr: low = 0.003 has to be less than high = 0.0001",
+        ),
+        ("low: 1e-4, high", "low: 0, high", "optimiser.lr.low = 0: has to be more than 0 where log is true"),
+        ("low: 1e-4, high", "low: cosine, high", "optimiser.lr.low = 'cosine': has to be a number"),
+        ("low: 1e-4, high", "low: .inf, high", "optimiser.lr.low = inf: has to be a number"),
+        ("high: 3e-3, log: true", "hihg: 3e-3", r"optimiser.lr.hihg is not a key \(did you mean high\?\)"),
+        ("high: 3e-3, log", "high: 3e-3, choices: [1], log", "optimiser.lr needs either choices, or low and high"),
+        ("fusion.layers: {low: 1", "fusion.layers: {low: 0.5", "fusion.layers = 0.5: has to be of type int"),
+        ("low: 1, high: 3}", "low: 1, high: 3.5}", "fusion.layers takes whole numbers"),
+        ("step: 0.1", "step: 7", r"schedule.rise_fraction.step = 7: has to be in \(0, 0.4\]"),
+        (", when: {schedule.name: one_cycle}", "", "add a `when` that leaves one_cycle"),
+        ("when: {schedule.name: one_cycle}", "when: {schedule.name: onecycle}", "'onecycle' never is; its choices are"),
+        (
+            "when: {schedule.name",
+            "when: {schedule.nam",
+            "schedule.nam is no parameter .*did you mean schedule.name",
+        ),
+        ("[cosine, one_cycle]", "[cosine, one_cicle]", "schedule.name = 'one_cicle' is not known; choose one of"),
+        ("[cosine, one_cycle]", "[cosine, cosine]", "each may be there once"),
+        ("hidden: 32}", "hiden: 32}", r"choice 'gru': fusion.hiden is not a field; .*did you mean hidden"),
+        ("fusion: cmaf, schedule", "fusion: cmfa, schedule", r"first\[0\].fusion = 'cmfa': choose one of gru, cmaf"),
+        (
+            "optimiser.lr: 1e-3, audio",
+            "optimiser.lr: 1, audio",
+            "optimiser.lr = 1: has to be a number from",
+        ),
+        ("optimiser.lr: 1e-3, audio", "lr: 1e-3, audio", r"first\[0\]: lr is not a parameter"),
+        ("budget: 90m", "trials: 13", "trials is given twice"),
+        ("budget: 90m", "budget: [", "is no YAML"),
+    ],
+)
+def test_a_yaml_space_is_refused_with_key_and_value(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert YAML.count(old) == 1
+    with pytest.raises(UserError, match=rf"space\.yaml': .*{message}"):
+        find_space(write(tmp_path, YAML.replace(old, new)))
+
+
+def test_the_example_in_the_documentation_is_one(tmp_path: Path) -> None:
+    from search_spaces import yaml_space
+
+    assert yaml_space.__doc__ is not None
+    example = textwrap.dedent(yaml_space.__doc__.partition("\n\n")[2])
+    assert len({config.fusion.hidden for config in configs(find_space(write(tmp_path, example)))}) == 2
