@@ -11,7 +11,8 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import ray.exceptions
 from ray.train import WorkerGroupError
@@ -48,16 +49,16 @@ _PATTERNS = {
 }
 
 
-def failure_kind(trial: Trial) -> str:
-    """What a trial of Tune failed of, as its callbacks see it in `on_trial_error`."""
-    # `Trial.get_pickled_error` and `get_error` look on storage, where Tune has not put the files yet.
-    if trial.pickled_error_file:
-        with open(trial.pickled_error_file, "rb") as file:
-            return kind_of(pickle.load(file))
+def error_of(trial: Trial) -> BaseException | str:
+    """What a trial of Tune failed of, or its text, as callbacks see it in `on_trial_error`."""
+    # `Trial.get_pickled_error` and `get_error` look on storage, where Tune has not put the files yet. These were
+    # written by this process, below the folder of its own Ray session.
+    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
+        return cast(BaseException, pickle.loads(Path(trial.pickled_error_file).read_bytes()))
     if trial.error_file:
-        with open(trial.error_file) as file:
-            return kind_of(file.read())
-    return NODE_LOST  # Tune writes one of them for everything but a process that vanished
+        return Path(trial.error_file).read_text()
+    # Tune writes one of them for everything but a process that vanished.
+    return ray.exceptions.RayActorError(error_msg="its process vanished")
 
 
 def kind_of(error: BaseException | str) -> str:

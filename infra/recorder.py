@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from infra.budget import Ledger
 from infra.driver_only import DriverOnly
-from infra.failures import failure_kind
+from infra.failures import error_of, kind_of
 from infra.records import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, SweepStore, TrialRecord
 from infra.retries import Retries
 from infra.search import StudySearcher
@@ -75,8 +73,8 @@ class Recorder(DriverOnly, tune.Callback):
             self._ledger.end(record, ENDED)
             self._end(record, state)
             return
-        error = _error_of(trial)
-        kind, lines = failure_kind(trial), str(error).strip().splitlines() or [type(error).__name__]
+        error = error_of(trial)
+        kind, lines = kind_of(error), str(error).strip().splitlines() or [type(error).__name__]
         self._ledger.end(record, kind, lines[-1][:REASON_CHARS])
         reason = f"{kind}: {record.attempts[-1].error}"
         if self._retries.allow(record):
@@ -104,14 +102,6 @@ class Recorder(DriverOnly, tune.Callback):
         self._ledger.measure(record)
         self._store.write(record)
         self._tracker.update(record)
-
-
-def _error_of(trial: Any) -> BaseException:
-    """What ended Tune's trial. `Trial.get_error` looks on storage, where Tune has not put the files yet."""
-    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
-        return pickle.loads(Path(trial.pickled_error_file).read_bytes())
-    text = Path(trial.error_file).read_text() if trial.error_file else "its process vanished"
-    return RuntimeError(text)
 
 
 def _log_report(record: TrialRecord) -> None:

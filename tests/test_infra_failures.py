@@ -15,7 +15,7 @@ import torch
 from ray import tune
 from ray.train import WorkerGroupError
 
-from infra.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, failure_kind, kind_of
+from infra.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of
 from trainables.loop import Diverged
 
 
@@ -89,7 +89,7 @@ def test_trials_that_fail_on_ray(cluster: float, tmp_path: Path) -> None:
     class Kinds(tune.Callback):
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             text = Path(trial.error_file).read_text()
-            kinds[trial.config["how"]] = {failure_kind(trial), kind_of(text)}
+            kinds[trial.config["how"]] = {kind_of(error_of(trial)), kind_of(text)}
 
     all_kinds = [DIVERGED, OUT_OF_MEMORY, NODE_LOST, RAISED]
     expected = all_kinds if cluster > 0.5 else [OUT_OF_MEMORY]
