@@ -1,11 +1,11 @@
-# make sweep | test | lint | up | down | clean   (PYTHON=python3.12 make ... chooses the interpreter)
+# make sweep | test | lint | audit | up | down | clean   (PYTHON=python3.12 make ... chooses the interpreter)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up sweep down test lint clean
+.PHONY: help install up sweep down test lint audit clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test: $(READY) ## The fast tests, then those that start servers or train
 lint: $(READY) ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+audit: $(READY) ## sbom.json, and known vulnerabilities of what is pinned (asks OSV)
+	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --short-PURLs --no-validate --output-file sbom.json $(BIN)/python
+	$(BIN)/python -m infra.audit
 
 clean: ## Delete caches and build products, not data and not .venv
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
