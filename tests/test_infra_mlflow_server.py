@@ -287,6 +287,27 @@ def test_an_alias_moves_for_those_who_may_alone(cluster: Cluster, tmp_path: Path
         assert mlflow.MlflowClient().get_registered_model("seld").aliases == {"champion": "1"}
 
 
+def test_the_account_of_sweeps_is_made_and_follows_its_secret(cluster: Cluster) -> None:
+    job = manifest("mlflow", "account.yaml", "Job", "mlflow-account")
+    for password in ("the first password", "the second password"):
+        environment = {
+            "PATH": os.environ["PATH"],
+            "MLFLOW_TRACKING_URI": cluster.url,
+            "MLFLOW_TRACKING_USERNAME": cluster.admin[0],
+            "MLFLOW_TRACKING_PASSWORD": cluster.admin[1],
+            "ACCOUNT_USERNAME": "sweeps",
+            "ACCOUNT_PASSWORD": password,
+        }
+        named = {one["name"] for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert named == {*environment, "HOME"} - {"PATH"}
+        for _ in range(2):  # once more changes nothing
+            subprocess.run(command_of(job), env=environment, check=True, capture_output=True)
+        with Login(("sweeps", password)):
+            assert mlflow_login_refused(cluster.url) is None
+    with Login(("sweeps", "the first password")):
+        assert mlflow_login_refused(cluster.url) is not None
+
+
 def test_no_password_is_seen_among_the_processes(cluster: Cluster) -> None:
     hidden = [cluster.admin[1], *cluster.s3_keys.values()]
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
