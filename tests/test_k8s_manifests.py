@@ -19,7 +19,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from test_infra_kube import SCHEMAS, needs_schemas
+from typer.testing import CliRunner
 
+from infra.cli import app
 from infra.commands.render import default_image, ray_version
 from infra.kube.check import check_document
 from infra.kube.documents import pod_templates, read_documents, under
@@ -296,3 +298,49 @@ def test_the_dashboard_shows_what_sweeps_tell() -> None:
     for name in ("best_seld", "trials", "budget_spent_ratio", "tracking_pending"):
         assert f"ray_seldtune_{name}" in asked
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of the operators' page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (K8S / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_ten_commands_lead_to_the_first_sweep() -> None:
+    commands = blocks("bash")[0].splitlines()
+    assert len(commands) <= 10
+    assert commands[-1].endswith("kubectl apply -f -")
+
+
+def test_the_overlay_of_the_page_can_be_built(tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl to build overlays with")
+    shutil.copytree(K8S, tmp_path / "k8s")
+    (text,) = blocks("yaml")
+    mine = tmp_path / "k8s" / "overlays" / "mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(text)
+    result = subprocess.run(["kubectl", "kustomize", str(mine)], capture_output=True, text=True, check=True)
+    documents = list(yaml.safe_load_all(result.stdout))
+    found = {(document["kind"], document["metadata"]["name"]): document for document in documents}
+    assert found["ConfigMap", "seldtune-settings"]["data"]["SELDTUNE_ROOT"] == "s3://my-bucket/seldtune"
+    assert found["ConfigMap", "mlflow-server"]["data"]["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://my-bucket/mlflow"
+    assert found["ResourceQuota", "seldtune"]["spec"]["hard"]["requests.nvidia.com/gpu"] == "16"
+    images = set(re.findall(r"image: (\S*seldtune\S*)", result.stdout))
+    assert {image.split(":")[0] for image in images} == {"registry.example/seldtune"}
+
+
+def test_what_the_page_names_is_there() -> None:
+    """Commands of a page that is not run go stale by names first."""
+    kinds = {"deploy": "Deployment", "svc": "Service", "sts": "StatefulSet", "cronjob": "CronJob", "secret": "Secret"}
+    text = (K8S / "README.md").read_text()
+    there = {(d["kind"], d["metadata"]["name"]) for overlay in OVERLAYS for d in built(overlay)}
+    there |= {("Secret", name) for name in SECRETS_OF_OPERATORS} | {
+        ("Service", "laptops-head-svc"),
+        ("Deployment", "kuberay-operator"),
+    }
+    named = re.findall(rf"\b({'|'.join(kinds)})/([a-z][\w-]+)", text) + re.findall(r"get (secret) ([\w-]+)", text)
+    assert len(named) > 12
+    assert {(kinds[kind], name) for kind, name in named} <= there
+    for command, option in re.findall(r"seldtune (\w+)[^\n|&`]*?(--[a-z-]+)", text):
+        shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
+        assert option in shown.stdout, (command, option)
