@@ -87,7 +87,8 @@ class Cluster:
     """
 
     def __init__(self, number: int, nodes: int, environment: Mapping[str, str]) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        """Everything that the nodes write, logs among it."""
         names = ("gcs", "dashboard", "client", "autoscaler", "metrics", *(f"agent{n}" for n in range(nodes)))
         ports = choose_ports(names, {}, set())
         own = {
@@ -106,7 +107,7 @@ class Cluster:
         self.url = f"http://{head}:{ports['dashboard']}"
         self.nodes: list[Node] = []
         for index in range(nodes):
-            folder = self._folder / str(index)
+            folder = self.folder / str(index)
             folder.mkdir()
             arguments = [
                 "--disable-usage-stats",
@@ -144,7 +145,7 @@ class Cluster:
     def close(self) -> None:
         for node in reversed(self.nodes):
             node.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

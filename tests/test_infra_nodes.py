@@ -1,4 +1,4 @@
-"""Sweeps on clusters of several nodes, submitted as from a laptop: nodes are lost, and the head is.
+"""Sweeps on clusters of several nodes, submitted as from a laptop: nodes are lost, and the head is; secrets are kept.
 
 Storage and tracking are the embedded S3 and MLflow, the nodes are real Ray nodes (`ray_nodes`). The laptop knows the
 dashboard's address and the token, and nothing of storage.
@@ -6,11 +6,13 @@ dashboard's address and the token, and nothing of storage.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +20,11 @@ from typing import Any
 
 import mlflow
 import pytest
+import requests
 from children import REPOSITORY
 from ray_nodes import Cluster, Node, bare_environment, cluster
 
+from data import storage
 from data.synth import SynthSettings, synthesise
 from infra import stack
 from infra.checkout import source_version
@@ -34,6 +38,8 @@ pytestmark = pytest.mark.slow
 ROOT = "s3://seldtune"
 DATA = f"{ROOT}/data/tiny"
 TOKEN = secrets.token_hex(16)
+PASSWORD = secrets.token_hex(16)
+"""Of an MLflow account. The server here asks for none, and is sent it all the same."""
 TINY = SynthSettings(train_clips=4, val_clips=1, test_clips=1, clip_s=6.0, train_rooms=2, clips_per_task=1)
 EPOCHS = 12
 QUICK = (
@@ -56,10 +62,37 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         for name, value in given.items():
             patch.setenv(name, value)
         synthesise(TINY, DATA)
-        yield {**given, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+        login = {"MLFLOW_TRACKING_USERNAME": "sweeps", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        yield {**given, **login, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     finally:
         stack.down()
         patch.undo()
+
+
+@pytest.fixture(scope="module")
+def planted(environment: dict[str, str]) -> list[str]:
+    """Secrets that no reader of anything but an environment may find."""
+    return [TOKEN, PASSWORD, environment["AWS_SECRET_ACCESS_KEY"]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exposed(planted: list[str]) -> Iterator[set[str]]:
+    """Command lines with a secret in them, of all processes that there ever were while these tests ran."""
+    found: set[str] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    line = path.read_bytes()
+                    found.update(line.decode(errors="replace") for secret in planted if secret.encode() in line)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield found
+    over.set()
+    thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +179,9 @@ def test_without_the_token_nothing_is_submitted(laptop: Path, first: Cluster) ->
     assert "Traceback" not in err
 
 
-def test_a_submitted_sweep_loses_a_node_and_ends_with_a_registered_model(laptop: Path, first: Cluster) -> None:
+def test_a_submitted_sweep_loses_a_node_and_ends_with_a_registered_model(
+    laptop: Path, first: Cluster, planted: list[str]
+) -> None:
     following = start(laptop, first, *QUICK, "--code")
 
     def at_work() -> Node | None:
@@ -166,7 +201,9 @@ def test_a_submitted_sweep_loses_a_node_and_ends_with_a_registered_model(laptop:
     assert "model    models:/seld/1 is seld@challenger" in out
     assert " MB" in err
     assert "job seldtune-quickstart-1 succeeded" in err
-    assert TOKEN not in out + err
+    jobs = requests.get(f"{first.url}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
+    assert "seldtune-quickstart-1" in jobs.text
+    assert not [secret for secret in planted if secret in out + err + jobs.text]
     version = mlflow.MlflowClient().get_model_version_by_alias("seld", "challenger")
     # The code had no checkout around it, and yet it is known which it was.
     commit = mlflow.MlflowClient().get_run(str(version.run_id)).data.tags["git.commit"]
@@ -212,3 +249,25 @@ def test_a_sweep_is_stopped_loses_its_head_and_goes_on_on_another_cluster(
     assert "is job seldtune-moved-2 on" in err
     assert "no connection to" in err
     assert "`seldtune submit --follow moved` follows it again" in err
+
+
+def test_no_secret_is_anywhere_but_in_environments(
+    first: Cluster, environment: dict[str, str], planted: list[str], exposed: set[str]
+) -> None:
+    """After all of the above: in storage, in MLflow, in logs of Ray and of services, in any process's arguments."""
+    home = Path(os.environ["SELDTUNE_HOME"])
+    stored = {name: storage.read_bytes(f"{ROOT}/{name}") for name in storage.list_files(ROOT)}
+    files = [path for folder in (home, first.folder) for path in folder.rglob("*") if path.is_file()]
+    written = {str(path): path.read_bytes() for path in files}
+    assert [name for name in stored if name.startswith("sweeps/moved/")]
+    assert [name for name in written if name.endswith("mlflow.db")]
+    assert [name for name in written if "job-driver-seldtune-moved" in name]
+    found = {
+        name for name, content in {**stored, **written}.items() for secret in planted if secret.encode() in content
+    }
+    # The embedded stack makes its own keys and has to find them again.
+    keys = home / "state.json"
+    assert found == {str(keys)}
+    assert keys.stat().st_mode & 0o077 == 0
+    assert not exposed
+    assert environment["MLFLOW_TRACKING_PASSWORD"] == PASSWORD
