@@ -76,9 +76,7 @@ def look_up(constraints: Path, osv_url: str) -> list[Finding]:
         dependencies = json.loads(result.stdout)["dependencies"]
     except (ValueError, KeyError):
         last = (result.stderr.strip().splitlines() or ["pip-audit said nothing"])[-1]
-        raise UserError(
-            f"{osv_url} gave no answer, so nothing is known: {last}; run it where OSV is reached"
-        ) from None
+        raise UserError(f"{osv_url} gave no answer, so nothing is known: {last}; run it where OSV is reached") from None
     if skipped := [d for d in dependencies if "skip_reason" in d]:
         raise UserError(f"{len(skipped)} pins were not looked up, the first: {skipped[0]['skip_reason']}")
     return [_finding(dependency, found) for dependency in dependencies for found in dependency["vulns"]]

@@ -20,6 +20,7 @@ from data.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes,
 from data.synth import SynthSettings, synthesise
 from data.window_stream import WindowStream
 from data.windows import Extent, WindowSampler, evaluation_windows
+from infra.bench.own_ray import own_ray
 
 SETTINGS = SynthSettings(
     train_clips=5, val_clips=1, test_clips=0, clip_s=7.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_task=2
@@ -98,17 +99,11 @@ def test_packing_and_unpacking_keep_a_row():
 def cluster():
     import ray
 
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_AUTH_MODE", "disabled")
     # Workers cannot import a test module.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, logging_level="error", object_store_memory=200_000_000
-    )
-    yield ray
-    ray.shutdown()
+    with own_ray(num_cpus=2, object_store_memory=200_000_000):
+        yield ray
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    patch.undo()
 
 
 @pytest.fixture(scope="module")

@@ -238,7 +238,7 @@ def test_feeding(noise):
 @pytest.mark.slow
 def test_sharing(noise, tmp_path):
     prepare = PrepareRow(SMALL)
-    with feeding.own_ray(3, 200_000_000):
+    with feeding.quiet_ray(3, 200_000_000):
         memory = sharing.measure_memory(noise, PrepareRow(SMALL, ["frames"]), ["frames"])
         counted = sharing.CountedPrepare(prepare, str(tmp_path))
         shared = sharing.measure_sharing(noise, counted, trials=4, repeats=1)

@@ -33,6 +33,7 @@ from data.store import (
 from data.swaps import NUM_SWAPS
 from data.video import encode_jpeg
 from data.windows import WindowSampler, as_looked_at, evaluation_windows
+from infra.bench.own_ray import own_ray
 from infra.embed import EmbedRequest, embed_data
 from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
 from infra.shared_data import preparation
@@ -537,17 +538,9 @@ def test_both_encoders_see_alike(made: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    import ray
-
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_AUTH_MODE", "disabled")
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, logging_level="error", object_store_memory=200_000_000
-    )
-    yield ray
-    ray.shutdown()
-    patch.undo()
+def cluster() -> Iterator[None]:
+    with own_ray(num_cpus=2, object_store_memory=200_000_000):
+        yield
 
 
 class OneWorker:
@@ -570,7 +563,7 @@ class OneWorker:
 
 @pytest.mark.slow
 def test_a_store_is_embedded_on_ray_and_trained_from(
-    cluster: Any, store: Store, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: None, store: Store, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from data.stream import materialise, read_split, rows_of
     from infra.commands.data import data_app
@@ -615,7 +608,7 @@ def all_rows(store: Store, split: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_fault_in_an_actor_is_one_line(cluster: Any, tmp_path: Path) -> None:
+def test_a_fault_in_an_actor_is_one_line(cluster: None, tmp_path: Path) -> None:
     small = make_store(tmp_path, {"train": [("a", 1.0, 1.0)]})
     path = tmp_path / small.split("train").shards[0].path
     content = bytearray(path.read_bytes())

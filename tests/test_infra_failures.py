@@ -15,6 +15,7 @@ import torch
 from ray import tune
 from ray.train import WorkerGroupError
 
+from infra.bench.own_ray import own_ray
 from infra.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of
 from trainables.loop import Diverged
 
@@ -56,19 +57,9 @@ def test_of_a_worker_group_the_worker_counts_that_failed_by_itself() -> None:
 @pytest.fixture(params=[0.95, 0.01], ids=["enough memory", "no memory"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[float]:
     """With so little memory allowed, Ray's monitor kills every worker."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=100_000_000,
-            _system_config={"memory_usage_threshold": request.param, "memory_monitor_refresh_ms": 100},
-        )
+    memory = {"memory_usage_threshold": request.param, "memory_monitor_refresh_ms": 100}
+    with own_ray(num_cpus=2, object_store_memory=100_000_000, _system_config=memory):
         yield request.param
-        ray.shutdown()
 
 
 @pytest.mark.slow

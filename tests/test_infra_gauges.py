@@ -12,6 +12,7 @@ import ray
 import requests
 from test_infra_overview import look
 
+from infra.bench.own_ray import own_ray
 from infra.gauges import SweepGauges
 
 K8S = Path(__file__).parents[1] / "k8s"
@@ -19,8 +20,7 @@ K8S = Path(__file__).parents[1] / "k8s"
 
 @pytest.mark.slow
 def test_every_metric_of_the_dashboard_is_served() -> None:
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
+    with own_ray(num_cpus=1):
         gauges, overview = SweepGauges("deep"), look()
         port = next(node["MetricsExportPort"] for node in ray.nodes())
         deadline, text = time.monotonic() + 60, ""
@@ -28,8 +28,6 @@ def test_every_metric_of_the_dashboard_is_served() -> None:
             gauges.show(overview, pending=3)
             time.sleep(1)
             text = requests.get(f"http://127.0.0.1:{port}", timeout=10).text
-    finally:
-        ray.shutdown()
     served = {
         name: {tuple(sorted(re.findall(r'(?:sweep|state)="[^"]+"', tags))): float(value) for tags, value in found}
         for name in ("best_seld", "trials", "budget_spent_ratio", "tracking_pending")

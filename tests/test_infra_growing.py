@@ -20,6 +20,7 @@ from test_infra_kube import HELD
 from test_infra_tuning import search
 
 from data.errors import UserError
+from infra.bench.own_ray import own_ray
 from infra.kube.growth import GROWS_TO_VARIABLE
 from infra.records import COMPLETE
 from infra.request import trials_at_a_time
@@ -88,22 +89,18 @@ def head() -> Iterator[str]:
             time.sleep(0.2)
         yield address
     finally:
-        ray.shutdown()
         node.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_nodes_come_for_the_trials_that_wait(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-    ray.init(address=head, log_to_driver=False)
-    monkeypatch.chdir(tmp_path)  # MLflow puts a folder there
-    assert "CPU" not in ray.cluster_resources()
-    with pytest.raises(UserError, match="0 CPU"):
-        trials_at_a_time(None, TrialResources(), HELD)
-    monkeypatch.setenv(GROWS_TO_VARIABLE, "CPU=2,GPU=0")
-    assert trials_at_a_time(None, TrialResources(), HELD) == 2
-    records = search(tmp_path, [], 2)
-    assert [record.state for record in records] == [COMPLETE, COMPLETE]
-    assert sum(node["Resources"].get("CPU", 0) for node in ray.nodes()) == 2
+    with own_ray(address=head):
+        monkeypatch.chdir(tmp_path)  # MLflow puts a folder there
+        assert "CPU" not in ray.cluster_resources()
+        with pytest.raises(UserError, match="0 CPU"):
+            trials_at_a_time(None, TrialResources(), HELD)
+        monkeypatch.setenv(GROWS_TO_VARIABLE, "CPU=2,GPU=0")
+        assert trials_at_a_time(None, TrialResources(), HELD) == 2
+        records = search(tmp_path, [], 2)
+        assert [record.state for record in records] == [COMPLETE, COMPLETE]
+        assert sum(node["Resources"].get("CPU", 0) for node in ray.nodes()) == 2

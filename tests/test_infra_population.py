@@ -15,6 +15,7 @@ from ray import tune
 from ray_leftovers import wait_until_nothing_is_left
 
 from data.stream import pack_row
+from infra.bench.own_ray import own_ray
 from infra.population import FACTORS
 from infra.records import SweepStore, TrialRecord
 from infra.search import StudySearcher
@@ -56,19 +57,8 @@ SPACE = SearchSpace(
 
 @pytest.fixture
 def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-        ray.init(
-            address="local",
-            num_cpus=CPUS,
-            include_dashboard=False,
-            logging_level="error",
-            log_to_driver=False,
-            object_store_memory=100_000_000,
-        )
+    with own_ray(num_cpus=CPUS, object_store_memory=100_000_000):
         yield
-        ray.shutdown()
 
 
 def held(rows: list[dict[str, Any]]) -> ray.data.Dataset:

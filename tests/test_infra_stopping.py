@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from ray import tune
 from ray_leftovers import wait_until_nothing_is_left
 
+from infra.bench.own_ray import own_ray
 from infra.records import COMPLETE, SweepStore
 from infra.search import StudySearcher
 from infra.stoppers import StopperSettings, make_stopper
@@ -27,12 +27,8 @@ SETTINGS = StopperSettings(max_epochs=EPOCHS, grace_epochs=GRACE, reduction=3)
 
 @pytest.fixture(scope="module", params=[False, True], ids=["no dashboard", "dashboard"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
-        ray.init(address="local", num_cpus=CPUS, include_dashboard=request.param, log_to_driver=False)
+    with own_ray(num_cpus=CPUS, include_dashboard=request.param):
         yield
-        ray.shutdown()
 
 
 def quality(number: int) -> float:

@@ -12,8 +12,8 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
-import ray
 
+from infra.bench.own_ray import own_ray
 from infra.budget import Budget, Ledger
 from infra.recorder import Recorder
 from infra.records import COMPLETE, FAILED, SweepStore, TrialRecord
@@ -37,12 +37,9 @@ FINE, RAISES_ONCE, DIVERGES, KILLED_TWICE, RUNS_OUT = range(5)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
         patch.setenv("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+        with own_ray(num_cpus=2):
+            yield
 
 
 def search(

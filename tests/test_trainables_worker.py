@@ -15,6 +15,7 @@ from ray_leftovers import wait_until_nothing_is_left
 from data.store import Store, read_index
 from data.streamed_split import StreamedSplit, largest_row_bytes
 from data.synth import SynthSettings, synthesise
+from infra.bench.own_ray import own_ray
 from trainables.config import CnnConformer, ConformerConfig, Cosine, InputConfig, TrainingConfig, TrialConfig
 from trainables.config_tree import to_dict
 from trainables.decision import GO_ON, STOP
@@ -50,20 +51,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-        patch.setenv("RAY_AIR_NEW_OUTPUT", "0")
         patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(
-            address="local",
-            num_cpus=CPUS,
-            include_dashboard=False,
-            logging_level="error",
-            log_to_driver=False,
-            object_store_memory=200_000_000,
-        )
-        yield
-        ray.shutdown()
+        with own_ray(num_cpus=CPUS, object_store_memory=200_000_000):
+            yield
 
 
 def run(store: Store, folder: Path, workers: int, stop_after: int | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from data.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes
 from data.windows import Windows, WindowSampler, neighbour_distance
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.noisy_store import noisy_store
+from infra.bench.own_ray import own_ray
 from infra.bench.plain_loader import PlainLoader, WindowDataset
 from trainables.config import InputConfig
 from trainables.prepare import PrepareRow
@@ -35,25 +36,14 @@ EPOCHS = 10_000
 
 
 @contextmanager
-def own_ray(cpus: int, object_store_bytes: int) -> Any:
+def quiet_ray(cpus: int, object_store_bytes: int) -> Iterator[None]:
     """A Ray for this process alone, whose Data says nothing."""
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        logging_level="error",
-        log_to_driver=False,
-        object_store_memory=object_store_bytes,
-    )
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
+    with own_ray(num_cpus=cpus, object_store_memory=object_store_bytes):
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
-    finally:
-        ray.shutdown()
 
 
 def check(dataset: WindowDataset, rows: list[dict[str, Any]], inputs: InputConfig) -> float:
@@ -85,7 +75,7 @@ def measure(
     row_bytes, decoded = largest_row_bytes(index, prepare), decoded_bytes(index, prepare)
     sampling: dict[str, Any] = {"batch_size": sizes["batch"], "swap": True, "frame_rate_hz": inputs.frame_rate_hz}
     bound = sizes["held"] * 2 * row_bytes
-    with own_ray(2, decoded + bound + 300_000_000):
+    with quiet_ray(2, decoded + bound + 300_000_000):
         rows = rows_of(materialise(read_split(store, "train", prepare)))
         difference = check(WindowDataset(store, "train", inputs, with_frames, swap=False), rows, inputs)
         shared = WindowSampler(rows, **sampling)

@@ -25,7 +25,7 @@ from data.store import Store, read_index
 from data.stream import materialise, read_split, rows_of
 from data.streamed_split import FEWEST_ROWS, StreamedSplit, decoded_bytes, largest_row_bytes
 from data.windows import PreparedRow, WindowSampler
-from infra.bench.feeding import own_ray
+from infra.bench.feeding import quiet_ray
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.noisy_store import noisy_store
 from trainables.config import InputConfig
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         decoded = decoded_bytes(read_index(store, "train").to_pylist(), prepare)
         # Room for what each decodes for itself, and a CPU for these trials, so that all three sides have two to decode.
         room = (chosen.trials + 1) * decoded + 300_000_000
-        with own_ray(chosen.cores + 1, room):
+        with quiet_ray(chosen.cores + 1, room):
             memory = measure_memory(store, prepare, columns)
             shared = measure_sharing(store, CountedPrepare(prepare, str(counted)), chosen.trials, chosen.repeats)
     sizes = {"trials": chosen.trials, "clips": chosen.clips, "clip_s": chosen.clip_s, "pictures": not chosen.blind}
