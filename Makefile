@@ -29,7 +29,7 @@ down: $(READY) ## Stop what `up` started
 
 test: $(READY) ## The fast tests, then those that start servers or train
 	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 lint: $(READY) ## Style and types
 	$(BIN)/ruff check .

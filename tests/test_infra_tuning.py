@@ -5,6 +5,7 @@ The trials train nothing: each notes its epochs in a file, which stands for its 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,10 @@ def search(
     client = mlflow.MlflowClient(tracking_uri)
     runs = [client.get_run(tracker.run_id(record.number)).data.tags[STATE_TAG] for record in records]
     assert runs == [record.state for record in records]
-    assert store.trials() == records
+    for saved, record in zip(store.trials(), records, strict=True):
+        # The run in MLflow may have become known after the trial's last word; it is found again by its tags.
+        assert saved.run_id in (None, record.run_id)
+        assert dataclasses.replace(saved, run_id=record.run_id) == record
     return records
 
 
