@@ -36,7 +36,6 @@ lint: $(READY) ## Style and types
 	$(BIN)/mypy
 
 audit: $(READY) ## sbom.json, and known vulnerabilities of what is pinned (asks OSV)
-	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --short-PURLs --no-validate --output-file sbom.json $(BIN)/python
 	$(BIN)/python -m infra.audit
 
 clean: ## Delete caches and build products, not data and not .venv

@@ -1,14 +1,16 @@
-"""`make audit`: has anything that is pinned a known vulnerability that nobody has judged?
+"""`make audit`: what is installed, as a bill of materials; and has any of it a known vulnerability that nobody judged?
 
-Every pin of constraints.txt is looked up in OSV by pip-audit. What is known and accepted stands in pyproject.toml with
-its reason and a date, after which it is judged again. An advisory service that does not answer, or a package that could
-not be looked up, is no good news: exit code 2. An open finding: exit code 1.
+sbom.json (CycloneDX) names every installed package with version, licence and purl, without asking anybody. Every pin of
+constraints.txt is looked up in OSV by pip-audit. What is known and accepted stands in pyproject.toml with its reason and
+a date, after which it is judged again. An advisory service that does not answer, or a package that could not be looked
+up, is no good news: exit code 2. An open finding: exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -17,6 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
 
 from data.errors import UserError
 
@@ -54,6 +62,30 @@ class Accepted:
     def covers(self, finding: Finding, today: datetime.date) -> bool:
         """Whether it is one of these, of this package, and the judgement still holds."""
         return self.package == finding.package and not set(self.names).isdisjoint(finding.names) and today <= self.until
+
+
+def bill_of_materials() -> str:
+    """CycloneDX 1.6 of what is installed beside this process, as JSON. All hangs on the project, without a tree."""
+    licences, components = LicenseFactory(), {}
+    for installed in importlib.metadata.distributions():
+        name, version = installed.metadata["Name"], installed.version
+        # Some have all of a licence's text in the second.
+        said = [installed.metadata[field] for field in ("License-Expression", "License") if field in installed.metadata]
+        licence = next(filter(None, said), "")
+        components[name.lower()] = Component(
+            type=ComponentType.LIBRARY,
+            name=name,
+            version=version,
+            bom_ref=f"{name}=={version}",
+            purl=PackageURL("pypi", name=name.lower().replace("_", "-"), version=version),
+            licenses=[licences.make_from_string(licence)] if 0 < len(licence) < 100 else [],
+        )
+    project = components.pop("seldtune")
+    project.type = ComponentType.APPLICATION
+    bom = Bom(components=components.values())
+    bom.metadata.component = project
+    bom.register_dependency(project, components.values())
+    return JsonV1Dot6(bom).output_as_string(indent=2)
 
 
 def accepted_in(pyproject: Path) -> list[Accepted]:
@@ -116,8 +148,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.audit", description=__doc__)
     parser.add_argument("--constraints", type=Path, default=Path("constraints.txt"))
     parser.add_argument("--pyproject", type=Path, default=Path("pyproject.toml"))
+    parser.add_argument("--sbom", type=Path, default=Path("sbom.json"))
     parser.add_argument("--osv-url", default=OSV, help="an OSV server of your own")
     options = parser.parse_args(arguments)
+    options.sbom.write_text(bill_of_materials() + "\n", encoding="utf-8")
+    print(f"{options.sbom} names what is installed")
     try:
         accepted = accepted_in(options.pyproject)
         opened, report = judge(look_up(options.constraints, options.osv_url), accepted, datetime.date.today())

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
+from typing import TYPE_CHECKING
 
-BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+
+def _block_class(name: str) -> type[BasicBlock] | type[Bottleneck]:
+    # torchvision brings torch.compile's machinery along, a second and a half that a trial without pictures is spared.
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
+    return {"basic": BasicBlock, "bottleneck": Bottleneck}[name]
 
 
 class ResNetBackbone(nn.Module):
@@ -16,7 +25,7 @@ class ResNetBackbone(nn.Module):
 
     def __init__(self, block: str, depths: tuple[int, ...], width: int) -> None:
         super().__init__()
-        block_class = BLOCKS[block]
+        block_class = _block_class(block)
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
