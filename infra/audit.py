@@ -1,9 +1,9 @@
 """`make audit`: what is installed, as a bill of materials; and has any of it a known vulnerability that nobody judged?
 
 sbom.json (CycloneDX) names every installed package with version, licence and purl, without asking anybody. Every pin of
-constraints.txt is looked up in OSV by pip-audit. What is known and accepted stands in pyproject.toml with its reason and
-a date, after which it is judged again. An advisory service that does not answer, or a package that could not be looked
-up, is no good news: exit code 2. An open finding: exit code 1.
+constraints.txt is looked up in OSV by pip-audit. What is known and accepted stands in pyproject.toml, with its reason
+and a date after which it is judged again. An advisory service that does not answer, or a package that could not be
+looked up, is no good news: exit code 2. An open finding: exit code 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
