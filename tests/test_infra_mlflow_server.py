@@ -175,8 +175,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         }
         deployment = manifest("mlflow", "server.yaml", "Deployment", "mlflow")
         migrate = command_of(deployment, "initContainers")
+        in_image = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **environment}
         # Nothing to do yet; an older schema has to be left to MLflow's own tests.
-        subprocess.run(migrate, env={"PATH": os.environ["PATH"], **environment}, check=True, capture_output=True)
+        subprocess.run(migrate, env=in_image, check=True, capture_output=True)
         mlflow_port = free_port()
         server = command_of(deployment)
         changed = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={mlflow_port}"}
@@ -184,7 +185,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         url = f"http://127.0.0.1:{mlflow_port}"
         wait_until(lambda: requests.get(f"{url}/health", timeout=2).ok, folder / "mlflow.log")
         # As when the pod comes again.
-        subprocess.run(migrate, env={"PATH": os.environ["PATH"], **environment}, check=True, capture_output=True)
+        subprocess.run(migrate, env=in_image, check=True, capture_output=True)
         patch.setenv("MLFLOW_TRACKING_URI", url)
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         mlflow.set_tracking_uri(url)
