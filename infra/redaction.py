@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|CREDENTIAL|AUTH|(ACCESS|API|PRIVATE|SIGNING|ENCRYPTION|_)_?KEY", re.I)
 _PLACE_NAME = re.compile(r"_(PATH|FILE|DIR|URL|URI|MODE|TYPE)$", re.I)
@@ -19,14 +19,19 @@ FEWEST_CHARACTERS = 8
 MASK = "[secret]"
 
 
+def secret_names(names: Iterable[str]) -> list[str]:
+    """Those variables of an environment that hold a secret."""
+    return [name for name in names if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name)]
+
+
 def looks_secret(name: str, value: str) -> bool:
     """Whether a value looks secret by what it is called, or holds a password inside a URL."""
-    return bool((_SECRET_NAME.search(name) and not _PLACE_NAME.search(name)) or _URL_PASSWORD.search(value))
+    return bool(secret_names([name]) or _URL_PASSWORD.search(value))
 
 
 def secrets_of(environment: Mapping[str, str]) -> list[str]:
     """Values that look secret by their variable's name, and passwords inside URLs; longest first."""
-    found = {v for n, v in environment.items() if _SECRET_NAME.search(n) and not _PLACE_NAME.search(n)}
+    found = {environment[name] for name in secret_names(environment)}
     found |= {password for value in environment.values() for password in _URL_PASSWORD.findall(value)}
     return sorted((value for value in found if len(value) >= FEWEST_CHARACTERS), key=len, reverse=True)
 

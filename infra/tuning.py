@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.kube.shapes import TRIAL_DRIVER
 from infra.recorder import Recorder
+from infra.redaction import secret_names
 from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
 from trainables.worker import SweepContext, run_trial
@@ -32,7 +33,11 @@ def run_trials(
     """
     import ray
     from ray import tune
+    from ray.tune.execution import class_cache
 
+    # Tune would write the keys of the object store into each trial actor's runtime environment, which Ray logs on every
+    # node and shows in its dashboard. Nodes have keys of their own.
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(secret_names(class_cache.ENV_VARS_TO_PROPAGATE))
     resources = context.resources
     # A worker group brings its own placement group; the trial actor above it only waits, and may not cost a CPU.
     request = (

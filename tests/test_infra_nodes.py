@@ -29,6 +29,7 @@ from data.synth import SynthSettings, synthesise
 from infra import stack
 from infra.checkout import source_version
 from infra.claim import read_driver
+from infra.home import STATE_NAME
 from infra.records import SweepStore, TrialRecord
 from infra.run_contents import PARENT_TAG, TRIAL_TAG
 from infra.settings import load_settings
@@ -266,7 +267,7 @@ def test_no_secret_is_anywhere_but_in_environments(
         name for name, content in {**stored, **written}.items() for secret in planted if secret.encode() in content
     }
     # The embedded stack makes its own keys and has to find them again.
-    keys = home / "state.json"
+    keys = home / STATE_NAME
     assert found == {str(keys)}
     assert keys.stat().st_mode & 0o077 == 0
     assert not exposed
