@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.errors import UserError
 from infra.evidence import Evidence
 from infra.recording_scores import class_figures, paired_difference
+from infra.yaml_mapping import read_mapping
 from trainables.evaluate import AVERAGES
 from trainables.metrics import SCORE_NAMES, Average
 
@@ -217,14 +216,7 @@ def read_rules(file: Path | None) -> Rules:
     """
     if file is None:
         return Rules()
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{file}: has to be a mapping of rules, e.g. `margin: 0.01`")
+    values = read_mapping(file, "rules, e.g. `margin: 0.01`")
     defaults = asdict(Rules())
     for name, value in values.items():
         if name not in defaults:

@@ -8,10 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.errors import UserError
 from data.synth import SynthSettings
+from infra.yaml_mapping import read_mapping
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -37,14 +36,7 @@ def synth_settings(file: Path | None, options: Mapping[str, Any], scene: Mapping
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{file}: has to be a mapping of fields, e.g. `train_clips: 20`")
+    values = read_mapping(file, "fields, e.g. `train_clips: 20`")
     kinds = {field.name: str(field.type) for field in fields(SynthSettings)}
     for name, value in values.items():
         if name not in kinds:
