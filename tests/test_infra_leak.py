@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 import pytest
+from ray_nodes import bare_environment
 from watched_door import Door, watched
 
 from data import storage
@@ -47,11 +47,7 @@ class Watched:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "MLFLOW_", "RAY_", "SELDTUNE_"))
-        } | {"SELDTUNE_HOME": str(home)}
+        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home)}
         self.door: Door
 
     def run(self, *arguments: str, code: int = 0, **environment: str) -> str:

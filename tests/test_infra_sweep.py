@@ -24,6 +24,7 @@ import pytest
 import ray
 import torch
 from mlflow.entities import Run
+from ray_nodes import bare_environment
 
 from data import storage
 from data.audio_files import write_foa_wav
@@ -53,11 +54,7 @@ class Stack:
         self.home = home
         self.said = ""
         """What the last command in this process said on stderr."""
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "MLFLOW_", "RAY_", "SELDTUNE_"))
-        } | {"SELDTUNE_HOME": str(home)}
+        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home)}
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

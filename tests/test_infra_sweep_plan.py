@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray_nodes import bare_environment
 
 from data import storage
 from infra.records import SweepStore
@@ -31,11 +31,7 @@ class Stack:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "MLFLOW_", "RAY_", "SELDTUNE_"))
-        } | {"SELDTUNE_HOME": str(home)}
+        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home)}
 
     def run(self, *arguments: str, code: int = 0, **environment: str) -> str:
         result = subprocess.run(
