@@ -1,17 +1,22 @@
-"""The actor that holds early-stopping decisions, in a module that imports next to nothing: so does its process."""
+"""The actor that holds what trials and their sweep tell each other, in a module that imports next to nothing: so does
+its process.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from typing import Any
 
 from trainables.decision import Decision
 
 
 class Board:
-    """Decisions by (trial number, epoch). Whoever asks first waits for the answer."""
+    """Decisions by (trial number, epoch), and boxes of messages by name. Whoever asks first waits for the answer."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[int, int], asyncio.Future[Decision]] = {}
+        self._boxes: defaultdict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
 
     def _slot(self, number: int, epoch: int) -> asyncio.Future[Decision]:
         key = (number, epoch)
@@ -28,4 +33,11 @@ class Board:
             del self._answers[key]
 
     async def ask(self, number: int, epoch: int) -> Decision:
+        """A decision may be asked for again: a trial that lost its process repeats what it did not finish."""
         return await asyncio.shield(self._slot(number, epoch))
+
+    async def put(self, box: str, message: Any) -> None:
+        self._boxes[box].put_nowait(message)
+
+    async def take(self, box: str) -> Any:
+        return await self._boxes[box].get()

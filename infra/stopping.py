@@ -32,12 +32,13 @@ ANSWER_TIMEOUT_S = 120.0
 
 
 class DecisionBoard:
-    """Handle on the actor that holds decisions; ended by `close`, and with the driver that owns it."""
+    """Handle on the actor that holds decisions and messages; ended by `close`, and with the driver that owns it."""
 
     def __init__(self) -> None:
         # Beside the driver: the sweep outlives the loss of any other node.
         board = ray.remote(num_cpus=0, max_concurrency=10_000, scheduling_strategy=on_this_node())
         self._actor = board(Board).remote()
+        self.mail = BoardMail(self._actor)
 
     def decide(self, number: int, epoch: int, decision: Decision) -> None:
         self._actor.decide.remote(number, epoch, decision)
@@ -58,6 +59,19 @@ class DecisionBoard:
                 return GO_ON
 
         return keep_going
+
+
+class BoardMail:
+    """Boxes on the board, as `trainables.mail.Mail`. Travels to whoever uses them."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def put(self, box: str, message: Any) -> None:
+        ray.get(self._actor.put.remote(box, message))
+
+    def take(self, box: str) -> Any:
+        return ray.get(self._actor.take.remote(box))
 
 
 class GracefulStopping(DriverOnly, FIFOScheduler):

@@ -219,6 +219,7 @@ def _search(
         feature_mean=shared.feature_mean,
         feature_std=shared.feature_std,
         ask=board.ask,
+        mail=board.mail,
         keep_every=stopper.keep_every,
         resources=plan.resources,
         provenance={"sweep": plan.sweep.name, **plan.tags},

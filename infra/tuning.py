@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
 from typing import Any
 
 from infra.kube.shapes import TRIAL_DRIVER
@@ -12,7 +11,7 @@ from infra.recorder import Recorder
 from infra.redaction import secret_names
 from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
-from trainables.worker import SweepContext, run_trial
+from trainables.worker import SweepContext, TrialActor
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +23,12 @@ def run_trials(
     context: SweepContext,
     splits: dict[str, Any],
     concurrency: int,
-    trial: Callable[..., None] = run_trial,
+    trainable: Any = TrialActor,
 ) -> bool:
     """Run what the searcher suggests, so many at a time; False when interrupted by Ctrl-C or SIGTERM.
 
     Args:
-        trial: called as `run_trial` is, in an actor of the trial's own.
+        trainable: what Tune runs, with the context and the splits as its parameters.
     """
     import ray
     from ray import tune
@@ -47,7 +46,7 @@ def run_trials(
         if ray.cluster_resources().get(TRIAL_DRIVER)
         else {"memory": 1}
     )
-    trainable = tune.with_parameters(trial, context=context, splits=splits)
+    trainable = tune.with_parameters(trainable, context=context, splits=splits)
     tuner = tune.Tuner(
         # Spread over the nodes, so that the loss of one is the loss of few trials.
         tune.with_resources(trainable, tune.PlacementGroupFactory([request], strategy="SPREAD")),
@@ -57,11 +56,18 @@ def run_trials(
             # The searcher says when it is over: a trial that is tried again is one more to Tune.
             num_samples=-1,
             max_concurrent_trials=concurrency,
-            reuse_actors=resources.workers == 1,
+            reuse_actors=True,
             trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
             trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
         ),
-        run_config=tune.RunConfig(callbacks=[recorder], verbose=0, name="tune", **context.ray_storage),
+        run_config=tune.RunConfig(
+            callbacks=[recorder],
+            verbose=0,
+            name="tune",
+            # Trials keep their own.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            **context.ray_storage,
+        ),
     )
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

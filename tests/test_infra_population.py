@@ -24,7 +24,7 @@ from infra.stopping import DecisionBoard, GracefulStopping
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
 from trainables.loop import OBJECTIVE, report_of
-from trainables.worker import SweepContext, run_trial
+from trainables.worker import SweepContext, TrialActor
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def run(folder: Path) -> list[TrialRecord]:
         keep_every=stopper.keep_every,
     )
     results = tune.Tuner(
-        tune.with_resources(tune.with_parameters(run_trial, context=context, splits=splits), {"CPU": 1}),
+        tune.with_resources(tune.with_parameters(TrialActor, context=context, splits=splits), {"CPU": 1}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=stopping,
@@ -98,7 +98,12 @@ def run(folder: Path) -> list[TrialRecord]:
             max_concurrent_trials=CPUS,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0, callbacks=[Reports()]),
+        run_config=tune.RunConfig(
+            storage_path=str(folder / "ray"),
+            verbose=0,
+            callbacks=[Reports()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
     ).fit()
     board.close()
     assert not results.errors, results.errors

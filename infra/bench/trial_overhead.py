@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import itertools
 import json
 import statistics
@@ -34,7 +33,6 @@ import torch
 from ray import tune
 
 import infra.sweep
-import trainables.worker
 from data.classes import SHORT_NAMES
 from data.synth import SynthSettings, synthesise
 from infra.bench.measure import OURS, parser, result, show
@@ -99,15 +97,15 @@ def learn_nothing(ask: TimedAsk, epoch_s: float) -> Callable[..., None]:
     return train
 
 
-def idle_trial(epoch_s: float) -> Callable[..., None]:
-    """`trainables.worker.run_trial` with that loop."""
+def idle_trials(epoch_s: float) -> Callable[..., bool]:
+    """`infra.tuning.run_trials` with that loop."""
 
-    def run_trial(assignment: dict[str, Any], context: SweepContext, splits: dict[str, Any]) -> None:
+    def run(searcher: Any, stopping: Any, recorder: Any, context: SweepContext, *rest: Any) -> bool:
         ask = TimedAsk(context.ask)
-        trainables.worker.train_trial = learn_nothing(ask, epoch_s)
-        trainables.worker.run_trial(assignment, dataclasses.replace(context, ask=ask), splits)
+        context = dataclasses.replace(context, ask=ask, train=learn_nothing(ask, epoch_s))
+        return run_trials(searcher, stopping, recorder, context, *rest)
 
-    return run_trial
+    return run
 
 
 # --- the sides, each in a process of its own --------------------------------------------------------------------------
@@ -115,7 +113,7 @@ def idle_trial(epoch_s: float) -> Callable[..., None]:
 
 def run_ours(settings: Settings, trials: int, epochs: int, epoch_s: float, workers: int) -> dict[str, Any]:
     """A sweep of such trials: seconds from `Tuner.fit` until MLflow has everything, and the times of reports."""
-    infra.sweep.run_trials = functools.partial(run_trials, trial=idle_trial(epoch_s))
+    infra.sweep.run_trials = idle_trials(epoch_s)
     begun: list[float] = []
     fit = tune.Tuner.fit
 
