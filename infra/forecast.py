@@ -21,8 +21,8 @@ from trainables.loop import OBJECTIVE
 
 TRIAL_OVERHEAD_S = 1.0
 """What a trial of one worker takes before and after its epochs."""
-GROUP_OVERHEAD_S = 15.0
-"""The same for a worker group of Ray Train."""
+GROUP_START_S = 20.0
+"""What a worker group of Ray Train takes before its first trial; it stays for the next ones."""
 
 # More than that many trials change the mean by less than the draws differ; the scheduler's cost grows with the square.
 _MOST_TRIALS = 128
@@ -164,7 +164,8 @@ def forecast_sweep(
     Args:
         cpus, gpus: of one worker.
     """
-    overhead_s = TRIAL_OVERHEAD_S if workers == 1 else GROUP_OVERHEAD_S
+    groups = min(concurrency, trials) if workers > 1 else 0
+    overhead_s = TRIAL_OVERHEAD_S + GROUP_START_S * groups / max(1, trials)
     whole = statistics.mean(trial.seconds for trial in samples)
     longest = max(trial.config.training.epochs for trial in samples)
     return SweepForecast(

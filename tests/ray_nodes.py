@@ -58,7 +58,7 @@ class Node:
 
     def trains(self) -> bool:
         """Whether a trial of a sweep is at work here."""
-        return any("ImplicitFunc.train" in _title(process) for process in self.processes())
+        return any("ResourceTrainable.train" in _title(process) for process in self.processes())
 
     def kill(self) -> None:
         """As a power cut: kill -9 of every process, the raylet before its workers can say anything."""

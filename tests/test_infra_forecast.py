@@ -12,7 +12,7 @@ from data.windows import WindowSampler
 from infra.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.estimate import estimate
 from infra.feasible import Feasibility
-from infra.forecast import DataSize, data_size, expected_epochs, forecast_sweep, forecast_trial
+from infra.forecast import GROUP_START_S, DataSize, data_size, expected_epochs, forecast_sweep, forecast_trial
 from infra.search import try_out
 from search_spaces.quickstart import INPUTS, QUICKSTART
 from trainables.config_tree import override
@@ -123,6 +123,9 @@ def test_a_sweep_is_its_trials_side_by_side() -> None:
     assert sweep.whole_wall_s > sweep.wall_s
     few = forecast_sweep([trial], trials=2, concurrency=4, epochs=7, workers=1, cpus=2, gpus=0.5)
     assert few.wall_s == pytest.approx(few.trial_s)
+    # Each of the four groups starts once, whatever the number of trials.
+    groups = forecast_sweep([trial], trials=10, concurrency=4, epochs=7, workers=2, cpus=2, gpus=0.5)
+    assert groups.trial_s - sweep.trial_s == pytest.approx(4 / 10 * GROUP_START_S)
     assert sweep.stored_bytes == 10 * (2 * estimate(CONFIG).checkpoint_bytes + estimate(CONFIG).model_bytes)
 
 

@@ -317,7 +317,7 @@ def trial_process() -> int:
     from ray.util.state import list_actors
 
     alive = list_actors(filters=[("state", "=", "ALIVE")])
-    (pid,) = [int(actor["pid"]) for actor in alive if actor["class_name"].endswith("ImplicitFunc")]
+    (pid,) = [int(actor["pid"]) for actor in alive if actor["class_name"].endswith("ResourceTrainable")]
     return pid
 
 
