@@ -10,9 +10,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -30,6 +30,7 @@ OK, WARNING, REFUSED = "ok", "warning", "refused"
 
 _FEWEST_FREE_BYTES = 1_000_000_000
 _MAX_MESSAGE = 300
+_NUMBER = re.compile(r"\d+(\.\d+)?(e[-+]?\d+)?")
 _SERVICES = {"s3": "storage", "mlflow": "MLflow", "ray": "Ray"}
 
 
@@ -183,8 +184,15 @@ def _versions() -> tuple[str, str, bool]:
 
 
 def grouped(reasons: Sequence[str], of: int) -> list[str]:
-    """Each reason once, the commonest first, with how many of so many it refuses."""
-    return [f"{count} of {of}: {reason}" for reason, count in Counter(reasons).most_common()]
+    """Each reason once, the commonest first, with how many of so many it refuses.
+
+    Reasons that differ in their numbers alone are one, shown by the first of them.
+    """
+    alike: dict[str, list[str]] = {}
+    for reason in reasons:
+        alike.setdefault(_NUMBER.sub("0", reason), []).append(reason)
+    groups = sorted(alike.values(), key=len, reverse=True)
+    return [f"{len(group)} of {of}{': ' if len(set(group)) == 1 else ', such as: '}{group[0]}" for group in groups]
 
 
 def _one_line(error: BaseException) -> str:

@@ -129,3 +129,7 @@ def test_a_refusal_is_one_line_and_what_is_refused_is_nothing() -> None:
 
 def test_reasons_are_counted() -> None:
     assert grouped(["a", "b", "b"], 5) == ["2 of 5: b", "1 of 5: a"]
+    assert grouped(["lr 1.5e-05 is too low", "no", "lr 3 is too low"], 4) == [
+        "2 of 4, such as: lr 1.5e-05 is too low",
+        "1 of 4: no",
+    ]
