@@ -237,7 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, repeats=1)
     options.add_argument("--table", type=Path, default=TABLE, help="recorded curves (default %(default)s)")
     options.add_argument("--seeds", type=int, default=50, help="searches of each method (default %(default)s)")
-    options.add_argument("--slots", type=int, default=4, help="trials at a time (default %(default)s)")
+    options.add_argument(
+        "--slots", type=int, default=2, help="trials at a time (default: %(default)s, as on two cores)"
+    )
     options.add_argument("--half", type=int, help="search a random half of the table, drawn with this seed")
     options.add_argument("--figure", type=Path, help="draw the best so far against its cost")
     chosen = options.parse_args(arguments)
