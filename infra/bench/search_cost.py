@@ -98,6 +98,7 @@ class Method:
 METHODS = {
     OURS: Method(),
     "ours, no first points": Method(first=False),
+    "TPE, no stopping": Method(first=False, stopper="none"),
     "ours, no stopping": Method(stopper="none"),
     "ours, HyperBand": Method(stopper="hyperband"),
     "ours, median rule": Method(stopper="median"),
