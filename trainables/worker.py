@@ -27,8 +27,8 @@ from trainables.mail import LocalMail, Mail
 from trainables.memory import keep_freed_memory
 from trainables.session import KeepGoing, TrialActorSession, WorkerGroupSession
 
-DISMISSAL_TIMEOUT_S = 8.0
-"""Of a worker group that has nothing left to do. Tune kills an actor that takes longer than ten seconds to end."""
+DISMISSAL_TIMEOUT_S = 60.0
+"""Of workers that have nothing left to do; it takes a second or two. At the end of a sweep Tune waits for ten."""
 
 
 @dataclass(frozen=True, kw_only=True)
