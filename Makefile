@@ -28,7 +28,7 @@ down: $(READY) ## Stop what `up` started
 	$(BIN)/seldtune down
 
 test: $(READY) ## The fast tests, then those that start servers or train
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
 
 lint: $(READY) ## Style and types
