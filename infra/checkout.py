@@ -6,10 +6,11 @@ import os
 import subprocess
 from pathlib import Path
 
+PACKAGES = ("data", "trainables", "search_spaces", "infra")
+"""What of the checkout runs."""
 LARGEST_DIFF = 500_000
 """Characters; what is longer is cut, and says so."""
 PRIVATE_FILES = ("*.env", "*.env.*", "*.pem", "*.key", "*secret*", "*credential*", "*password*", "*token*")
-
 
 _HERE = Path(__file__).parent
 
@@ -17,14 +18,23 @@ _HERE = Path(__file__).parent
 def source_version() -> dict[str, str]:
     """Commit of the checkout this runs from, and whether it was changed since.
 
+    A file that git does not track is a change where it is code that could run: what commands wrote into the checkout,
+    and spaces and scenes that users keep there, are none.
+
     Code that came here without its checkout has them in SELDTUNE_COMMIT, as `commit_text` wrote them; else nothing.
     """
     commit = _git(_HERE, "rev-parse", "HEAD").strip()
-    changed = bool(commit and _git(_HERE, "status", "--porcelain").strip())
+    changed = bool(commit and (_git(_HERE, "status", "--porcelain", "--untracked-files=no") or _new_code()))
     if not commit:
         commit, _, mark = os.environ.get("SELDTUNE_COMMIT", "").partition("+")
         changed = bool(mark)
     return {"git.commit": commit, "git.changed": str(changed)} if commit else {}
+
+
+def _new_code() -> str:
+    """Python files of the packages that git neither tracks nor ignores."""
+    code = (f":(top,glob){package}/**/*.py" for package in PACKAGES)
+    return _git(_HERE, "ls-files", "--others", "--exclude-standard", "--", *code)
 
 
 def commit_text() -> str | None:

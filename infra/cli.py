@@ -11,13 +11,12 @@ from typing import Annotated
 import typer
 
 from data.errors import GateError, UserError
+from infra.checkout import PACKAGES
 from infra.commands import compare, finals, models, plan, render, score, stack, submit, sweep, table1
 from infra.commands.data import data_app
 from infra.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
 
 log = logging.getLogger(__name__)
-
-OWN_LOGGERS = ("data", "trainables", "search_spaces", "infra")
 
 app = typer.Typer(
     name="seldtune",
@@ -70,7 +69,7 @@ def set_up_logging(*, verbose: bool) -> None:
         force=True,
     )
     warnings.filterwarnings("default" if verbose else "ignore", module=r"optuna|ray|mlflow")
-    for name in OWN_LOGGERS:
+    for name in PACKAGES:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 

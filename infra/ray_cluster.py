@@ -39,8 +39,6 @@ def connect(settings: Settings) -> None:
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
             # Tune's banner and tables: a sweep says one line a report, and its own table at the end.
             "RAY_AIR_NEW_OUTPUT": "0",
-            # A report of a short epoch otherwise waits up to two seconds for the controller's next look.
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         }
     )
     import ray

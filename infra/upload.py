@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data.errors import UserError
-from infra.checkout import PRIVATE_FILES
+from infra.checkout import PACKAGES, PRIVATE_FILES
 from infra.redaction import secrets_of
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("data", "trainables", "search_spaces", "infra")
 LARGEST_NAMED = 3
 
 

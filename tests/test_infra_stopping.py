@@ -1,4 +1,4 @@
-"""Graceful stopping on a real Ray cluster, with trials that train nothing: only decisions and reports are tested."""
+"""Graceful stopping on a real Ray cluster, in trial actors and in worker groups, with trials that train nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ray import tune
 from ray_leftovers import wait_until_nothing_is_left
@@ -18,10 +19,11 @@ from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import DecisionBoard, GracefulStopping
 from search_spaces.quickstart import QUICKSTART
 from trainables.loop import OBJECTIVE
+from trainables.worker import SweepContext, TrialActor, TrialResources
 
 pytestmark = pytest.mark.slow
 
-EPOCHS, GRACE, TRIALS, CPUS = 9, 2, 12, 2
+EPOCHS, GRACE, TRIALS, SLOTS, CPUS = 9, 2, 12, 2, 4
 SETTINGS = StopperSettings(max_epochs=EPOCHS, grace_epochs=GRACE, reduction=3)
 
 
@@ -48,7 +50,7 @@ class Teller(tune.Callback):
         self._searcher.tell(record)
 
 
-def run(folder: Path, over: Any = lambda: False) -> set[int]:
+def run(folder: Path, workers: int, over: Any = lambda: False) -> set[int]:
     """Numbers of the trials that were stopped early."""
     store = SweepStore(str(folder), "imitated")
     searcher = StudySearcher(QUICKSTART, store, [], fixed={}, seed=0, num_trials=TRIALS, is_over=over)
@@ -56,26 +58,40 @@ def run(folder: Path, over: Any = lambda: False) -> set[int]:
     stopping = GracefulStopping(make_stopper("asha", SETTINGS), board, over, searcher.record_of)
     log = folder / "log"
     log.mkdir(exist_ok=True)
-    values = {number: quality(number) for number in range(TRIALS)}
-    epochs = EPOCHS
+    values, epochs, objective = {number: quality(number) for number in range(TRIALS)}, EPOCHS, OBJECTIVE
 
     # Defined here, it travels by value: the workers cannot import this file.
-    def imitation(assignment: dict[str, Any], ask: Any, log: str) -> None:
-        number = assignment["number"]
-        keep_going = ask(number)
+    def imitation(config: Any, session: Any, trial_store: Any, mean: Any, std: Any, facts: Any, attempt: int) -> None:
+        number = facts["trial"]
         for epoch in range(1, epochs + 1):
-            with open(f"{log}/{number}", "a") as file:
-                file.write(f"{time.time()}\n")
-            tune.report({"epoch": epoch, OBJECTIVE: values[number] / epoch})
-            if not keep_going(epoch).go_on:
+            if session.rank == 0:
+                with open(log / f"{number}", "a") as file:
+                    file.write(f"{time.time()}\n")
+            if not session.report({"epoch": epoch, objective: values[number] / epoch}).go_on:
                 return
 
+    context = SweepContext(
+        trials_uri=store.work_uri,
+        feature_mean=np.zeros(1),
+        feature_std=np.ones(1),
+        ask=board.ask,
+        mail=board.mail,
+        train=imitation,
+        resources=TrialResources(workers=workers),
+        ray_storage={"storage_path": str(folder / "ray")},
+    )
+    request = {"CPU": 1} if workers == 1 else {"memory": 1}
     results = tune.Tuner(
-        tune.with_resources(tune.with_parameters(imitation, ask=board.ask, log=str(log)), {"CPU": 1}),
+        tune.with_resources(tune.with_parameters(TrialActor, context=context, splits={}), request),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=stopping, num_samples=-1, max_concurrent_trials=CPUS, reuse_actors=True
+            search_alg=searcher, scheduler=stopping, num_samples=-1, max_concurrent_trials=SLOTS, reuse_actors=True
         ),
-        run_config=tune.RunConfig(callbacks=[Teller(searcher)], storage_path=str(folder / "ray"), verbose=0),
+        run_config=tune.RunConfig(
+            callbacks=[Teller(searcher)],
+            storage_path=str(folder / "ray"),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
     ).fit()
     board.close()
     assert not results.errors
@@ -87,8 +103,9 @@ def epochs_begun(folder: Path) -> dict[int, list[float]]:
     return {int(path.name): [float(at) for at in path.read_text().split()] for path in (folder / "log").iterdir()}
 
 
-def test_bad_trials_stop_at_a_rung_and_everything_comes_back(cluster: None, tmp_path: Path) -> None:
-    stopped = run(tmp_path)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bad_trials_stop_at_a_rung_and_everything_comes_back(cluster: None, tmp_path: Path, workers: int) -> None:
+    stopped = run(tmp_path, workers)
     begun = epochs_begun(tmp_path)
     assert len(begun) == TRIALS
     assert {number for number, epochs in begun.items() if len(epochs) < EPOCHS} == stopped
@@ -96,15 +113,16 @@ def test_bad_trials_stop_at_a_rung_and_everything_comes_back(cluster: None, tmp_
     # Told at a rung, a trial returns there and then: no epoch is trained in vain.
     assert {len(begun[number]) for number in stopped} <= {GRACE, GRACE * 3}
     assert 1 not in stopped
-    # Its CPU then goes to the next one at once, which can only begin on a CPU that came back.
+    # Its CPUs then go to the next one at once.
     first, last = (sorted(epochs[i] for epochs in begun.values()) for i in (0, -1))
-    waits = [start - end for start, end in zip(first[CPUS:], last, strict=False)]
+    waits = [start - end for start, end in zip(first[SLOTS:], last, strict=False)]
     assert max(waits) < 10
     wait_until_nothing_is_left(CPUS, timeout_s=10)
 
 
 def test_a_spent_budget_stops_every_trial_after_its_report(cluster: None, tmp_path: Path) -> None:
-    started = time.monotonic()
-    run(tmp_path, over=lambda: time.monotonic() - started > 1.0)
-    assert len(epochs_begun(tmp_path)) < TRIALS
+    run(tmp_path, 1, over=lambda: any((tmp_path / "log").glob("*")))
+    begun = epochs_begun(tmp_path)
+    assert 1 <= len(begun) <= SLOTS
+    assert {len(epochs) for epochs in begun.values()} == {1}
     wait_until_nothing_is_left(CPUS, timeout_s=10)

@@ -51,10 +51,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        with own_ray(num_cpus=CPUS, object_store_memory=200_000_000):
-            yield
+    with own_ray(num_cpus=CPUS, object_store_memory=200_000_000):
+        yield
 
 
 def run(store: Store, folder: Path, workers: int, trials: int, **context: Any) -> tune.ResultGrid:
