@@ -115,6 +115,7 @@ def test_a_streamed_trial_that_is_stopped_early_leaves_nothing(
     cluster: None, store: Store, tmp_path: Path, workers: int
 ) -> None:
     stops = run(store, tmp_path, workers, 1, ask=lambda number: lambda epoch: STOP if epoch == 1 else GO_ON)
+    assert not stops.errors, stops.errors
     assert stops[0].metrics["epoch"] == 1
     nothing_is_left()
 
