@@ -22,7 +22,6 @@ from typer.testing import CliRunner
 
 from data.errors import UserError
 from infra import submission
-from infra.checkout import commit_text, source_version
 from infra.cli import app
 from infra.cluster_api import Cluster, Versions, check_versions, find_cluster, open_client, versions_here
 from infra.commands.options import SweepOptions, with_sweep_options
@@ -150,18 +149,6 @@ def test_the_code_that_is_sent_runs_by_itself(tmp_path: Path) -> None:
     assert seen.split() == [
         str(folder / part) for part in ("infra/cli.py", "trainables/__init__.py", "data/__init__.py")
     ]
-
-
-def test_code_without_its_checkout_keeps_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    here, text = source_version(), commit_text()
-    assert text is not None
-    monkeypatch.setattr("infra.checkout._HERE", tmp_path)
-    assert source_version() == {}
-    assert commit_text() is None
-    monkeypatch.setenv("SELDTUNE_COMMIT", text)
-    assert source_version() == here
-    monkeypatch.setenv("SELDTUNE_COMMIT", "abc+changed")
-    assert source_version() == {"git.commit": "abc", "git.changed": "True"}
 
 
 def test_too_much_is_not_sent(dashboard: Dashboard, tmp_path: Path) -> None:
