@@ -21,26 +21,29 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+ENVIRONMENT = {
+    # Ctrl-C ends a sweep at once; the sweep's record makes it resumable.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Tune's own snapshots and loggers: the sweep's record replaces them.
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # The sweep's record keeps why a trial failed.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # A process more for each worker group, for warnings of which nothing is made.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Tune's banner and tables: a sweep says one line a report, and its own table at the end.
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""What Ray Tune and Ray Train are told in a process that runs trials."""
+
+
 def connect(settings: Settings) -> None:
     """Join the cluster of the settings; nothing happens when this process has joined one already.
 
     Raises:
         UserError: no cluster answers at the address, or it refuses the token.
     """
-    os.environ.update(
-        {
-            # Ctrl-C ends a sweep at once; the sweep's record makes it resumable.
-            "TUNE_DISABLE_SIGINT_HANDLER": "1",
-            # Tune's own snapshots and loggers: the sweep's record replaces them.
-            "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-            # The sweep's record keeps why a trial failed.
-            "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-            # Tune's banner and tables: a sweep says one line a report, and its own table at the end.
-            "RAY_AIR_NEW_OUTPUT": "0",
-        }
-    )
+    os.environ.update(ENVIRONMENT)
     import ray
     from ray.data import DataContext
 

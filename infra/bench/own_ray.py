@@ -10,14 +10,8 @@ from unittest.mock import patch
 
 import ray
 
+from infra.ray_cluster import ENVIRONMENT
 from infra.settings import let_ray_read_again
-
-_QUIET = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # A process more for each worker group, for warnings of which nothing is made.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-}
 
 
 @contextmanager
@@ -34,7 +28,7 @@ def own_ray(**options: Any) -> Iterator[None]:
     defaults = {"address": "local", "include_dashboard": False, "logging_level": "error", "log_to_driver": False}
     if "address" in options:
         del defaults["include_dashboard"]
-    with patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled", **_QUIET}):
+    with patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled", **ENVIRONMENT}):
         let_ray_read_again(loopback=False)
         ray.init(**defaults | options)
         try:
