@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.kube.shapes import TRIAL_DRIVER
 from infra.recorder import Recorder
@@ -12,6 +12,9 @@ from infra.redaction import secret_names
 from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
 from trainables.worker import SweepContext, TrialActor
+
+if TYPE_CHECKING:
+    from ray.tune import Callback, Tuner
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +26,28 @@ def run_trials(
     context: SweepContext,
     splits: dict[str, Any],
     concurrency: int,
-    trainable: Any = TrialActor,
 ) -> bool:
-    """Run what the searcher suggests, so many at a time; False when interrupted by Ctrl-C or SIGTERM.
+    """Run what the searcher suggests, so many at a time; False when interrupted by Ctrl-C or SIGTERM."""
+    tuner = trial_tuner(searcher, stopping, recorder, context, splits, concurrency)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return True
 
-    Args:
-        trainable: what Tune runs, with the context and the splits as its parameters.
-    """
+
+def trial_tuner(
+    searcher: StudySearcher,
+    stopping: GracefulStopping,
+    callback: Callback,
+    context: SweepContext,
+    splits: dict[str, Any],
+    concurrency: int,
+) -> Tuner:
+    """Ray Tune as sweeps use it."""
     import ray
     from ray import tune
     from ray.tune.execution import class_cache
@@ -37,17 +55,16 @@ def run_trials(
     # Tune would write the keys of the object store into each trial actor's runtime environment, which Ray logs on every
     # node and shows in its dashboard. Nodes have keys of their own.
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(secret_names(class_cache.ENV_VARS_TO_PROPAGATE))
-    resources = context.resources
     # A worker group brings its own placement group; the trial actor above it only waits, and may not cost a CPU.
     request = (
-        {"CPU": resources.cpus_per_worker, **({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})}
-        if resources.workers == 1
+        context.resources.of_worker
+        if context.resources.alone
         else {TRIAL_DRIVER: 1}
         if ray.cluster_resources().get(TRIAL_DRIVER)
         else {"memory": 1}
     )
-    trainable = tune.with_parameters(trainable, context=context, splits=splits)
-    tuner = tune.Tuner(
+    trainable = tune.with_parameters(TrialActor, context=context, splits=splits)
+    return tune.Tuner(
         # Spread over the nodes, so that the loss of one is the loss of few trials.
         tune.with_resources(trainable, tune.PlacementGroupFactory([request], strategy="SPREAD")),
         tune_config=tune.TuneConfig(
@@ -61,7 +78,7 @@ def run_trials(
             trial_dirname_creator=lambda trial: f"{trial.config['number']:05d}-{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
-            callbacks=[recorder],
+            callbacks=[callback],
             verbose=0,
             name="tune",
             # Trials keep their own.
@@ -69,11 +86,3 @@ def run_trials(
             **context.ray_storage,
         ),
     )
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        tuner.fit()
-    except KeyboardInterrupt:
-        return False
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return True

@@ -17,14 +17,15 @@ from ray_leftovers import wait_until_nothing_is_left
 from data.stream import pack_row
 from infra.bench.own_ray import own_ray
 from infra.population import FACTORS
-from infra.records import SweepStore, TrialRecord
+from infra.records import COMPLETE, SweepStore, TrialRecord
 from infra.search import StudySearcher
 from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import DecisionBoard, GracefulStopping
+from infra.tuning import trial_tuner
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
 from trainables.loop import OBJECTIVE, report_of
-from trainables.worker import SweepContext, TrialActor
+from trainables.worker import SweepContext
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +79,11 @@ def run(folder: Path) -> list[TrialRecord]:
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             searcher.record_of(trial.trial_id).add_report(report_of(result))
 
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            record = searcher.record_of(trial.trial_id)
+            record.state = COMPLETE
+            searcher.tell(record)
+
     splits = {
         "train": held(make_rows("train", 6, 0)),
         "val": held(make_rows("val", 3, 1)),
@@ -88,23 +94,9 @@ def run(folder: Path) -> list[TrialRecord]:
         feature_std=np.ones((7, 1, INPUTS.n_mels), np.float32),
         ask=board.ask,
         keep_every=stopper.keep_every,
+        ray_storage={"storage_path": str(folder / "ray")},
     )
-    results = tune.Tuner(
-        tune.with_resources(tune.with_parameters(TrialActor, context=context, splits=splits), {"CPU": 1}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=stopping,
-            num_samples=len(RATES),
-            max_concurrent_trials=CPUS,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            storage_path=str(folder / "ray"),
-            verbose=0,
-            callbacks=[Reports()],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    ).fit()
+    results = trial_tuner(searcher, stopping, Reports(), context, splits, CPUS).fit()
     board.close()
     assert not results.errors, results.errors
     return records

@@ -17,9 +17,10 @@ from infra.records import COMPLETE, SweepStore
 from infra.search import StudySearcher
 from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import DecisionBoard, GracefulStopping
+from infra.tuning import trial_tuner
 from search_spaces.quickstart import QUICKSTART
 from trainables.loop import OBJECTIVE
-from trainables.worker import SweepContext, TrialActor, TrialResources
+from trainables.worker import SweepContext, TrialResources
 
 pytestmark = pytest.mark.slow
 
@@ -80,19 +81,7 @@ def run(folder: Path, workers: int, over: Any = lambda: False) -> set[int]:
         resources=TrialResources(workers=workers),
         ray_storage={"storage_path": str(folder / "ray")},
     )
-    request = {"CPU": 1} if workers == 1 else {"memory": 1}
-    results = tune.Tuner(
-        tune.with_resources(tune.with_parameters(TrialActor, context=context, splits={}), request),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=stopping, num_samples=-1, max_concurrent_trials=SLOTS, reuse_actors=True
-        ),
-        run_config=tune.RunConfig(
-            callbacks=[Teller(searcher)],
-            storage_path=str(folder / "ray"),
-            verbose=0,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    ).fit()
+    results = trial_tuner(searcher, stopping, Teller(searcher), context, {}, SLOTS).fit()
     board.close()
     assert not results.errors
     return stopping.stopped

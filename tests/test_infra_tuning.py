@@ -37,10 +37,8 @@ FINE, RAISES_ONCE, DIVERGES, KILLED_TWICE, RUNS_OUT = range(5)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-        with own_ray(num_cpus=2):
-            yield
+    with own_ray(num_cpus=2):
+        yield
 
 
 def search(
@@ -60,34 +58,24 @@ def search(
     tracking_uri = f"sqlite:///{folder}/mlflow.db"
     tracker = SweepTracker(tracking_uri, "seldtune", "failing", {})
     recorder = Recorder(store, searcher, stopping, tracker, ledger, Retries(together=1), TrialResources())
-    context = SweepContext(
-        trials_uri=store.work_uri,
-        feature_mean=np.zeros(1),
-        feature_std=np.ones(1),
-        ask=board.ask,
-        ray_storage={"storage_path": str(folder / "ray")},
-    )
     log = folder / "log"
     log.mkdir(exist_ok=True)
     epochs, blank = EPOCHS, dict.fromkeys(REPORT_KEYS, 0.5)
     raises_once, diverges, killed_twice, runs_out = RAISES_ONCE, DIVERGES, KILLED_TWICE, RUNS_OUT
 
     # Defined here, it travels by value: the workers cannot import this file.
-    def imitation(assignment: dict[str, Any], context: Any, splits: Any) -> None:
+    def imitation(config: Any, session: Any, trial_store: Any, mean: Any, std: Any, facts: Any, attempt: int) -> None:
         import os
         import signal
         from pathlib import Path
 
-        from ray import tune
-
         from trainables.loop import Diverged
 
-        number = assignment["number"]
-        keep_going = context.ask(number)
-        path = f"{splits['log']}/{number}"
+        number = facts["trial"]
+        path = f"{log}/{number}"
         done = len(Path(path).read_text().split()) if os.path.exists(path) else 0
         with open(f"{path}.attempts", "a") as file:
-            file.write(f"{assignment.get('attempt', 0)} ")
+            file.write(f"{attempt} ")
             file.flush()
             begun = file.tell() // 2
         for epoch in range(done + 1, epochs + 1):
@@ -101,11 +89,18 @@ def search(
                 os.kill(os.getpid(), signal.SIGKILL)
             with open(path, "a") as file:
                 file.write(f"{epoch}\n")
-            tune.report({**blank, "epoch": epoch, "present/SELD": 1 / epoch})
-            if not keep_going(epoch).go_on:
+            if not session.report({**blank, "epoch": epoch, "present/SELD": 1 / epoch}).go_on:
                 return
 
-    assert run_trials(searcher, stopping, recorder, context, {"log": str(log)}, 2, imitation)
+    context = SweepContext(
+        trials_uri=store.work_uri,
+        feature_mean=np.zeros(1),
+        feature_std=np.ones(1),
+        ask=board.ask,
+        train=imitation,
+        ray_storage={"storage_path": str(folder / "ray")},
+    )
+    assert run_trials(searcher, stopping, recorder, context, {}, 2)
     assert tracker.flush()
     client = mlflow.MlflowClient(tracking_uri)
     runs = [client.get_run(tracker.run_id(record.number)).data.tags[STATE_TAG] for record in records]

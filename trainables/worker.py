@@ -39,6 +39,16 @@ class TrialResources:
     cpus_per_worker: int = 1
     gpus_per_worker: float = 0.0
 
+    @property
+    def alone(self) -> bool:
+        """One worker, in the trial's own actor, and no worker group."""
+        return self.workers == 1
+
+    @property
+    def of_worker(self) -> dict[str, float]:
+        """What Ray is asked for, for one worker."""
+        return {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.gpus_per_worker else {})}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepContext:
@@ -78,20 +88,13 @@ class TrialActor(tune.Trainable):
         Args:
             splits: for each split a dataset of prepared rows, which is shared, or a `StreamedSplit`.
         """
-        self._context = context
-        self._splits = splits
-        self._workers: Workers | None = None
-        self._training = False
+        self._workers = Workers(context, splits)
 
     def step(self) -> dict[str, Any]:
         """The trial's next report, or that there are no more. Raises what the training loop raised."""
-        if not self._training:
-            self._workers = self._workers or Workers(self._context, self._splits)
+        if not self._workers.at_work:
             self._workers.begin(self.config)
-            self._training = True
-        assert self._workers is not None
         report = self._workers.next_report()
-        self._training = report is not None
         # The way to tell Tune that a trial has ended without a result of its own, as functions do when they return.
         return report if report is not None else {RESULT_DUPLICATE: True}
 
@@ -100,7 +103,7 @@ class TrialActor(tune.Trainable):
 
     def cleanup(self) -> None:
         # In the middle of a trial, the sweep was interrupted: the workers end with this process.
-        if self._workers is not None and not self._training:
+        if not self._workers.at_work:
             self._workers.dismiss()
 
 
@@ -113,18 +116,18 @@ class Workers:
 
     def __init__(self, context: SweepContext, splits: dict[str, Any]) -> None:
         self._ranks = range(context.resources.workers)
-        alone = len(self._ranks) == 1
-        mail: Mail | None = LocalMail() if alone else context.mail
+        mail: Mail | None = LocalMail() if context.resources.alone else context.mail
         if mail is None:
             raise ValueError("trials of several workers need SweepContext.mail")
         self._mail = mail
         self._name = uuid.uuid4().hex
-        self._at_work = 0
+        self.at_work = 0
+        """Those that have not ended their trial."""
         self._error: BaseException | None = None
-        trainer = _trainer(context, splits, alone, mail, self._name)
+        trainer = _trainer(context, splits, mail, self._name)
+        # Started with the first trial: Tune also makes actors that it never gives one, and they may hold nothing.
         # A daemon: when Tune ends the actor in the middle of a trial, nothing waits for it.
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
-        self._thread.start()
 
     def _fit(self, trainer: TorchTrainer) -> None:
         try:
@@ -135,26 +138,29 @@ class Workers:
 
     def begin(self, assignment: dict[str, Any]) -> None:
         """Have all workers train this trial."""
-        self._at_work = len(self._ranks)
+        if self._thread.ident is None:
+            self._thread.start()
+        self.at_work = len(self._ranks)
         for rank in self._ranks:
             self._mail.put(_assignments(self._name, rank), assignment)
 
     def next_report(self) -> dict[str, Any] | None:
         """Waits for it; None when the trial has ended in every worker. Raises what any of them raised."""
-        while self._at_work:
+        while self.at_work:
             report: dict[str, Any] | None = self._mail.take(_reports(self._name))
             if report is not None:
                 return report
             if self._error is not None:
                 raise self._error
-            self._at_work -= 1
+            self.at_work -= 1
         return None
 
     def dismiss(self) -> None:
-        """End the workers, and give back what they hold, once they have no trial."""
-        for rank in self._ranks:
-            self._mail.put(_assignments(self._name, rank), None)
-        self._thread.join(DISMISSAL_TIMEOUT_S)
+        """End the workers, if there are any yet, and give back what they hold, once they have no trial."""
+        if self._thread.is_alive():
+            for rank in self._ranks:
+                self._mail.put(_assignments(self._name, rank), None)
+            self._thread.join(DISMISSAL_TIMEOUT_S)
 
 
 def _reports(workers: str) -> str:
@@ -167,7 +173,7 @@ def _assignments(workers: str, rank: int) -> str:
     return f"{workers}/assignments/{rank}"
 
 
-def _trainer(context: SweepContext, splits: dict[str, Any], alone: bool, mail: Mail, name: str) -> TorchTrainer:
+def _trainer(context: SweepContext, splits: dict[str, Any], mail: Mail, name: str) -> TorchTrainer:
     streamed = {split: source for split, source in splits.items() if isinstance(source, StreamedSplit)}
     datasets = {split: source for split, source in splits.items() if split not in streamed}
     resources = context.resources
@@ -176,7 +182,7 @@ def _trainer(context: SweepContext, splits: dict[str, Any], alone: bool, mail: M
         torch.set_num_threads(resources.cpus_per_worker)
         keep_freed_memory()
         rank = train.get_context().get_world_rank()
-        session_class = TrialActorSession if alone else WorkerGroupSession
+        session_class = TrialActorSession if resources.alone else WorkerGroupSession
         while (assignment := mail.take(_assignments(name, rank))) is not None:
             number: int = assignment["number"]
             context.train(
@@ -190,7 +196,7 @@ def _trainer(context: SweepContext, splits: dict[str, Any], alone: bool, mail: M
             )
             mail.put(_reports(name), None)
 
-    if alone:
+    if resources.alone:
         return TorchTrainer(work, scaling_config=train.ScalingConfig(num_workers=0), datasets=datasets)
     return TorchTrainer(
         work,
@@ -199,10 +205,7 @@ def _trainer(context: SweepContext, splits: dict[str, Any], alone: bool, mail: M
             # On one node where there is room: gradients then need no network.
             placement_strategy="PACK",
             use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker={
-                "CPU": resources.cpus_per_worker,
-                **({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}),
-            },
+            resources_per_worker=resources.of_worker,
         ),
         datasets=datasets,
         # Every worker sees all rows, as views on its node's object store, and cuts its part of the same batches.
