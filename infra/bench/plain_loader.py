@@ -109,6 +109,9 @@ class PlainLoader:
             num_workers=workers,
             drop_last=True,
             persistent_workers=workers > 0,
+            # A forked one would share this process's connections to Ray: what it frees there ends Ray's node, and that
+            # this process, without a word.
+            multiprocessing_context="spawn" if workers else None,
         )
 
     def epoch(self) -> Iterator[dict[str, torch.Tensor]]:
