@@ -27,9 +27,12 @@ sweep: up ## Make data, search, compare and register the best model
 down: $(READY) ## Stop what `up` started
 	$(BIN)/seldtune down
 
+# A file's tests share what they start. With a test process replaced after a crash, pytest-xdist would wait for ever.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+
 test: $(READY) ## The fast tests, then those that start servers or train
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
 
 lint: $(READY) ## Style and types
 	$(BIN)/ruff check .
