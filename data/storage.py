@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +37,9 @@ _CREDENTIAL_CODES = {
     "InvalidToken",
     "SignatureDoesNotMatch",
 }
+
+# Names under which local files are until they are whole.
+_HALF_WRITTEN = ".*.tmp*"
 
 # The condition does not hold, or another conditional write of the same name is under way.
 _CONDITION_CODES = {"412", "409", "PreconditionFailed", "ConditionalRequestConflict"}
@@ -157,10 +161,11 @@ def written_whole(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def remove_half_written(folder: Path) -> None:
-    """Delete what killed processes left below a local folder under the names of `written_whole`."""
-    for path in folder.rglob(".*.tmp*"):
-        path.unlink(missing_ok=True)
+def remove_half_written(root: str) -> None:
+    """Delete what killed processes left below a local `root`. On S3 a file is whole or not there."""
+    if not is_s3(root):
+        for path in _local(root).rglob(_HALF_WRITTEN):
+            path.unlink(missing_ok=True)
 
 
 def open_file(uri: str, size_bytes: int | None = None) -> BinaryIO:
@@ -244,7 +249,10 @@ def exists(uri: str) -> bool:
 
 
 def list_files(root: str) -> dict[str, int]:
-    """Every file below `root`, at any depth: path relative to `root` -> bytes. Empty where there is nothing."""
+    """Every file below `root`, at any depth: path relative to `root` -> bytes. Empty where there is nothing.
+
+    What is still being written, or was when its writer was killed, is none.
+    """
     return {path: bytes_ for path, bytes_, _ in _walk(root)}
 
 
@@ -258,9 +266,11 @@ def _walk(root: str) -> Iterator[tuple[str, int, str]]:
     if not is_s3(root):
         base = _local(root)
         for path in base.rglob("*"):
-            if path.is_file():
+            # Others may write and delete here meanwhile.
+            with suppress(FileNotFoundError):
                 found = path.stat()
-                yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
+                if stat.S_ISREG(found.st_mode) and not path.match(_HALF_WRITTEN):
+                    yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
         return
     bucket, key = split_s3(root)
     prefix = key.rstrip("/") + "/" if key else ""

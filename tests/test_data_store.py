@@ -255,6 +255,34 @@ def test_local_files_are_listed_sized_and_deleted(tmp_path):
         storage.read_bytes(f"{root}/a/b")
 
 
+def test_files_that_are_being_written_are_not_listed(tmp_path, monkeypatch):
+    root, during = str(tmp_path), []
+    storage.write_bytes(f"{root}/a/whole.json", b"{}")
+    # Called when all bytes are there under the temporary name.
+    monkeypatch.setattr("os.fsync", lambda _: during.append((len(list((tmp_path / "a").iterdir())), *seen())))
+
+    def seen():
+        return list(storage.list_files(root)), list(storage.list_versions(root))
+
+    storage.write_bytes(f"{root}/a/other.json", b"{}")
+    storage.write_new(f"{root}/a/new.json", b"{}")
+    whole, other, new = "a/whole.json", "a/other.json", "a/new.json"
+    assert during[0] == (2, [whole], [whole])
+    assert [sorted(one) if isinstance(one, list) else one for one in during[1]] == [3, *2 * [[other, whole]]]
+    assert sorted(storage.list_files(root)) == [new, other, whole]
+
+    (tmp_path / "a" / ".half.123.tmp.json").write_bytes(b"{")
+    storage.remove_half_written(root)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["new.json", "other.json", "whole.json"]
+
+
+def test_files_that_go_while_they_are_listed_are_not_listed(tmp_path, monkeypatch):
+    storage.write_bytes(f"{tmp_path}/stays", b"12")
+    named = [tmp_path / "gone", tmp_path / "stays"]
+    monkeypatch.setattr("pathlib.Path.rglob", lambda _path, _pattern: iter(named))
+    assert storage.list_files(str(tmp_path)) == {"stays": 2}
+
+
 @pytest.mark.parametrize("uri", ["gs://bucket/x", "s3:///x"])
 def test_places_that_cannot_be_are_refused(uri):
     with pytest.raises(UserError, match=re.escape(uri)):
