@@ -532,7 +532,9 @@ def test_real_down_leaves_nothing_but_data(real: Path, settings: Settings) -> No
     try:
         assert worker.stdout is not None
         worker.stdout.readline()
-        os.kill(state.services["ray"].pid or 0, signal.SIGKILL)  # its children are on their own now
+        pid = state.services["ray"].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)  # its children are on their own now
         begin = time.monotonic()
         done = run_cli("down", home=real)
         assert done.returncode == 0, done.stderr

@@ -393,7 +393,8 @@ for epoch in (1, 2, 3):
 assert tracker.flush()
 store.write(records[1])
 print("written", flush=True)
-while Path(root, "up").exists():
+deadline = time.monotonic() + 120
+while Path(root, "up").exists() and time.monotonic() < deadline:
     time.sleep(0.05)
 for epoch in (4, 5):
     report_epoch(epoch)
