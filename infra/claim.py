@@ -29,6 +29,7 @@ import psutil
 
 from data import storage
 from data.errors import UserError
+from infra.reach import ray_answers
 
 logger = logging.getLogger(__name__)
 
@@ -136,14 +137,17 @@ class SweepClaim:
     Args:
         uri: the sweep's folder.
         cluster: as `require_free` takes it.
+        ray_address: where this process reaches Ray (`Settings.ray_address`).
 
     Raises:
         UserError: on entering, when another driver of the same cluster runs the sweep.
     """
 
-    def __init__(self, uri: str, sweep: str, cluster: str) -> None:
+    def __init__(self, uri: str, sweep: str, cluster: str, ray_address: str | None) -> None:
         self._uri = uri
         self._sweep = sweep
+        self._ray_address = ray_address
+        self._ray_answers = True
         self._facts: Callable[[], dict[str, Any]] = dict
         self.driver = Driver(
             id=uuid.uuid4().hex,
@@ -224,9 +228,23 @@ class SweepClaim:
                     logger.error("sweep %r was taken over by pid %d on %s", self._sweep, there.pid, there.host)
                     _thread.interrupt_main()
                     return
-                self._write(RUNNING)
+                # Facts are asked of Ray as well, and would wait for it.
+                if self._cluster_answers():
+                    self._write(RUNNING)
             except (OSError, UserError) as error:
                 logger.warning("no sign of life could be written (%s); trying again", error)
+
+    def _cluster_answers(self) -> bool:
+        """Whether Ray is there. If not, it is said: Ray waits for a minute, and then ends this process."""
+        answered, self._ray_answers = self._ray_answers, ray_answers(self._ray_address) is not False
+        if answered and not self._ray_answers:
+            logger.error(
+                "Ray at %s does not answer; if that lasts a minute, this process ends. Start Ray again, and the same "
+                "command goes on with sweep %r",
+                self._ray_address,
+                self._sweep,
+            )
+        return self._ray_answers
 
     def _write(self, state: str) -> None:
         fields = {**asdict(self.driver), "beat": time.time(), "state": state, "facts": self._facts()}

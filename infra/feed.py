@@ -15,9 +15,6 @@ from infra.overview import Overseer, Overview, SweepFacts
 from infra.ray_cluster import cluster_use
 from infra.records import TrialRecord
 
-CLUSTER_EVERY_S = 5.0
-"""The cluster is asked no more often than this."""
-
 
 @dataclass
 class SweepFeed:
@@ -35,10 +32,13 @@ class SweepFeed:
     mlflow: str
     _overseer: Overseer = field(init=False)
     _cluster: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _asked_at: float = 0.0
 
     def __post_init__(self) -> None:
         self._overseer = Overseer(self.name)
+
+    def ask_cluster(self) -> None:
+        """What is in use there. Waits for Ray, which the others do not."""
+        self._cluster = cluster_use()
 
     def overview(self) -> Overview:
         """How it stands now; cheap enough for every second."""
@@ -47,8 +47,6 @@ class SweepFeed:
 
     def facts(self) -> dict[str, Any]:
         """Of `infra.overview.SweepFacts`, as JSON takes them."""
-        if time.monotonic() - self._asked_at > CLUSTER_EVERY_S:
-            self._cluster, self._asked_at = cluster_use(), time.monotonic()
         budget = self.ledger.budget
         facts = SweepFacts(
             space=self.space,

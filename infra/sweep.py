@@ -127,7 +127,7 @@ def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None =
         return _outcome(plan, _begin(plan, settings), None, plan.ledger(), finished=True)
     connect(settings)
     require_shared(plan.store, settings.root)
-    with SweepClaim(plan.sweep.uri, plan.sweep.name, cluster_name(settings)) as claim:
+    with SweepClaim(plan.sweep.uri, plan.sweep.name, cluster_name(settings), settings.ray_address) as claim:
         data = plan_data(plan.store, plan.prepare, request.data_memory_bytes)
         concurrency = trials_at_a_time(request.concurrency, plan.resources, data)
         cpus = cpus_left(plan.resources, concurrency) // concurrency
@@ -149,6 +149,7 @@ def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None =
         gauges = SweepGauges(plan.sweep.name)
 
         def beat() -> dict[str, Any]:
+            feed.ask_cluster()
             gauges.show(feed.overview(), tracker.pending)
             return feed.facts()
 
