@@ -318,12 +318,11 @@ def _report(records: Sequence[Record], faults: Sequence[Fault], remarks: Sequenc
 
 def remove_others(root: str, named: set[str], records: set[str]) -> None:
     """Delete what earlier settings and interrupted writes left: all but the named paths and the URIs of records."""
-    storage.remove_half_written(root)
-    for path in storage.list_files(root):
+    for path in storage.list_files(root, half_written=True):
         folder, _, name = path.rpartition("/")
         uri = storage.join(root, path)
-        ours = folder in SPLITS and name.startswith("part-")
-        ours = ours or (not folder and name.startswith("index-"))
+        ours = folder in SPLITS and name.startswith(("part-", ".part-"))
+        ours = ours or (not folder and name.startswith(("index-", ".index-")))
         if (ours and path not in named) or (folder == RECORDS and uri not in records):
             storage.delete(uri)
 

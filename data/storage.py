@@ -161,11 +161,10 @@ def written_whole(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def remove_half_written(root: str) -> None:
-    """Delete what killed processes left below a local `root`. On S3 a file is whole or not there."""
-    if not is_s3(root):
-        for path in _local(root).rglob(_HALF_WRITTEN):
-            path.unlink(missing_ok=True)
+def remove_half_written(folder: Path) -> None:
+    """Delete what killed processes left below a local folder under the names of `written_whole`."""
+    for path in folder.rglob(_HALF_WRITTEN):
+        path.unlink(missing_ok=True)
 
 
 def open_file(uri: str, size_bytes: int | None = None) -> BinaryIO:
@@ -248,12 +247,13 @@ def exists(uri: str) -> bool:
     return size(uri) is not None
 
 
-def list_files(root: str) -> dict[str, int]:
+def list_files(root: str, half_written: bool = False) -> dict[str, int]:
     """Every file below `root`, at any depth: path relative to `root` -> bytes. Empty where there is nothing.
 
-    What is still being written, or was when its writer was killed, is none.
+    Args:
+        half_written: also local files that are still being written, or were when their writer was killed.
     """
-    return {path: bytes_ for path, bytes_, _ in _walk(root)}
+    return {path: bytes_ for path, bytes_, _ in _walk(root, half_written)}
 
 
 def list_versions(root: str) -> dict[str, str]:
@@ -261,7 +261,7 @@ def list_versions(root: str) -> dict[str, str]:
     return {path: f"{bytes_}-{version}" for path, bytes_, version in _walk(root)}
 
 
-def _walk(root: str) -> Iterator[tuple[str, int, str]]:
+def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str]]:
     """Path relative to `root`, bytes, and time of change or ETag of every file below."""
     if not is_s3(root):
         base = _local(root)
@@ -269,7 +269,7 @@ def _walk(root: str) -> Iterator[tuple[str, int, str]]:
             # Others may write and delete here meanwhile.
             with suppress(FileNotFoundError):
                 found = path.stat()
-                if stat.S_ISREG(found.st_mode) and not path.match(_HALF_WRITTEN):
+                if stat.S_ISREG(found.st_mode) and (half_written or not path.match(_HALF_WRITTEN)):
                     yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
         return
     bucket, key = split_s3(root)

@@ -201,7 +201,7 @@ def write_tree(settings: SynthSettings, out_dir: str, run: TreeRun = map) -> Pat
     clips = [ClipFiles(settings, out_dir, split, n) for split in SYNTH_SPLITS for n in range(settings.clips(split))]
     for done, name in enumerate(run(write_clip, clips), 1):
         logger.info("%s: %s written, clip %d of %d", root, name, done, len(clips))
-    storage.remove_half_written(str(root))
+    storage.remove_half_written(root)
     return root
 
 

@@ -272,7 +272,8 @@ def test_files_that_are_being_written_are_not_listed(tmp_path, monkeypatch):
     assert sorted(storage.list_files(root)) == [new, other, whole]
 
     (tmp_path / "a" / ".half.123.tmp.json").write_bytes(b"{")
-    storage.remove_half_written(root)
+    assert storage.list_files(root, half_written=True).keys() - {new, other, whole} == {"a/.half.123.tmp.json"}
+    storage.remove_half_written(tmp_path)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["new.json", "other.json", "whole.json"]
 
 
