@@ -33,8 +33,10 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Tune's banner and tables: a sweep says one line a report, and its own table at the end.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Ray Data would ask a Prometheus four things every ten seconds, whether or not there is one.
+    "RAY_DATA_USAGE_DISABLED": "1",
 }
-"""What Ray Tune and Ray Train are told in a process that runs trials."""
+"""What Ray's libraries are told in a process that runs trials."""
 
 
 def connect(settings: Settings) -> None:
