@@ -241,7 +241,7 @@ def test_sharing(noise, tmp_path):
     with feeding.quiet_ray(3, 200_000_000):
         memory = sharing.measure_memory(noise, PrepareRow(SMALL, ["frames"]), ["frames"])
         counted = sharing.CountedPrepare(prepare, str(tmp_path))
-        shared = sharing.measure_sharing(noise, counted, trials=4, repeats=1)
+        shared = sharing.measure_sharing(noise, counted, trials=2, repeats=1)
     check_result(measure.result("sharing", "run", shared["times"], {}), "sharing", {sharing.ONE, sharing.APART})
-    assert shared["rows_decoded"] == {measure.OURS: 16, sharing.ONE: 16, sharing.APART: 64}
+    assert shared["rows_decoded"] == {measure.OURS: 16, sharing.ONE: 16, sharing.APART: 32}
     assert memory["peak_bytes"] <= memory["bound_bytes"] <= memory["decoded_bytes"] / 4

@@ -56,7 +56,7 @@ CASES = [
     pytest.param("gp", ("seld",), 9, marks=SLOW),
     pytest.param("tpe", ("seld", "latency"), 16),
     pytest.param("nsga2", ("seld", "latency"), 3 * POPULATION),
-    pytest.param("gp", ("seld", "latency"), 9, marks=SLOW),
+    pytest.param("gp", ("seld", "latency"), 6, marks=SLOW),
 ]
 
 
