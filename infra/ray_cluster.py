@@ -36,7 +36,7 @@ ENVIRONMENT = {
     # Ray Data would ask a Prometheus four things every ten seconds, whether or not there is one.
     "RAY_DATA_USAGE_DISABLED": "1",
 }
-"""What Ray's libraries are told in a process that runs trials."""
+"""What Ray's libraries are told in a process that joins a cluster."""
 
 
 def connect(settings: Settings) -> None:
