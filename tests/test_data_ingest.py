@@ -409,7 +409,7 @@ def run(function, tasks):
     for task in tasks:
         yield function(task)
         print("done", flush=True)
-        time.sleep(0.3)
+        time.sleep(1.0)
 
 ingest(sys.argv[1], sys.argv[2], run=run)
 """

@@ -140,7 +140,7 @@ def run(function, tasks):
     for i, task in enumerate(tasks):
         yield function(task)
         print(i, flush=True)
-        time.sleep(0.2)
+        time.sleep(1.0)
 
 synthesise(SynthSettings(**{settings}), sys.argv[1], run=run)
 """
@@ -264,16 +264,22 @@ def test_a_trees_videos_are_like_starss23s(tmp_path):
 
 
 TREE_KILLED = """
-import sys
-from data.synth import SynthSettings, write_tree
+import sys, time
+from pathlib import Path
+from data import synth
 
-def run(function, clips):
-    for clip in clips:
-        name = function(clip)
-        print(name, flush=True)
-        yield name
+videos, write_mp4 = [], synth.write_mp4
 
-write_tree(SynthSettings(**{settings}), sys.argv[1], run=run)
+def half_of_the_third(path, pictures):
+    videos.append(path)
+    if len(videos) == 3:
+        Path(path).write_bytes(b"half")
+        print("in the middle", flush=True)
+        time.sleep(60)
+    write_mp4(path, pictures)
+
+synth.write_mp4 = half_of_the_third
+synth.write_tree(synth.SynthSettings(**{settings}), sys.argv[1])
 """
 
 
@@ -281,9 +287,9 @@ write_tree(SynthSettings(**{settings}), sys.argv[1], run=run)
 def test_a_tree_after_a_kill_ends_as_if_nothing_had_happened(tmp_path):
     settings = dataclasses.replace(SEEN, train_clips=4, val_clips=0, test_clips=0, clip_s=2.0)
     script = TREE_KILLED.replace("{settings}", repr(dataclasses.asdict(settings)))
-    # In the middle of the third clip's files.
-    run_and_kill(script, tmp_path / "killed", after_lines=2, pause_s=0.3)
-    assert 2 <= len(list((tmp_path / "killed").rglob("*.wav"))) < 4
+    run_and_kill(script, tmp_path / "killed", after_lines=1)
+    ends = [len(list((tmp_path / "killed").rglob(f"*{end}"))) for end in (".wav", ".csv", ".mp4")]
+    assert ends == [3, 3, 3]
     trees = [write_tree(settings, str(tmp_path / name)) for name in ("killed", "whole")]
     killed, whole = ({p.relative_to(t): p.read_bytes() for p in t.rglob("*") if p.is_file()} for t in trees)
     assert killed == whole
