@@ -326,7 +326,7 @@ def slowly(*arguments):
     # Everybody has seen the same holder before anybody claims.
     verdicts = judge(*arguments)
     Path(start, version).touch()
-    while len(list(Path(start).iterdir())) < 8:
+    while len(list(Path(start).iterdir())) < 4:
         time.sleep(0.01)
     return verdicts
 aliases.judge = slowly
@@ -339,7 +339,7 @@ except GateError as error:
 
 
 @pytest.mark.slow
-def test_of_eight_that_promote_at_once_one_wins_and_the_others_are_told(root, tmp_path):
+def test_of_four_that_promote_at_once_one_wins_and_the_others_are_told(root, tmp_path):
     promote(root, "seld", "1", "champion", "the holder")
     start = tmp_path / "judged"
     start.mkdir()
@@ -352,9 +352,9 @@ def test_of_eight_that_promote_at_once_one_wins_and_the_others_are_told(root, tm
             stderr=subprocess.PIPE,
             text=True,
         )
-        for version in map(str, range(2, 10))
+        for version in map(str, range(2, 6))
     }
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     ends = {v: (*p.communicate(timeout=deadline - time.monotonic()), p.returncode) for v, p in processes.items()}
     winners = [version for version, (_, _, code) in ends.items() if code == 0]
     assert len(winners) == 1, ends
