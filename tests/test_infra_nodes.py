@@ -125,7 +125,7 @@ def run(laptop: Path, at: Cluster, *arguments: str, code: int = 0, **environment
     """What the command said on stdout and on stderr."""
     process = start(laptop, at, *arguments, **environment)
     try:
-        out, err = process.communicate(timeout=250)
+        out, err = process.communicate(timeout=500)
     except subprocess.TimeoutExpired:
         process.kill()
         raise AssertionError(f"{arguments} took too long\n{process.communicate()}") from None
@@ -137,7 +137,7 @@ def trials(name: str) -> list[TrialRecord]:
     return SweepStore(ROOT, name).trials()
 
 
-def wait_for(what: Callable[[], Any], timeout_s: float = 200.0) -> Any:
+def wait_for(what: Callable[[], Any], timeout_s: float = 400.0) -> Any:
     """What it returns, once that is something."""
     deadline = time.monotonic() + timeout_s
     while not (found := what()):
@@ -191,7 +191,7 @@ def test_a_submitted_sweep_loses_a_node_and_ends_with_a_registered_model(
         return next((node for node in first.nodes[1:] if node.trains()), None) if begun else None
 
     wait_for(at_work).kill()
-    out, err = following.communicate(timeout=250)
+    out, err = following.communicate(timeout=500)
     assert following.returncode == 0, out + err
     assert "(node lost: " in out
     assert_each_trial_once("quickstart")
@@ -245,7 +245,7 @@ def test_a_sweep_is_stopped_loses_its_head_and_goes_on_on_another_cluster(
     assert_goes_on("moved", killed)
 
     following.send_signal(signal.SIGINT)
-    out, err = following.communicate(timeout=30)
+    out, err = following.communicate(timeout=60)
     assert following.returncode == 130
     assert "is job seldtune-moved-2 on" in err
     assert "no connection to" in err

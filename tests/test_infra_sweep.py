@@ -85,7 +85,7 @@ class Stack:
 
     def finish(self, process: subprocess.Popen[str], code: int = 0) -> str:
         """Wait for what `start` started; what it said on stderr."""
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=400)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return err
 
@@ -241,7 +241,7 @@ def test_more_trials_are_added_to_a_finished_sweep(stack: Stack, finished: dict[
 def wait_until(name: str, there: Callable[[list[TrialRecord]], bool]) -> list[TrialRecord]:
     """The records of a sweep once they are so."""
     store = SweepStore("s3://seldtune", name)
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         records = store.trials()
         if there(records):
