@@ -12,7 +12,7 @@ import aiohttp
 import ray
 from aiohttp import web
 
-from infra.cluster_api import versions_here
+from infra.cluster.job_api import versions_here
 
 
 class Dashboard:

@@ -14,8 +14,8 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from infra.compared_trials import LoadedSweep
-from infra.records import COMPLETE, TrialRecord
+from infra.comparison.trials import LoadedSweep
+from infra.record.trials import COMPLETE, TrialRecord
 from search_spaces.quickstart import suggest
 from trainables.config_tree import to_dict
 from trainables.evaluate import AVERAGES

@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 from children import REPOSITORY
 
-from infra.reach import http_status
-from infra.services import choose_ports
+from infra.stack.answers import http_status
+from infra.stack.services import choose_ports
 
 START_TIMEOUT_S = 90.0
 STORE_BYTES = 100_000_000

@@ -20,7 +20,7 @@ from data.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes,
 from data.synth import SynthSettings, synthesise
 from data.window_stream import WindowStream
 from data.windows import Extent, WindowSampler, evaluation_windows
-from infra.bench.own_ray import own_ray
+from infra.bench.search.own_ray import own_ray
 
 SETTINGS = SynthSettings(
     train_clips=5, val_clips=1, test_clips=0, clip_s=7.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_task=2

@@ -1,7 +1,7 @@
 import pytest
 
 from data.errors import UserError
-from infra.arguments import parse_assignments, parse_duration_s
+from infra.console.arguments import parse_assignments, parse_duration_s
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("1.5h", 5400), ("7d", 604_800)])

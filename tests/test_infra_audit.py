@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from data.errors import UserError
-from infra.audit import Accepted, Finding, accepted_in, bill_of_materials, judge, look_up, main
+from audit import Accepted, Finding, accepted_in, bill_of_materials, judge, look_up, main
 
 ROOT = Path(__file__).parent.parent
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from infra.bench import storage
+from infra.bench.data import storage
 
 
 def test_both_sides_hold_the_whole_recording(capsys):

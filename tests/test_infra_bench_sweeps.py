@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.bench import many_trials, search_cost, trial_overhead
 from infra.bench.measure import OURS
-from infra.bench.search_cost import RANDOM, CurveTable, Method, Search, search
-from infra.bench.simulated_tune import KeepAndTell, LocalBoard, simulate
-from infra.records import COMPLETE, PRUNED, TrialRecord
-from infra.search import StudySearcher
-from infra.stoppers import StopperSettings, make_stopper
-from infra.stopping import GracefulStopping
+from infra.bench.search import many_trials, search_cost, trial_overhead
+from infra.bench.search.search_cost import RANDOM, CurveTable, Method, Search, search
+from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, simulate
+from infra.record.trials import COMPLETE, PRUNED, TrialRecord
+from infra.search.scheduler import GracefulStopping
+from infra.search.searcher import StudySearcher
+from infra.search.stoppers import StopperSettings, make_stopper
 from search_spaces.quickstart import QUICKSTART
 from trainables.decision import GO_ON, Decision
 from trainables.loop import OBJECTIVE, report_of

@@ -11,7 +11,7 @@ from data.geometry import angle_between_deg, unit_vector
 from data.mixing import render_audio
 from data.rooms import Room, position_m
 from data.scene_parts import SceneEvent
-from infra.bench import synth
+from infra.bench.data import synth
 
 WALLS = Room("walls", (4.0, 3.6, 2.5), (2.1, 1.7, 1.4), 0.2)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from infra.budget import Budget, Ledger
-from infra.records import COMPLETE, ENDED, INTERRUPTED, PRUNED, RUNNING, SweepStore, TrialRecord, settle
-from infra.retries import Retries, parse_retries
+from infra.record.budget import Budget, Ledger
+from infra.record.retries import Retries, parse_retries
+from infra.record.trials import COMPLETE, ENDED, INTERRUPTED, PRUNED, RUNNING, SweepStore, TrialRecord, settle
 from trainables.worker import TrialResources
 
 CONFIG = {"training": {"epochs": 2}}

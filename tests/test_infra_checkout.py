@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.checkout import commit_text, source_diff, source_version
+from infra.provenance.checkout import commit_text, source_diff, source_version
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     identity = ("-c", "user.name=a", "-c", "user.email=a@b")
     for arguments in (("init",), ("add", "."), (*identity, "commit", "-m", "all")):
         subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)
-    monkeypatch.setattr("infra.checkout._HERE", tmp_path / "infra")
+    monkeypatch.setattr("infra.provenance.checkout._HERE", tmp_path / "infra")
     return tmp_path
 
 
@@ -58,7 +58,7 @@ def test_what_commands_and_users_leave_in_a_checkout_is_no_change_of_its_code(
 def test_code_without_its_checkout_keeps_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     here, text = source_version(), commit_text()
     assert text is not None
-    monkeypatch.setattr("infra.checkout._HERE", tmp_path)
+    monkeypatch.setattr("infra.provenance.checkout._HERE", tmp_path)
     assert source_version() == {}
     assert commit_text() is None
     monkeypatch.setenv("SELDTUNE_COMMIT", text)

@@ -10,7 +10,7 @@ import pytest
 from children import REPOSITORY
 from ray_nodes import bare_environment, cluster
 
-from infra.claim import read_driver
+from infra.record.claim import read_driver
 
 pytestmark = pytest.mark.slow
 

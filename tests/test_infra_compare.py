@@ -13,17 +13,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from data.errors import UserError
-from infra.class_scores import compare_classes
 from infra.cli import app
-from infra.compare import FOLDER, load_sweeps, log_comparison, report_files, write_files
-from infra.comparison import Comparison, compare
-from infra.comparison_tables import WIDTH, p_text, summary_lines, terminal_table, trials_csv, variants_csv
-from infra.importance import EVERYTHING, importances
-from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore
-from infra.search_cost import search_cost
-from infra.statistics import BETTER, REFERENCE, TOO_FEW, WORSE
-from infra.tracking import SWEEP_TAG
-from infra.variants import Variant
+from infra.comparison.classes import compare_classes
+from infra.comparison.compare import Comparison, compare
+from infra.comparison.cost import search_cost
+from infra.comparison.importance import EVERYTHING, importances
+from infra.comparison.report import FOLDER, load_sweeps, log_comparison, report_files, write_files
+from infra.comparison.statistics import BETTER, REFERENCE, TOO_FEW, WORSE
+from infra.comparison.tables import WIDTH, p_text, summary_lines, terminal_table, trials_csv, variants_csv
+from infra.comparison.variants import Variant
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore
+from infra.tracking.tracker import SWEEP_TAG
 
 
 def variant(comparison: Comparison, name: str, grouping: str = "fusion") -> Variant:

@@ -10,12 +10,12 @@ import pytest
 from planted_sweeps import sweep, trial
 
 from infra.comparison import compare
-from infra.comparison_figures import MOST_LINES, MOST_MARKS, Shown
-from infra.comparison_page import page
-from infra.comparison_sections import MOST_ROWS
-from infra.comparison_tables import markdown
-from infra.records import FAILED, PRUNED, TrialRecord
-from infra.svg import Axis, number_text
+from infra.comparison.page.figures import MOST_LINES, MOST_MARKS, Shown
+from infra.comparison.page.page import page
+from infra.comparison.page.sections import MOST_ROWS
+from infra.comparison.page.svg import Axis, number_text
+from infra.comparison.tables import markdown
+from infra.record.trials import FAILED, PRUNED, TrialRecord
 
 VOID = {"meta", "link", "wbr"}
 ADDRESSES = ("href", "src", "action", "xlink:href", "data", "poster", "srcset")

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from infra import statistics
-from infra.statistics import (
+from infra.comparison import statistics
+from infra.comparison.statistics import (
     BETTER,
     NO_DIFFERENCE,
     TOO_FEW,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from data.errors import UserError
-from infra.arguments import parse_bytes
-from infra.data_memory import DataPlan, divide
+from infra.console.arguments import parse_bytes
+from infra.sweep.data_memory import DataPlan, divide
 from trainables.config import InputConfig
 from trainables.prepare import PrepareRow
 

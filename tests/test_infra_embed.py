@@ -33,10 +33,10 @@ from data.store import (
 from data.swaps import NUM_SWAPS
 from data.video import encode_jpeg
 from data.windows import WindowSampler, as_looked_at, evaluation_windows
-from infra.bench.own_ray import own_ray
-from infra.embed import EmbedRequest, embed_data
-from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
-from infra.shared_data import preparation
+from infra.bench.search.own_ray import own_ray
+from infra.datasets.embed import EmbedRequest, embed_data
+from infra.datasets.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
+from infra.sweep.data import preparation
 from trainables import prepare as prepare_module
 from trainables.accdoa import adpit_loss
 from trainables.checkpoint import TrialStore

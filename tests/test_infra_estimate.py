@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 import infra.bench
+from infra.costs.feasible import PROCESS_BYTES
 from infra.estimate import FLOAT_BYTES, estimate, network_cost
-from infra.feasible import PROCESS_BYTES
-from infra.search import try_out
+from infra.search.searcher import try_out
 from search_spaces.presets import PRESETS, find_preset
 from search_spaces.quickstart import QUICKSTART
 from trainables.config import (

@@ -15,8 +15,8 @@ import torch
 from ray import tune
 from ray.train import WorkerGroupError
 
-from infra.bench.own_ray import own_ray
-from infra.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of
+from infra.bench.search.own_ray import own_ray
+from infra.record.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of
 from trainables.loop import Diverged
 
 

@@ -11,12 +11,12 @@ from tested_models import CLASSES, counts
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.store import Manifest, Shard, Split, Store
-from infra.finals import choose, evidence_for, finals_space
-from infra.finals_report import Finalist, Finals, Training, mean_and_deviation
+from infra.finals.finals import choose, evidence_for, finals_space
+from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
 from infra.latency import Latency, measure_latency
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.recording_scores import pooled, table_of
-from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
-from infra.search import propose, try_out
+from infra.search.searcher import propose, try_out
 from search_spaces.quickstart import QUICKSTART, suggest
 from trainables.bundle import save_bundle
 from trainables.config_tree import fingerprint, from_dict, override, to_dict

@@ -12,8 +12,8 @@ import ray
 import requests
 from test_infra_overview import look
 
-from infra.bench.own_ray import own_ray
-from infra.gauges import SweepGauges
+from infra.bench.search.own_ray import own_ray
+from infra.watch.gauges import SweepGauges
 
 K8S = Path(__file__).parents[1] / "k8s"
 

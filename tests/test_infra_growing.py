@@ -20,11 +20,11 @@ from test_infra_kube import HELD
 from test_infra_tuning import search
 
 from data.errors import UserError
-from infra.bench.own_ray import own_ray
-from infra.kube.growth import GROWS_TO_VARIABLE
-from infra.records import COMPLETE
-from infra.request import trials_at_a_time
-from infra.services import choose_ports
+from infra.bench.search.own_ray import own_ray
+from infra.cluster.growth import GROWS_TO_VARIABLE
+from infra.record.trials import COMPLETE
+from infra.stack.services import choose_ports
+from infra.sweep.request import trials_at_a_time
 from trainables.worker import TrialResources
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 
 from infra.commands.render import default_image, ray_version
 from infra.kube.rayjob import USER_ID
-from infra.redaction import looks_secret
+from infra.provenance.secrets import looks_secret
 
 ROOT = Path(__file__).parents[1]
 IMAGE = ROOT / "infra" / "image"
@@ -99,5 +99,5 @@ def test_its_steps_work_for_a_user_without_rights_or_environment(tmp_path: Path)
     assert "Search a space" in run(str(folder / "bin" / "seldtune"), "sweep", "--help")
     said = run(str(folder / "bin" / "seldtune"), "sweep", "quickstart", "--name", "quickstart", code=2)
     assert "MLFLOW_TRACKING_URI" in said
-    assert list(folder.rglob("infra/page/comparison.css")), "files that are no code were left behind"
+    assert list(folder.rglob("infra/comparison/page/comparison.css")), "files that are no code were left behind"
     assert "choose dependencies or project" in run("sh", install, "nothing", str(folder), code=2)

@@ -10,7 +10,7 @@ import pytest
 from starss23_tree import Tree
 
 from data.ingest import ingest
-from infra.ingest_report import ingest_document, show_ingest, unusual
+from infra.datasets.ingest_report import ingest_document, show_ingest, unusual
 
 
 def odd_tree(root):

@@ -20,10 +20,10 @@ from data.labels import Events
 from data.rows import cut_rows
 from data.store import Store, open_store
 from data.video_files import encode_jpeg
-from infra import store_rows
-from infra.inspection import describe, inspect_store, show, sound_levels, spread
-from infra.recording_picture import busiest, busy_start, class_style, directions, read_stretch, tracks
-from infra.store_rows import read_rows, rows_of_recording
+from infra.datasets import rows
+from infra.datasets.inspection import describe, inspect_store, show, sound_levels, spread
+from infra.datasets.picture import busiest, busy_start, class_style, directions, read_stretch, tracks
+from infra.datasets.rows import read_rows, rows_of_recording
 from trainables.features import FeatureExtractor
 
 RATE_HZ = 24_000
@@ -108,12 +108,12 @@ class TestNumbers:
             read.append((shard, tuple(columns), rows))
             return original(store, shard, columns, rows)
 
-        original = store_rows.read_shard
-        monkeypatch.setattr(store_rows, "read_shard", spy)
-        rows = read_rows(store)
+        original = rows.read_shard
+        monkeypatch.setattr(rows, "read_shard", spy)
+        read_all = read_rows(store)
         assert not {"audio", "frames"} & {column for _, columns, _ in read for column in columns}
         read.clear()
-        train = describe(store, rows, sound_rows=1)["splits"]["train"]
+        train = describe(store, read_all, sound_rows=1)["splits"]["train"]
         assert train["sound_rows"] == 1
         first = {name: store.split(name).shards[0] for name in ("train", "val")}
         assert read == [(first["train"], ("audio",), [0]), (first["val"], ("audio",), [0])]

@@ -24,12 +24,12 @@ from typer.testing import CliRunner
 
 from data.errors import UserError
 from infra.cli import app
+from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.commands.options import SweepOptions
 from infra.commands.render import default_image, ray_version
-from infra.data_memory import DataPlan
 from infra.kube.check import check_document, check_text
 from infra.kube.documents import as_yaml, pod_templates, read_documents
-from infra.kube.growth import GROWS_TO_VARIABLE, grows_to, parse_grows_to
+from infra.kube.growth import grows_to
 from infra.kube.launch import launch, run_of
 from infra.kube.operator_rules import QUEUE_LABEL
 from infra.kube.quantities import quantity
@@ -37,7 +37,8 @@ from infra.kube.rayjob import OVERLAYS, JobRequest, job_name, rayjob
 from infra.kube.recurring import recurring
 from infra.kube.schemas import Schemas, schemas_from_folder
 from infra.kube.shapes import SHAPES
-from infra.request import cpus_left, trials_at_a_time
+from infra.sweep.data_memory import DataPlan
+from infra.sweep.request import cpus_left, trials_at_a_time
 from trainables.worker import TrialResources
 
 SCHEMAS = Path(os.environ.get("SELDTUNE_KUBE_SCHEMAS", Path(__file__).parents[2] / "shared" / "kube-schemas"))

@@ -18,9 +18,9 @@ from watched_door import Door, watched
 from data import storage
 from data.store import open_store
 from data.synth import SynthSettings, synthesise
-from infra.home import read_state
-from infra.records import SweepStore
-from infra.settings import embedded_urls, load_settings
+from infra.record.trials import SweepStore
+from infra.stack.home import read_state
+from infra.stack.settings import embedded_urls, load_settings
 from trainables.loop import OBJECTIVE
 
 pytestmark = pytest.mark.slow

@@ -29,11 +29,11 @@ from mlflow.server import get_app_client
 from test_infra_tracking import end, new_record, report
 
 from data.errors import UserError
-from infra.alias_log import PROMOTE, AliasLog, Move
-from infra.reach import mlflow_login_refused
-from infra.records import COMPLETE
-from infra.run_contents import SWEEP_TAG, TRIAL_TAG
-from infra.tracking import SweepTracker
+from infra.models.history import PROMOTE, AliasLog, Move
+from infra.record.trials import COMPLETE
+from infra.stack.answers import mlflow_login_refused
+from infra.tracking.contents import SWEEP_TAG, TRIAL_TAG
+from infra.tracking.tracker import SweepTracker
 
 pytestmark = pytest.mark.slow
 

@@ -26,13 +26,13 @@ from ray_nodes import Cluster, Node, bare_environment, cluster
 
 from data import storage
 from data.synth import SynthSettings, synthesise
-from infra import stack
-from infra.checkout import source_version
-from infra.claim import read_driver
-from infra.home import STATE_NAME
-from infra.records import SweepStore, TrialRecord
-from infra.run_contents import PARENT_TAG, TRIAL_TAG
-from infra.settings import load_settings
+from infra.provenance.checkout import source_version
+from infra.record.claim import read_driver
+from infra.record.trials import SweepStore, TrialRecord
+from infra.stack import embedded
+from infra.stack.home import STATE_NAME
+from infra.stack.settings import load_settings
+from infra.tracking.contents import PARENT_TAG, TRIAL_TAG
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     patch.setenv("SELDTUNE_HOME", str(tmp_path_factory.mktemp("services") / ".seldtune"))
     patch.setenv("RAY_ADDRESS", "127.77.1.1:1")  # so that the stack starts none
     try:
-        stack.up()
+        embedded.up()
         given = {n: v for n, v in load_settings(["s3", "mlflow"]).environment().items() if not n.startswith("RAY_")}
         for name, value in given.items():
             patch.setenv(name, value)
@@ -66,7 +66,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         login = {"MLFLOW_TRACKING_USERNAME": "sweeps", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
         yield {**given, **login, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     finally:
-        stack.down()
+        embedded.down()
         patch.undo()
 
 

@@ -16,11 +16,11 @@ import pytest
 from rich.console import Console
 
 from data.errors import UserError
-from infra.claim import FINISHED, LONG_SILENCE_S, SILENCE_S, Driver, read_driver, require_free
-from infra.live import _duration, _logging_above, render
-from infra.overview import Overseer, Overview, SweepFacts
-from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, Attempt, SweepStore, TrialRecord
-from infra.sweep_status import SweepReader
+from infra.record.claim import FINISHED, LONG_SILENCE_S, SILENCE_S, Driver, read_driver, require_free
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, Attempt, SweepStore, TrialRecord
+from infra.watch.overview import Overseer, Overview, SweepFacts
+from infra.watch.reader import SweepReader
+from infra.watch.screen import _duration, _logging_above, render
 from trainables.loop import REPORT_KEYS
 
 NOW = time.time()
@@ -145,7 +145,7 @@ def test_durations() -> None:
 
 
 def test_warnings_go_through_the_screen_and_lines_of_progress_do_not() -> None:
-    console, logger = Console(file=StringIO(), width=80), logging.getLogger("infra.recorder")
+    console, logger = Console(file=StringIO(), width=80), logging.getLogger("infra.sweep.recorder")
     before = logging.getLogger().handlers
     with _logging_above(console):
         logger.error("trial 3 [failed] for good")
@@ -202,7 +202,7 @@ def test_a_driver_of_another_cluster_is_known_by_its_signs(tmp_path: Path, monke
         if len(waits) == 4:
             write(store, replace(elsewhere, beat=elsewhere.beat + 10))
 
-    monkeypatch.setattr("infra.claim.time.sleep", beats)
+    monkeypatch.setattr("infra.record.claim.time.sleep", beats)
     write(store, elsewhere)
     with pytest.raises(UserError, match="pid 1 on host other"):
         require_free(store.uri, "deep", "another cluster")
@@ -214,6 +214,6 @@ def test_a_driver_of_another_cluster_is_known_by_its_signs(tmp_path: Path, monke
     require_free(store.uri, "deep", "another cluster")
     assert len(waits) == 4
     # Silent while it is watched, it is dead.
-    monkeypatch.setattr("infra.claim.SILENCE_S", 0.05)
+    monkeypatch.setattr("infra.record.claim.SILENCE_S", 0.05)
     write(store, elsewhere)
     require_free(store.uri, "deep", "another cluster")

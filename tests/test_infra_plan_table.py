@@ -14,10 +14,10 @@ from stores import publish
 from data.rows import encode_flac
 from infra.commands.options import SweepOptions
 from infra.commands.plan import plan as plan_command
-from infra.plan_table import show_plan
-from infra.settings import Settings
-from infra.sweep import SweepRequest
-from infra.sweep_plan import Plan, hours, plan_space, sample_space
+from infra.plan.plan import Plan, hours, plan_space, sample_space
+from infra.plan.screen import show_plan
+from infra.stack.settings import Settings
+from infra.sweep.run import SweepRequest
 from search_spaces.quickstart import QUICKSTART
 
 SOURCES = {"s3": "unused", "mlflow": "missing", "ray": "missing"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from infra.preflight import (
+from infra.plan.preflight import (
     OK,
     REFUSED,
     Preflight,
@@ -22,7 +22,7 @@ from infra.preflight import (
     check_storage,
     grouped,
 )
-from infra.settings import Settings
+from infra.stack.settings import Settings
 from tests.stores import publish
 
 

@@ -16,14 +16,14 @@ from test_trainables_bundle import tiny_config
 from tested_models import evidence
 
 from data.errors import GateError, UserError
-from infra.alias_log import PROMOTE, ROLLBACK, AliasLog, Move
-from infra.aliases import history, promote, rollback
-from infra.evidence import Evidence
 from infra.latency import Latency
-from infra.promotion import Rules, Standing, failed, judge, read_rules
+from infra.models.aliases import history, promote, rollback
+from infra.models.evidence import Evidence
+from infra.models.gate import Rules, Standing, failed, judge, read_rules
+from infra.models.history import PROMOTE, ROLLBACK, AliasLog, Move
+from infra.models.register import FINALIST, evidence_of, faults_of, find_version, register_best
+from infra.record.trials import COMPLETE, TrialRecord
 from infra.recording_scores import overall, paired_difference
-from infra.records import COMPLETE, TrialRecord
-from infra.registry import FINALIST, evidence_of, faults_of, find_version, register_best
 from trainables.checkpoint import TrialStore
 from trainables.config_tree import to_dict
 from trainables.loop import OBJECTIVE

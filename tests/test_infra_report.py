@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 
 from data.labels import Events
-from infra.predict import plot_prediction
-from infra.records import COMPLETE, FAILED, PRUNED, TrialRecord
-from infra.report import COLUMNS, csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.models.predict import plot_prediction
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
+from infra.sweep.report import COLUMNS, csv_table, markdown_table, plot_sweep, rows_of_table
 from search_spaces.quickstart import suggest
 from trainables.accdoa import Detections
 from trainables.config_tree import to_dict

@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.records import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord, best_trial
-from infra.search import MAX_REFUSALS, StudySearcher, try_out
+from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord, best_trial
+from infra.search.searcher import MAX_REFUSALS, StudySearcher, try_out
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.table1 import table1_space
 from trainables.config import TrialConfig

@@ -11,10 +11,10 @@ import pytest
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.objectives import check_objectives, pareto_front, values_of
-from infra.records import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
-from infra.samplers import POPULATION, SAMPLERS, check_sampler
-from infra.search import StudySearcher
+from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.search.objectives import check_objectives, pareto_front, values_of
+from infra.search.samplers import POPULATION, SAMPLERS, check_sampler
+from infra.search.searcher import StudySearcher
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import AdamW, AudioOnly, ConformerConfig, Cosine, TrainingConfig, TrialConfig, WarmupCosine

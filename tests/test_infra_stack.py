@@ -22,12 +22,12 @@ import psutil
 import pytest
 
 from data.errors import UserError
-from infra import processes, reach, services, stack
-from infra.home import StackState, read_state
-from infra.processes import MARKER, end_service, memory_bytes, recorded_process, service_processes
-from infra.services import Launch, Service, choose_ports
-from infra.settings import Settings, load_settings
-from infra.stack import StackError
+from infra.stack import answers, embedded, processes, services
+from infra.stack.embedded import StackError
+from infra.stack.home import StackState, read_state
+from infra.stack.processes import MARKER, end_service, memory_bytes, recorded_process, service_processes
+from infra.stack.services import Launch, Service, choose_ports
+from infra.stack.settings import Settings, load_settings
 
 # Answers every GET with 200. "parent" has a child that ignores SIGTERM and outlives it; "fail" ends with a message.
 STAND_IN = """
@@ -92,10 +92,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setitem(services.SERVICES, name, stand_in(name))
     monkeypatch.setattr(processes, "LEADER_PATIENCE_S", 2.0)
     monkeypatch.setattr(processes, "STRAGGLER_PATIENCE_S", 0.3)
-    monkeypatch.setattr(stack, "_ensure_bucket", lambda *_: None)
-    monkeypatch.setattr(stack, "ANSWER_PATIENCE_S", 1.0)
+    monkeypatch.setattr(embedded, "_ensure_bucket", lambda *_: None)
+    monkeypatch.setattr(embedded, "ANSWER_PATIENCE_S", 1.0)
     yield home
-    stack.down()
+    embedded.down()
     assert processes_naming(str(home)) == []
 
 
@@ -113,7 +113,7 @@ def stand_in(name: str, what: str = "serve") -> Service:
 
     def healthy(state: StackState) -> bool:
         url = f"http://127.0.0.1:{state.services[name].ports[port_names[-1]]}/"
-        return reach.http_status(url, timeout_s=0.5, proxied=False) == 200
+        return answers.http_status(url, timeout_s=0.5, proxied=False) == 200
 
     return Service(
         name=name, title=name.upper(), port_names=port_names, start_timeout_s=20.0, launch=launch, healthy=healthy
@@ -122,25 +122,25 @@ def stand_in(name: str, what: str = "serve") -> Service:
 
 def test_up_starts_once_and_down_ends_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(services.SERVICES, "mlflow", stand_in("mlflow", "parent"))
-    first = stack.up()
+    first = embedded.up()
     assert [one.state for one in first.services] == ["running"] * 3
     assert all((one.memory_bytes or 0) > 2**20 for one in first.services)
     before = pids(home)
     assert None not in before.values()
-    second = stack.up()
+    second = embedded.up()
     assert pids(home) == before
     assert [one.url for one in second.services] == [one.url for one in first.services]
-    assert stack.down() == 4
+    assert embedded.down() == 4
     assert processes_naming(str(home)) == []
-    assert stack.down() == 0
-    assert [one.state for one in stack.status().services] == ["stopped"] * 3
-    third = stack.up()
+    assert embedded.down() == 0
+    assert [one.state for one in embedded.status().services] == ["stopped"] * 3
+    third = embedded.up()
     assert [one.url for one in third.services] == [one.url for one in first.services], "ports are kept"
 
 
 def test_only_the_killed_service_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(services.SERVICES, "mlflow", stand_in("mlflow", "parent"))
-    urls = [one.url for one in stack.up().services]
+    urls = [one.url for one in embedded.up().services]
     before = pids(home)
     assert before["mlflow"] is not None
     os.kill(before["mlflow"], signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_only_the_killed_service_is_replaced(home: Path, monkeypatch: pytest.Mon
     assert orphans, "the stand-in's child lives on and is found"
     with pytest.raises(UserError, match="does not run mlflow"):
         load_settings()
-    after_status = stack.up()
+    after_status = embedded.up()
     after = pids(home)
     assert after["mlflow"] != before["mlflow"]
     assert (after["s3"], after["ray"]) == (before["s3"], before["ray"])
@@ -157,19 +157,19 @@ def test_only_the_killed_service_is_replaced(home: Path, monkeypatch: pytest.Mon
 
 
 def test_a_hanging_service_is_replaced(home: Path) -> None:
-    stack.up()
+    embedded.up()
     before = pids(home)
     assert before["s3"] is not None
     os.kill(before["s3"], signal.SIGSTOP)
-    assert next(one.state for one in stack.status().services) == "not answering"
-    stack.up()
+    assert next(one.state for one in embedded.status().services) == "not answering"
+    embedded.up()
     after = pids(home)
     assert after["s3"] != before["s3"]
     assert (after["mlflow"], after["ray"]) == (before["mlflow"], before["ray"])
 
 
 def test_a_taken_port_moves_the_service_and_those_that_use_it(home: Path) -> None:
-    stack.up()
+    embedded.up()
     before = pids(home)
     state = read_state(home)
     assert state is not None
@@ -179,7 +179,7 @@ def test_a_taken_port_moves_the_service_and_those_that_use_it(home: Path) -> Non
         foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         foreign.bind(("127.0.0.1", state.services["s3"].ports["http"]))
         foreign.listen()
-        stack.up()
+        embedded.up()
     after_state = read_state(home)
     assert after_state is not None
     assert after_state.services["s3"].ports != state.services["s3"].ports
@@ -191,7 +191,7 @@ def test_a_taken_port_moves_the_service_and_those_that_use_it(home: Path) -> Non
 def test_a_failing_service_leaves_nothing_of_this_call(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(services.SERVICES, "ray", stand_in("ray", "fail"))
     with pytest.raises(StackError) as caught:
-        stack.up()
+        embedded.up()
     message = str(caught.value)
     assert message.startswith(f"RAY ended instead of starting; the end of {home}/logs/ray.log:\ncannot open")
     state = read_state(home)
@@ -200,26 +200,26 @@ def test_a_failing_service_leaves_nothing_of_this_call(home: Path, monkeypatch: 
     assert processes_naming(str(home)) == []
     # What ran before this call goes on.
     monkeypatch.setitem(services.SERVICES, "ray", stand_in("ray"))
-    stack.up()
+    embedded.up()
     before = pids(home)
     assert before["ray"] is not None
     os.kill(before["ray"], signal.SIGKILL)
     monkeypatch.setitem(services.SERVICES, "ray", stand_in("ray", "fail"))
     with pytest.raises(StackError):
-        stack.up()
+        embedded.up()
     after = pids(home)
     assert (after["s3"], after["mlflow"], after["ray"]) == (before["s3"], before["mlflow"], None)
 
 
 def test_other_settings_do_not_touch_what_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack.up()
+    embedded.up()
     before = pids(home)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="embedded S3, which this call does not use"):
-        stack.up()
+        embedded.up()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"RAY of .* runs with other settings"):
-        stack.up()
+        embedded.up()
     assert pids(home) == before
     assert all(recorded_process(record) for record in (read_state(home) or StackState()).services.values())
 
@@ -228,7 +228,7 @@ def test_only_what_the_environment_lacks_is_started(home: Path, monkeypatch: pyt
     monkeypatch.setenv("SELDTUNE_ROOT", str(home.parent / "data"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert not home.exists()
-    states = {one.service: (one.state, one.source) for one in stack.up().services}
+    states = {one.service: (one.state, one.source) for one in embedded.up().services}
     assert states == {
         "s3": ("not needed", ""),
         "mlflow": ("unreachable", "environment"),
@@ -239,24 +239,24 @@ def test_only_what_the_environment_lacks_is_started(home: Path, monkeypatch: pyt
 
 
 def test_purge_deletes_only_a_stack(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack.up()
-    assert stack.purge() == home
+    embedded.up()
+    assert embedded.purge() == home
     assert not home.exists()
-    assert stack.purge() is None
+    assert embedded.purge() is None
     home.mkdir()
     (home / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds no stack"):
-        stack.purge()
+        embedded.purge()
     assert (home / "thesis.tex").exists()
 
 
 def test_down_finds_processes_without_the_settings_file(home: Path) -> None:
-    stack.up()
+    embedded.up()
     state = read_state(home)
     assert state is not None
     assert state.run_dir is not None
     (home / "settings.json").unlink()
-    assert stack.down() == 3
+    assert embedded.down() == 3
     shutil.rmtree(state.run_dir)
 
 
@@ -339,7 +339,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             assert brought_up.returncode == 0, brought_up.stderr
             yield home
         finally:
-            stack.down()
+            embedded.down()
 
 
 @pytest.fixture
@@ -378,7 +378,7 @@ def python(
 
 ASK_RAY = """
 import os, ray  # before the settings are exported, as may happen in a process that does other things first
-from infra.settings import load_settings
+from infra.stack.settings import load_settings
 if "RAY_AUTH_MODE" not in os.environ:
     load_settings().export()
 ray.init(address=os.environ["RAY_ADDRESS"], logging_level="error", log_to_driver=False)

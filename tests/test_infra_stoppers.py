@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from infra.population import FACTORS
-from infra.records import TrialRecord
-from infra.stoppers import STOPPERS, Halving, StopperSettings, make_stopper
-from infra.stopping import DecisionBoard, GracefulStopping
+from infra.record.trials import TrialRecord
+from infra.search.population import FACTORS
+from infra.search.scheduler import DecisionBoard, GracefulStopping
+from infra.search.stoppers import STOPPERS, Halving, StopperSettings, make_stopper
 from trainables.config import Adam, AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
 from trainables.config_tree import from_dict, to_dict
 from trainables.decision import GO_ON, STOP, Decision

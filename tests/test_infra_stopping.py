@@ -12,12 +12,12 @@ import pytest
 from ray import tune
 from ray_leftovers import wait_until_nothing_is_left
 
-from infra.bench.own_ray import own_ray
-from infra.records import COMPLETE, SweepStore
-from infra.search import StudySearcher
-from infra.stoppers import StopperSettings, make_stopper
-from infra.stopping import DecisionBoard, GracefulStopping
-from infra.tuning import trial_tuner
+from infra.bench.search.own_ray import own_ray
+from infra.record.trials import COMPLETE, SweepStore
+from infra.search.scheduler import DecisionBoard, GracefulStopping
+from infra.search.searcher import StudySearcher
+from infra.search.stoppers import StopperSettings, make_stopper
+from infra.sweep.tune import trial_tuner
 from search_spaces.quickstart import QUICKSTART
 from trainables.loop import OBJECTIVE
 from trainables.worker import SweepContext, TrialResources
@@ -40,7 +40,7 @@ def quality(number: int) -> float:
 
 
 class Teller(tune.Callback):
-    """Gives ended trials back to the search, which is all that it needs of `infra.recorder.Recorder`."""
+    """Gives ended trials back to the search, which is all that it needs of `infra.sweep.recorder.Recorder`."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         self._searcher = searcher

@@ -21,14 +21,14 @@ from dashboard import Dashboard, served
 from typer.testing import CliRunner
 
 from data.errors import UserError
-from infra import submission
 from infra.cli import app
-from infra.cluster_api import Cluster, Versions, check_versions, find_cluster, open_client, versions_here
+from infra.cluster import jobs
+from infra.cluster.job_api import Cluster, Versions, check_versions, find_cluster, open_client, versions_here
+from infra.cluster.jobs import Follower, jobs_of, refuse_secrets, stop, submit
+from infra.cluster.nodes import refuse_unseen
+from infra.cluster.upload import stage
 from infra.commands.options import SweepOptions, with_sweep_options
-from infra.nodes import refuse_unseen
-from infra.settings import Settings
-from infra.submission import Follower, jobs_of, refuse_secrets, stop, submit
-from infra.upload import stage
+from infra.stack.settings import Settings
 
 SECRET = "hunter2-hunter2"
 EMBEDDED = Settings(
@@ -50,7 +50,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SELDTUNE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # so that it is restored
-    monkeypatch.setattr(submission, "RETRY_S", 0.02)
+    monkeypatch.setattr(jobs, "RETRY_S", 0.02)
 
 
 @pytest.fixture
@@ -342,7 +342,7 @@ def test_a_cluster_that_is_away_is_waited_for_and_its_replacement_recognised(
     client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
     job, _ = submit(client, "a", "sweep a", {})
     del dashboard.jobs[job.id]
-    with pytest.raises(submission.Gone, match="submit the sweep again, and it goes on"):
+    with pytest.raises(jobs.Gone, match="submit the sweep again, and it goes on"):
         Follower(client, job.id, print).follow()
     with served(Dashboard()) as brief:
         gone = open_client(Cluster(url=brief.url))

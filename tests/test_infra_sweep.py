@@ -32,9 +32,9 @@ from data.labels import read_events_csv
 from data.store import Store, open_store, read_shard
 from data.synth import SynthSettings, synthesise
 from infra.cli import main
-from infra.records import SweepStore, TrialRecord
-from infra.run_contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
-from infra.settings import load_settings
+from infra.record.trials import SweepStore, TrialRecord
+from infra.stack.settings import load_settings
+from infra.tracking.contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from trainables.loop import LATENCY, OBJECTIVE
 from trainables.resnet import ResNetBackbone
 from trainables.weights import read_weights

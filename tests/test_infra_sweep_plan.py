@@ -14,8 +14,8 @@ import pytest
 from ray_nodes import bare_environment
 
 from data import storage
-from infra.records import SweepStore
-from infra.settings import load_settings
+from infra.record.trials import SweepStore
+from infra.stack.settings import load_settings
 
 pytestmark = pytest.mark.slow
 

@@ -25,13 +25,13 @@ from mlflow.entities import Metric, Param, Run
 from optuna.distributions import CategoricalDistribution, FloatDistribution, distribution_to_json
 
 from data import storage
-from infra import mlflow_writer
-from infra.mlflow_writer import Away, Limits, TokenBucket
-from infra.outbox import Outbox
-from infra.records import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
-from infra.redaction import MASK, Redaction
-from infra.run_contents import ERROR_TAG, PARENT_TAG, PROTOCOL_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, Progress
-from infra.tracking import SweepTracker
+from infra.provenance.secrets import MASK, Redaction
+from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.tracking import writer
+from infra.tracking.contents import ERROR_TAG, PARENT_TAG, PROTOCOL_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, Progress
+from infra.tracking.outbox import Outbox
+from infra.tracking.tracker import SweepTracker
+from infra.tracking.writer import Away, Limits, TokenBucket
 from trainables.config import TrialConfig
 from trainables.config_tree import to_dict, to_flat
 from trainables.loop import OBJECTIVE, REPORT_KEYS
@@ -84,7 +84,7 @@ def test_secrets_are_what_their_variables_are_called() -> None:
 def test_batches_keep_order_and_limits() -> None:
     params = [Param(f"p{index}", "é" * 6000) for index in range(150)]
     metrics = [Metric(f"m{index}", float(index), 0, 0) for index in range(2500)]
-    batches = list(mlflow_writer._batches([*params, *metrics]))
+    batches = list(writer._batches([*params, *metrics]))
     assert [p for batch in batches for p in batch.params] == params
     assert [m for batch in batches for m in batch.metrics] == metrics
     for batch in batches:
@@ -92,7 +92,7 @@ def test_batches_keep_order_and_limits() -> None:
         assert len(batch.params) + len(batch.metrics) <= 1000
         text = sum(len(p.value) * 6 for p in batch.params)  # as JSON escapes them
         assert text + 100 * len(batch.metrics) <= 1_000_000
-    assert list(mlflow_writer._batches([])) == []
+    assert list(writer._batches([])) == []
 
 
 class Clock:
@@ -110,7 +110,7 @@ class Clock:
 
 def test_a_token_bucket_lets_through_no_more_and_no_less_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(mlflow_writer, "time", clock)
+    monkeypatch.setattr(writer, "time", clock)
     bucket, moments = TokenBucket(rate_per_s=100.0, burst=5), []
 
     def take(count: int) -> None:
@@ -336,7 +336,7 @@ def test_nothing_waits_for_a_request(server: Server, monkeypatch: pytest.MonkeyP
 def test_a_server_that_dies_is_neither_noticed_nor_missed(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "infra.tracking")
+    caplog.set_level(logging.INFO, "infra.tracking.tracker")
     outbox = str(tmp_path / "outbox")
     tracker = SweepTracker(server.url, EXPERIMENT, "dies", {"data": "abc"}, outbox=outbox, limits=EAGER)
     records = [new_record(number) for number in range(4)]
@@ -393,7 +393,7 @@ def test_a_server_that_dies_is_neither_noticed_nor_missed(
     assert [m.value for m in best] == pytest.approx([0.70125, 0.60125, 0.50125, 0.40125])
     assert [m.step for m in client.get_metric_history(parent.info.run_id, "best/extra")] == [4]
     assert not storage.list_files(outbox)
-    said = [entry for entry in caplog.records if entry.name == "infra.tracking"]
+    said = [entry for entry in caplog.records if entry.name == "infra.tracking.tracker"]
     assert [entry.levelname for entry in said] == ["WARNING", "INFO"]
     assert "training goes on" in said[0].getMessage()
     assert "4 facts and files" in said[1].getMessage()
@@ -432,8 +432,8 @@ CRASHING_SWEEP = """
 import sys, time
 sys.path.insert(0, "tests")
 from pathlib import Path
-from infra.records import SweepStore
-from infra.tracking import SweepTracker
+from infra.record.trials import SweepStore
+from infra.tracking.tracker import SweepTracker
 from test_infra_tracking import EAGER, EXPERIMENT, end, new_record, report
 url, root = sys.argv[1:]
 store = SweepStore(root, "crashes")

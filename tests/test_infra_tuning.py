@@ -14,17 +14,17 @@ import mlflow
 import numpy as np
 import pytest
 
-from infra.bench.own_ray import own_ray
-from infra.budget import Budget, Ledger
-from infra.recorder import Recorder
-from infra.records import COMPLETE, FAILED, SweepStore, TrialRecord
-from infra.retries import Retries
-from infra.run_contents import STATE_TAG
-from infra.search import StudySearcher
-from infra.stoppers import NoStopper
-from infra.stopping import DecisionBoard, GracefulStopping
-from infra.tracking import SweepTracker
-from infra.tuning import run_trials
+from infra.bench.search.own_ray import own_ray
+from infra.record.budget import Budget, Ledger
+from infra.record.retries import Retries
+from infra.record.trials import COMPLETE, FAILED, SweepStore, TrialRecord
+from infra.search.scheduler import DecisionBoard, GracefulStopping
+from infra.search.searcher import StudySearcher
+from infra.search.stoppers import NoStopper
+from infra.sweep.recorder import Recorder
+from infra.sweep.tune import run_trials
+from infra.tracking.contents import STATE_TAG
+from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART
 from trainables.loop import REPORT_KEYS
 from trainables.worker import SweepContext, TrialResources

@@ -10,10 +10,10 @@ import mlflow
 import pytest
 
 from data.errors import UserError
-from infra.records import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
-from infra.search import StudySearcher
-from infra.tracking import SweepTracker
-from infra.warm_start import earlier_trials, keep, kept
+from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.search.searcher import StudySearcher
+from infra.search.warm_start import earlier_trials, keep, kept
+from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig

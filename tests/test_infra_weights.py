@@ -11,7 +11,7 @@ import torch
 from reference_weights import reference_shapes
 
 from data.errors import UserError
-from infra.weights import import_weights
+from infra.models.import_weights import import_weights
 from search_spaces.presets import Pretrained, find_preset
 from trainables.config_tree import override
 from trainables.model import SeldModel

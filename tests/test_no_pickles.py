@@ -12,9 +12,9 @@ from test_imports import FILES, ROOT
 UNPICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}
 MAY_UNPICKLE = {
     # Between this process and its own Ray tasks, which exchange pickles anyhow.
-    "infra/ray_cluster.py": {"dumps", "loads"},
+    "infra/cluster/join.py": {"dumps", "loads"},
     # The error of a trial, which Tune wrote below the folder of this process's Ray session.
-    "infra/failures.py": {"loads"},
+    "infra/record/failures.py": {"loads"},
     # The name of an exception; its message replaces torch's, which advises to run the file's code.
     "trainables/weights.py": {"UnpicklingError"},
 }

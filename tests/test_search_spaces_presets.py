@@ -4,8 +4,8 @@ import optuna
 import pytest
 
 from data.errors import UserError
-from infra.plan import describe_preset, plan_text
 from search_spaces.presets import PRESETS, SIZES, find_preset
+from search_spaces.presets_text import describe_preset, plan_text
 from search_spaces.table1 import groups, table1_space
 from trainables.config_tree import from_dict, to_dict
 from trainables.model import count_parameters

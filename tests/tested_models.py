@@ -3,8 +3,8 @@
 import numpy as np
 
 from data.classes import NUM_CLASSES
-from infra.evidence import Evidence, flat_counts
 from infra.latency import Latency
+from infra.models.evidence import Evidence, flat_counts
 from trainables.metrics import SeldCounts
 
 CLASSES = (0, 4, 8)

@@ -1,0 +1,180 @@
+"""What a sweep will take: epochs under early stopping, seconds, hours and bytes, from what its configs cost."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.store import Store, read_index
+from data.windows import Extent, training_windows
+from infra.costs.calibration import Calibration
+from infra.estimate import Estimate, estimate
+from infra.record.trials import TrialRecord
+from infra.search.stoppers import StopperSettings, make_stopper
+from trainables.checkpoint import KEEP_CHECKPOINTS
+from trainables.config import InputConfig, TrialConfig
+from trainables.loop import OBJECTIVE
+
+TRIAL_OVERHEAD_S = 1.0
+"""What a trial of one worker takes before and after its epochs."""
+GROUP_START_S = 20.0
+"""What a worker group of Ray Train takes before its first trial; it stays for the next ones."""
+
+# More than that many trials change the mean by less than the draws differ; the scheduler's cost grows with the square.
+_MOST_TRIALS = 128
+_DRAWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSize:
+    """How many windows there are for configs of the same inputs."""
+
+    train_windows: int
+    """Places where a training window may start."""
+    eval_windows: int
+    """Windows of the validation split, one after the other."""
+
+    def steps(self, config: TrialConfig) -> int:
+        """Optimiser steps of an epoch (`data.windows.Windows`)."""
+        windows = min(config.training.epoch_windows or self.train_windows, self.train_windows)
+        return max(1, windows // config.training.batch_size)
+
+
+def data_size(store: Store, inputs: InputConfig) -> DataSize:
+    """Counted in the store's index alone."""
+    train, val = (read_index(store, split).to_pylist() for split in ("train", "val"))
+    extents = [Extent(row["start_frame"], row["num_frames"], row["num_labels"]) for row in train]
+    return DataSize(
+        train_windows=len(training_windows(extents, inputs.window_labels, inputs.train_hop_labels)),
+        eval_windows=sum(math.ceil(row["num_frames"] / inputs.window_labels) for row in val),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialForecast:
+    """One config as a trial of the sweep, trained to its last epoch."""
+
+    config: TrialConfig
+    cost: Estimate
+    steps: int
+    """Of an epoch."""
+    epoch_s: float
+
+    @property
+    def seconds(self) -> float:
+        return self.config.training.epochs * self.epoch_s
+
+    @property
+    def stored_bytes(self) -> int:
+        """What it leaves on storage: its last checkpoints and its best model."""
+        return KEEP_CHECKPOINTS * self.cost.checkpoint_bytes + self.cost.model_bytes
+
+
+def forecast_trial(config: TrialConfig, size: DataSize, calibration: Calibration, workers: int) -> TrialForecast:
+    """Workers share the steps' operations and the validation's recordings evenly; what they tell each other is free."""
+    cost, steps = estimate(config, workers), size.steps(config)
+    train_s = steps * calibration.step_s(cost.step_flops / workers)
+    eval_s = size.eval_windows / workers * calibration.window_s(cost.window_flops)
+    return TrialForecast(config=config, cost=cost, steps=steps, epoch_s=train_s + eval_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepForecast:
+    """The trials that are still owed, each like the mean of the configs that were sampled."""
+
+    trials: int
+    concurrency: int
+    epochs: float
+    """Mean of a trial under early stopping."""
+    trial_s: float
+    """Mean of a trial under early stopping."""
+    whole_trial_s: float
+    """Mean of a trial that no one stops."""
+    gpus: float
+    """Of one trial."""
+    cpus: int
+    """Of one trial."""
+    stored_bytes: int
+
+    @property
+    def wall_s(self) -> float:
+        return self._wall_s(self.trial_s)
+
+    @property
+    def whole_wall_s(self) -> float:
+        """Without early stopping."""
+        return self._wall_s(self.whole_trial_s)
+
+    @property
+    def gpu_hours(self) -> float:
+        return self.trials * self.trial_s * self.gpus / 3600
+
+    @property
+    def cpu_hours(self) -> float:
+        return self.trials * self.trial_s * self.cpus / 3600
+
+    def _wall_s(self, trial_s: float) -> float:
+        return self.trials * trial_s / max(1, min(self.concurrency, self.trials))
+
+
+def expected_epochs(epochs: int, grace: int, reduction: int, trials: int, concurrency: int) -> float:
+    """Epochs of the mean trial under ASHA: the sweep's own scheduler asked about trials of random quality.
+
+    A trial's rank at each rung is taken to be its rank at the end, which is when ASHA saves least wrongly.
+    """
+    totals, trials = [], min(trials, _MOST_TRIALS)
+    for draw in range(_DRAWS):
+        rng = np.random.default_rng(draw)
+        settings = StopperSettings(max_epochs=epochs, grace_epochs=grace, reduction=reduction)
+        stopper = make_stopper("asha", settings)
+        waiting = [(number, rng.random()) for number in range(trials)]
+        running: list[tuple[int, float, int]] = []
+        spent = 0
+        while waiting or running:
+            while waiting and len(running) < concurrency:
+                running.append((*waiting.pop(0), 0))
+            spent += len(running)
+            after = []
+            for number, quality, done in running:
+                record = TrialRecord(number=number, params={}, distributions={}, config={})
+                decision = stopper.judge(record, {"epoch": done + 1, OBJECTIVE: quality})
+                if decision.go_on and done + 1 < epochs:
+                    after.append((number, quality, done + 1))
+            running = after
+        totals.append(spent / trials)
+    return statistics.mean(totals)
+
+
+def forecast_sweep(
+    samples: Sequence[TrialForecast],
+    *,
+    trials: int,
+    concurrency: int,
+    epochs: float,
+    workers: int,
+    cpus: int,
+    gpus: float,
+) -> SweepForecast:
+    """Of so many trials, whose mean is stopped after so many epochs.
+
+    Args:
+        cpus, gpus: of one worker.
+    """
+    groups = min(concurrency, trials) if workers > 1 else 0
+    overhead_s = TRIAL_OVERHEAD_S + GROUP_START_S * groups / max(1, trials)
+    whole = statistics.mean(trial.seconds for trial in samples)
+    longest = max(trial.config.training.epochs for trial in samples)
+    return SweepForecast(
+        trials=trials,
+        concurrency=concurrency,
+        epochs=epochs,
+        trial_s=overhead_s + whole * epochs / longest,
+        whole_trial_s=overhead_s + whole,
+        gpus=workers * gpus,
+        cpus=workers * cpus,
+        stored_bytes=round(trials * statistics.mean(trial.stored_bytes for trial in samples)),
+    )
