@@ -2,10 +2,10 @@
 
 The study (`infra.search.study`) lives in memory and is rebuilt from the trial records on every start. A sampler is made
 anew for each proposal, seeded from (sweep seed, number of the proposal), so a resumed sweep suggests what an
-uninterrupted one would have, given the same results. A proposal that cannot be run is told to the study as failed and never becomes a
-trial: the numbers of trials have no gaps, and a record says how many proposals were refused before it. Trials that a
-crash interrupted, or that are to run again, are handed out first, under their old numbers; they continue from their
-checkpoints.
+uninterrupted one would have, given the same results. A proposal that cannot be run is told to the study as failed and
+never becomes a trial: the numbers of trials have no gaps, and a record says how many proposals were refused before it.
+Trials that a crash interrupted, or that are to run again, are handed out first, under their old numbers; they continue
+from their checkpoints.
 
 Cost of a proposal: one sampler's, which looks at all ended trials (`infra.search.samplers`); of telling: the trial's
 own reports, however many trials there are.
@@ -84,8 +84,8 @@ class StudySearcher(DriverOnly, Searcher):
         records: of the sweep's earlier starts, in order; new ones are added.
         fixed: fields that every trial takes, by dotted name.
         sampler: a name of `infra.search.samplers.SAMPLERS`.
-        objectives: names of `infra.search.objectives.OBJECTIVES`, the score first. With two or more, a stopped trial has
-            no values and its reports are not looked at: TPE takes it for a bad one, the others leave it out.
+        objectives: names of `infra.search.objectives.OBJECTIVES`, the score first. With two or more, a stopped trial
+            has no values and its reports are not looked at: TPE takes it for a bad one, the others leave it out.
         refuses: why a config is not to be started, or nothing. The same config has to get the same answer each time.
         earlier: ended trials of other sweeps (`infra.search.warm_start`), the same on every start.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from infra.console.palette import COLOURS
 from infra.record.trials import TrialRecord, best_trial
 from trainables.config import FUSIONS
 from trainables.config_tree import from_dict

@@ -1,0 +1,38 @@
+"""The order of the packages, asserted by parsing imports: data <- trainables <- search_spaces <- infra."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ORDER = ("data", "trainables", "search_spaces", "infra")
+FILES = [path for package in ORDER for path in sorted((ROOT / package).rglob("*.py"))]
+MAY_USE_RAY = {"data/stream.py", "trainables/session.py", "trainables/worker.py"}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of everything a file imports, wherever in the file it does."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_left_and_heavy_libraries_stay_where_they_belong(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    names = imported(path)
+    to_the_right = set(ORDER[ORDER.index(package) + 1 :])
+    assert not names & to_the_right
+    if package != "infra":
+        assert not names & {"mlflow", "optuna"}
+        assert "ray" not in names or str(path.relative_to(ROOT)) in MAY_USE_RAY
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(FILES) > 20
