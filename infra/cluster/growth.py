@@ -24,3 +24,7 @@ def parse_grows_to(text: str) -> dict[str, float]:
     if found is None:
         raise UserError(f"{GROWS_TO_VARIABLE} is {text!r}; write what the cluster may grow to, e.g. CPU=80,GPU=8")
     return {"CPU": float(found[1]), "GPU": float(found[2])}
+
+
+TRIAL_DRIVER = "trial_driver"
+"""A resource of nodes that stay, where a cluster says so: the drivers of worker groups go there, workers anywhere."""

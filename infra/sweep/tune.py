@@ -6,7 +6,7 @@ import logging
 import signal
 from typing import TYPE_CHECKING, Any
 
-from infra.kube.shapes import TRIAL_DRIVER
+from infra.cluster.growth import TRIAL_DRIVER
 from infra.provenance.secrets import secret_names
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher

@@ -85,7 +85,7 @@ def test_steps_are_those_of_the_sampler() -> None:
 
 
 def test_windows_are_counted_in_the_index(tmp_path: Path) -> None:
-    from tests.stores import publish
+    from support.stores import publish
 
     contents = {"train": [[_raw("a", 0, 600, 625)]], "val": [[_raw("b", 0, 65, 65), _raw("c", 0, 30, 30)]]}
     size = data_size(publish(tmp_path, contents), INPUTS)

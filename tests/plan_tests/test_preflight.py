@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from tests.stores import publish
+from support.stores import publish
 
 from data.errors import UserError
 from infra.plan.preflight import (
