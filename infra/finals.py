@@ -14,7 +14,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import mlflow
 import ray
 
 from data import storage
@@ -28,6 +27,7 @@ from infra.latency import Latency, measure_latency
 from infra.ray_cluster import connect
 from infra.records import FAILED, SweepStore, TrialRecord
 from infra.registry import FINALIST, ModelVersion, register_best
+from infra.run_contents import PROTOCOL_TAG
 from infra.settings import Settings
 from infra.sweep import SweepOutcome, SweepRequest, run_sweep
 from search_spaces.registry import SPACES
@@ -286,12 +286,9 @@ def _write(finals: Finals, outcome: SweepOutcome) -> None:
     for name, text in {"finals.md": finals.markdown(), "finals.json": json.dumps(finals.as_json(), indent=1)}.items():
         storage.write_bytes(f"{outcome.sweep.uri}/{name}", text.encode())
         outcome.tracker.log_text(name, text)
-    tags = {"protocol": PROTOCOL, "searched": finals.sweep, "mlflow.note.content": finals.markdown()}
+    tags = {PROTOCOL_TAG: PROTOCOL, "searched": finals.sweep, "mlflow.note.content": finals.markdown()}
     metrics = {f"{SPLIT}/{key}": value for key, value in finals.finalists[0].flat().items()}
     outcome.tracker.log_sweep({}, metrics, tags)
-    client = mlflow.MlflowClient()
     for training in (training for finalist in finals.finalists for training in finalist.trainings):
-        run_id = outcome.tracker.run_id(training.record.number)
-        client.set_tag(run_id, "protocol", PROTOCOL)
-        for key, value in training.flat().items():
-            client.log_metric(run_id, f"{SPLIT}/{key}", value)
+        tested = {f"{SPLIT}/{key}": value for key, value in training.flat().items()}
+        outcome.tracker.log_trial(training.record.number, tested, {PROTOCOL_TAG: PROTOCOL})

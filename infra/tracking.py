@@ -153,9 +153,13 @@ class SweepTracker:
     def log_sweep(self, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> None:
         """Facts of the whole sweep, for the parent run; metrics at the number of ended trials as their step."""
         with self._changed:
-            at_s, step = self._progress.last_report_s or time.time(), self._progress.ended
-        points = [[key, float(value), int(at_s * 1000), step] for key, value in metrics.items()]
+            step = self._progress.ended
+        points = self._points_of(metrics, step)
         self._put({"params": {key: str(value) for key, value in params.items()}, "metrics": points, "tags": tags})
+
+    def log_trial(self, number: int, metrics: dict[str, float], tags: dict[str, str]) -> None:
+        """Facts of a trial that are in no report of it, for its run; metrics at step 0. They wait until it has one."""
+        self._put({"trial": number, "params": {}, "metrics": self._points_of(metrics, step=0), "tags": tags})
 
     def log_file(self, path: Path, folder: str = "", number: int | None = None) -> None:
         """Attach a file to the parent run, or to a trial's. Its content is taken now."""
@@ -221,6 +225,12 @@ class SweepTracker:
             logger.warning("%s; nothing is lost, the same sweep command completes its record there", error)
             return False
         return True
+
+    def _points_of(self, metrics: dict[str, float], step: int) -> list[list[Any]]:
+        """As an entry of the outbox has them; at the time of the last report, so that the same again is the same."""
+        with self._changed:
+            at_s = self._progress.last_report_s or time.time()
+        return [[key, float(value), int(at_s * 1000), step] for key, value in metrics.items()]
 
     def _put(self, entry: dict[str, Any], content: bytes | None = None) -> None:
         self._outbox.put(entry, content)
@@ -386,7 +396,7 @@ class SweepTracker:
                 metrics = [Metric(*point) for point in entry["metrics"]]
                 self._writer.log(run_id, metrics, entry["params"], entry["tags"])
         except Refused as error:
-            logger.error("MLflow refuses %s: %s", entry.get("path", "facts of the sweep"), error)
+            logger.error("MLflow refuses %s: %s", entry.get("path", "facts"), error)
         return True
 
     def _find_or_create_parent(self) -> Run:

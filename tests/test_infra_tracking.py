@@ -400,6 +400,33 @@ def test_a_server_that_dies_is_neither_noticed_nor_missed(
 
 
 @pytest.mark.slow
+def test_what_is_found_of_a_trial_later_waits_for_its_run_and_is_one_request(
+    server: Server, moments: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    tracker = SweepTracker(server.url, EXPERIMENT, "later", {}, outbox=str(tmp_path / "outbox"), limits=EAGER)
+    metrics = {f"test/class/{index}": index / 100 for index in range(100)}
+    tracker.log_trial(0, {}, {PROTOCOL_TAG: "test, once", "said": "wJalrXUtnFEMI"})
+    assert not tracker.flush(1.0)  # the trial has no run yet
+    assert tracker.unwritten() == "1 facts and files"
+    record = new_record(0)
+    record.add_report(report(0, 1))
+    end(record)
+    tracker.update(record)
+    tracker.require_written()
+    for _ in range(2):  # the same again is the same
+        before = len(moments)
+        tracker.log_trial(0, metrics, {})
+        tracker.require_written()
+        assert len(moments) - before == 1
+    assert tracker.close("FINISHED")
+    _, (child,) = server.assert_holds("later", [record])
+    assert {key: value for key, value in child.data.metrics.items() if key.startswith("test/")} == metrics
+    assert len(mlflow.MlflowClient(server.url).get_metric_history(child.info.run_id, "test/class/7")) == 1
+    assert (child.data.tags[PROTOCOL_TAG], child.data.tags["said"]) == ("test, once", MASK)
+
+
+@pytest.mark.slow
 def test_a_frozen_server_makes_no_run_twice(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
