@@ -1,4 +1,4 @@
-"""The end of a sweep: its tables, pictures and comparison, its best model in the registry, its runs closed.
+"""The end of a sweep: its tables, pictures and comparison, its best model in the registry.
 
 Everything here can be done again: a sweep that was interrupted while concluding concludes on its next start.
 """
@@ -28,7 +28,7 @@ from infra.compare import report_files
 from infra.compared_trials import LoadedSweep
 from infra.comparison import compare
 from infra.predict import plot_prediction
-from infra.records import FAILED, SweepStore, TrialRecord, best_trial
+from infra.records import SweepStore, TrialRecord, best_trial
 from infra.registry import CHALLENGER, ModelVersion, register_best
 from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
 from infra.shared_data import SharedData
@@ -110,7 +110,7 @@ def _scores_text(score: dict[str, float], average: str) -> str:
 
 
 def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
-    """Table, plot and register; then close the sweep's runs."""
+    """Table, plot and register; within `run_sweep`, whose runs are then ended."""
     best = best_trial(outcome.records)
     rows = rows_of_table(outcome.records)
     untrained: dict[str, float] = {}
@@ -145,8 +145,6 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
             "best.model": version.uri,
         }
         tracker.log_sweep({}, {**metrics, **{f"untrained/{k}": v for k, v in untrained.items()}}, tags)
-    everything_failed = all(record.state == FAILED for record in outcome.records)
-    tracker.close("FAILED" if everything_failed else "FINISHED")
     return Conclusion(
         rows=rows,
         best=best,

@@ -93,31 +93,22 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         )
     if not store.split(SPLIT).clips:
         raise UserError(f"the {SPLIT} split of {data_uri} is empty: there is nothing to test finalists on")
-    outcome = run_sweep(
-        SweepRequest(
-            space=finals_space(request.sweep, asked["space"], chosen, request.seeds),
-            name=request.name or f"{request.sweep}-finals",
-            data=data_uri,
-            workers=request.workers,
-            cpus_per_worker=request.cpus_per_worker,
-            gpus_per_worker=request.gpus_per_worker,
-            concurrency=request.concurrency,
-            data_memory_bytes=request.data_memory_bytes,
-            stopper="none",
-        ),
-        settings,
+    trainings = SweepRequest(
+        space=finals_space(request.sweep, asked["space"], chosen, request.seeds),
+        name=request.name or f"{request.sweep}-finals",
+        data=data_uri,
+        workers=request.workers,
+        cpus_per_worker=request.cpus_per_worker,
+        gpus_per_worker=request.gpus_per_worker,
+        concurrency=request.concurrency,
+        data_memory_bytes=request.data_memory_bytes,
+        stopper="none",
     )
-    status = "FAILED"
-    try:
+    with run_sweep(trainings, settings) as outcome:
         if not outcome.finished:
-            status = "KILLED"
             return None
         outcome.tracker.require_written()
-        finals = _conclude(request, outcome, chosen, settings)
-        status = "FINISHED"
-        return finals
-    finally:
-        outcome.tracker.close(status)
+        return _conclude(request, outcome, chosen, settings)
 
 
 def _conclude(

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mlflow.entities import Metric, Run
 
@@ -55,7 +55,7 @@ class _Waiting:
 
 
 class SweepTracker:
-    """Keeps MLflow in step with one sweep.
+    """Keeps MLflow in step with one sweep; as a context manager it is closed whatever happens within.
 
     Args:
         tags: of the parent and of every trial's run; `protocol` is that of a search unless they say otherwise.
@@ -86,6 +86,8 @@ class SweepTracker:
             **tags,
             SWEEP_TAG: sweep,
         }
+        self.status = "FINISHED"
+        """What the parent run ends with when nothing fails."""
         self._experiment_id = self._writer.find_experiment(experiment)
         self.parent = self._find_or_create_parent()
         self._scratch = None if outbox else tempfile.TemporaryDirectory(prefix="seldtune-outbox-")
@@ -114,6 +116,14 @@ class SweepTracker:
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
         self._log_source()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """`close`: with FAILED after an exception, and KILLED after one that is no error, like Ctrl-C."""
+        failed = self.status if kind is None else "FAILED"
+        self.close(failed if kind is None or issubclass(kind, Exception) else "KILLED")
 
     # --- for the driver; none of it waits for the server, but `flush` and `close` -------------------------------------
 

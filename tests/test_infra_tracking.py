@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import mlflow
@@ -424,6 +424,25 @@ def test_what_is_found_of_a_trial_later_waits_for_its_run_and_is_one_request(
     assert {key: value for key, value in child.data.metrics.items() if key.startswith("test/")} == metrics
     assert len(mlflow.MlflowClient(server.url).get_metric_history(child.info.run_id, "test/class/7")) == 1
     assert (child.data.tags[PROTOCOL_TAG], child.data.tags["said"]) == ("test, once", MASK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("raised", "status"), [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
+def test_a_tracker_is_closed_whatever_happens(server: Server, raised: type[BaseException] | None, status: str) -> None:
+    record = new_record(0)
+    record.add_report(report(0, 1))
+    with (
+        nullcontext() if raised is None else pytest.raises(raised),
+        SweepTracker(server.url, EXPERIMENT, f"ends-{status}", {}) as tracker,
+    ):
+        tracker.update(record)
+        if raised is not None:
+            raise raised
+    parent, (child,) = server.runs(f"ends-{status}")
+    assert (parent.info.status, child.info.status) == (status, "KILLED")
+    assert not tracker._thread.is_alive()
 
 
 @pytest.mark.slow
