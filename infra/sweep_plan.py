@@ -23,7 +23,6 @@ from infra.forecast import (
     SweepForecast,
     TrialForecast,
     data_size,
-    expected_epochs,
     forecast_sweep,
     forecast_trial,
 )
@@ -45,7 +44,7 @@ from infra.request import budget_of, check_batches, data_uri, name_of, resources
 from infra.search import propose
 from infra.settings import Settings
 from infra.shared_data import preparation
-from infra.stoppers import STOPPERS
+from infra.stoppers import STOPPERS, StopperSettings, make_stopper
 from infra.sweep import SweepPlan, SweepRequest, plan_sweep
 from trainables.config import TrialConfig
 from trainables.worker import TrialResources
@@ -290,9 +289,12 @@ def _forecast(
 ) -> SweepForecast:
     owed = state.owed if state is not None else request.trials or request.space.trials
     longest = max(trial.config.training.epochs for trial in plan.trials)
-    epochs = float(longest)
-    if request.stopper == "asha" and owed:
-        epochs = expected_epochs(longest, request.space.grace_epochs, request.space.reduction, owed, concurrency)
+    settings = StopperSettings(
+        max_epochs=longest, grace_epochs=request.space.grace_epochs, reduction=request.space.reduction
+    )
+    # A rule that is not known was refused before, and what the trials take unstopped is said all the same.
+    stopper = make_stopper(request.stopper if request.stopper in STOPPERS else "none", settings)
+    epochs = stopper.expected_epochs(owed, concurrency) if owed else float(longest)
     return forecast_sweep(
         plan.trials,
         trials=owed,
