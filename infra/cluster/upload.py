@@ -8,7 +8,10 @@ from __future__ import annotations
 import fnmatch
 import logging
 import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from data.errors import UserError
@@ -29,13 +32,11 @@ def stage(folder: Path, *, space_file: str | None, code: bool, limit_bytes: int,
         environment: whose secrets may be in no file.
 
     Raises:
-        UserError: it is more than `limit_bytes`, or a file holds a secret.
+        UserError: it is more than `limit_bytes`, a file holds a secret, or the space's file has a module's name.
     """
     if space_file is not None:
-        name = Path(space_file).name
-        if code and Path(space_file).stem in PACKAGES:
-            raise UserError(f"{space_file} would hide the package {Path(space_file).stem!r}: give it another name")
-        shutil.copyfile(space_file, folder / name)
+        _refuse_hiding(Path(space_file))
+        shutil.copyfile(space_file, folder / Path(space_file).name)
     if code:
         checkout = Path(__file__).parents[2]
         for package in PACKAGES:
@@ -54,6 +55,18 @@ def stage(folder: Path, *, space_file: str | None, code: bool, limit_bytes: int,
     if files:
         logger.info("sending %d files, %.2f MB", len(files), total / 1e6)
     return total
+
+
+def _refuse_hiding(space_file: Path) -> None:
+    """UserError where the file has the name of a module that a sweep may import.
+
+    Ray puts a job's working directory before all else on the path of its processes, so that they would import the file
+    in the module's place, whether the code is sent or installed there.
+    """
+    name, installed = space_file.stem, [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    taken = {*PACKAGES, *sys.stdlib_module_names}
+    if space_file.suffix == ".py" and (name in taken or PathFinder.find_spec(name, installed)):
+        raise UserError(f"{space_file} would hide the module {name!r} from the job: give it another name")
 
 
 def _source_files(folder: Path) -> Iterator[Path]:

@@ -36,12 +36,11 @@ def sweep(
     from infra.sweep.run import run_sweep
     from infra.watch.screen import live_screen, wants_live
 
-    outcome = run_sweep(options.request(), settings, live_screen if wants_live(as_json=as_json) else None)
-    if not outcome.finished:
+    with run_sweep(options.request(), settings, live_screen if wants_live(as_json=as_json) else None) as outcome:
+        conclusion = conclude(outcome, model) if outcome.finished else None
+    if conclusion is None:
         logger.warning("interrupted; the same command goes on from here (`seldtune status %s`)", outcome.name)
-        outcome.tracker.close("KILLED")
         raise typer.Exit(EXIT_INTERRUPTED)
-    conclusion = conclude(outcome, model)
     if as_json:
         print_json(conclusion.as_json())
     else:

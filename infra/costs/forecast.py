@@ -1,4 +1,4 @@
-"""What a sweep will take: epochs under early stopping, seconds, hours and bytes, from what its configs cost."""
+"""What a sweep will take: seconds, hours and bytes, from what its configs cost and how soon its stopper stops them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,17 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from data.store import Store, read_index
 from data.windows import Extent, training_windows
 from infra.costs.calibration import Calibration
 from infra.estimate import Estimate, estimate
-from infra.record.trials import TrialRecord
-from infra.search.stoppers import StopperSettings, make_stopper
 from trainables.checkpoint import KEEP_CHECKPOINTS
 from trainables.config import InputConfig, TrialConfig
-from trainables.loop import OBJECTIVE
 
 TRIAL_OVERHEAD_S = 1.0
 """What a trial of one worker takes before and after its epochs."""
 GROUP_START_S = 20.0
 """What a worker group of Ray Train takes before its first trial; it stays for the next ones."""
-
-# More than that many trials change the mean by less than the draws differ; the scheduler's cost grows with the square.
-_MOST_TRIALS = 128
-_DRAWS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,34 +110,6 @@ class SweepForecast:
 
     def _wall_s(self, trial_s: float) -> float:
         return self.trials * trial_s / max(1, min(self.concurrency, self.trials))
-
-
-def expected_epochs(epochs: int, grace: int, reduction: int, trials: int, concurrency: int) -> float:
-    """Epochs of the mean trial under ASHA: the sweep's own scheduler asked about trials of random quality.
-
-    A trial's rank at each rung is taken to be its rank at the end, which is when ASHA saves least wrongly.
-    """
-    totals, trials = [], min(trials, _MOST_TRIALS)
-    for draw in range(_DRAWS):
-        rng = np.random.default_rng(draw)
-        settings = StopperSettings(max_epochs=epochs, grace_epochs=grace, reduction=reduction)
-        stopper = make_stopper("asha", settings)
-        waiting = [(number, rng.random()) for number in range(trials)]
-        running: list[tuple[int, float, int]] = []
-        spent = 0
-        while waiting or running:
-            while waiting and len(running) < concurrency:
-                running.append((*waiting.pop(0), 0))
-            spent += len(running)
-            after = []
-            for number, quality, done in running:
-                record = TrialRecord(number=number, params={}, distributions={}, config={})
-                decision = stopper.judge(record, {"epoch": done + 1, OBJECTIVE: quality})
-                if decision.go_on and done + 1 < epochs:
-                    after.append((number, quality, done + 1))
-            running = after
-        totals.append(spent / trials)
-    return statistics.mean(totals)
 
 
 def forecast_sweep(

@@ -14,7 +14,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import mlflow
 import ray
 
 from data import storage
@@ -24,12 +23,12 @@ from infra.cluster.join import connect
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.finals.report import Finalist, Finals, Training
 from infra.latency import Latency, measure_latency
-from infra.models.evidence import PROTOCOL, Evidence, flat_counts
-from infra.models.register import FINALIST, ModelVersion, register_best
-from infra.record.claim import read_driver
-from infra.record.trials import FAILED, SweepStore, TrialRecord
-from infra.stack.settings import Settings
-from infra.sweep.run import SweepOutcome, SweepRequest, run_sweep
+from infra.ray_cluster import connect
+from infra.records import FAILED, SweepStore, TrialRecord
+from infra.registry import FINALIST, ModelVersion, register_best
+from infra.run_contents import PROTOCOL_TAG
+from infra.settings import Settings
+from infra.sweep import SweepOutcome, SweepRequest, run_sweep
 from search_spaces.registry import SPACES
 from search_spaces.space import SearchSpace, Trial
 from trainables.bundle import JSON_NAME, WEIGHTS_NAME
@@ -93,31 +92,22 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         )
     if not store.split(SPLIT).clips:
         raise UserError(f"the {SPLIT} split of {data_uri} is empty: there is nothing to test finalists on")
-    outcome = run_sweep(
-        SweepRequest(
-            space=finals_space(request.sweep, asked["space"], chosen, request.seeds),
-            name=request.name or f"{request.sweep}-finals",
-            data=data_uri,
-            workers=request.workers,
-            cpus_per_worker=request.cpus_per_worker,
-            gpus_per_worker=request.gpus_per_worker,
-            concurrency=request.concurrency,
-            data_memory_bytes=request.data_memory_bytes,
-            stopper="none",
-        ),
-        settings,
+    trainings = SweepRequest(
+        space=finals_space(request.sweep, asked["space"], chosen, request.seeds),
+        name=request.name or f"{request.sweep}-finals",
+        data=data_uri,
+        workers=request.workers,
+        cpus_per_worker=request.cpus_per_worker,
+        gpus_per_worker=request.gpus_per_worker,
+        concurrency=request.concurrency,
+        data_memory_bytes=request.data_memory_bytes,
+        stopper="none",
     )
-    status = "FAILED"
-    try:
+    with run_sweep(trainings, settings) as outcome:
         if not outcome.finished:
-            status = "KILLED"
             return None
         outcome.tracker.require_written()
-        finals = _conclude(request, outcome, chosen, settings)
-        status = "FINISHED"
-        return finals
-    finally:
-        outcome.tracker.close(status)
+        return _conclude(request, outcome, chosen, settings)
 
 
 def _conclude(
@@ -286,12 +276,9 @@ def _write(finals: Finals, outcome: SweepOutcome) -> None:
     for name, text in {"finals.md": finals.markdown(), "finals.json": json.dumps(finals.as_json(), indent=1)}.items():
         storage.write_bytes(f"{outcome.sweep.uri}/{name}", text.encode())
         outcome.tracker.log_text(name, text)
-    tags = {"protocol": PROTOCOL, "searched": finals.sweep, "mlflow.note.content": finals.markdown()}
+    tags = {PROTOCOL_TAG: PROTOCOL, "searched": finals.sweep, "mlflow.note.content": finals.markdown()}
     metrics = {f"{SPLIT}/{key}": value for key, value in finals.finalists[0].flat().items()}
     outcome.tracker.log_sweep({}, metrics, tags)
-    client = mlflow.MlflowClient()
     for training in (training for finalist in finals.finalists for training in finalist.trainings):
-        run_id = outcome.tracker.run_id(training.record.number)
-        client.set_tag(run_id, "protocol", PROTOCOL)
-        for key, value in training.flat().items():
-            client.log_metric(run_id, f"{SPLIT}/{key}", value)
+        tested = {f"{SPLIT}/{key}": value for key, value in training.flat().items()}
+        outcome.tracker.log_trial(training.record.number, tested, {PROTOCOL_TAG: PROTOCOL})

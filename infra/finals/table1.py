@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,14 +94,14 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
     """
     if request.seeds < 1:
         raise UserError(f"--seeds {request.seeds}: has to be 1 or more")
-    outcomes = []
     counts: dict[str, list[list[SeldCounts]]] = {}
     parameters: dict[str, int] = {}
-    for number, names in enumerate(groups(request.presets, request.size)):
-        space = table1_space(names, request.size, request.faithful, request.pretrained)
-        for seed in range(request.seeds):
-            outcome = run_sweep(
-                SweepRequest(
+    with ExitStack() as opened:
+        outcomes = []
+        for number, names in enumerate(groups(request.presets, request.size)):
+            space = table1_space(names, request.size, request.faithful, request.pretrained)
+            for seed in range(request.seeds):
+                asked = SweepRequest(
                     space=space,
                     name=f"{request.name}-{number}-{seed}",
                     data=request.data,
@@ -110,26 +111,18 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
                     stopper="none",
                     seed=seed,
                     fixed=request.fixed,
-                ),
-                settings,
-            )
-            outcomes.append(outcome)
-            if not outcome.finished:
-                _close(outcomes, "KILLED")
-                return None
-            for record, counted in held_out_counts(outcome, settings):
-                preset = record.params[PRESET]
-                counts.setdefault(preset, []).append(counted)
-                parameters[preset] = count_parameters(from_dict(record.config))
-    rows = [_system(preset, counts[preset], parameters[preset]) for preset in request.presets if preset in counts]
-    _write(request, rows, outcomes, settings)
-    _close(outcomes, "FINISHED")
+                )
+                outcome = opened.enter_context(run_sweep(asked, settings))
+                outcomes.append(outcome)
+                if not outcome.finished:
+                    return None
+                for record, counted in held_out_counts(outcome, settings):
+                    preset = record.params[PRESET]
+                    counts.setdefault(preset, []).append(counted)
+                    parameters[preset] = count_parameters(from_dict(record.config))
+        rows = [_system(preset, counts[preset], parameters[preset]) for preset in request.presets if preset in counts]
+        _write(request, rows, outcomes, settings)
     return rows
-
-
-def _close(outcomes: list[SweepOutcome], status: str) -> None:
-    for outcome in outcomes:
-        outcome.tracker.close(status)
 
 
 def _system(preset: str, per_seed: list[list[SeldCounts]], parameters: int) -> SystemScores:

@@ -23,7 +23,6 @@ from infra.costs.forecast import (
     SweepForecast,
     TrialForecast,
     data_size,
-    expected_epochs,
     forecast_sweep,
     forecast_trial,
 )
@@ -40,13 +39,12 @@ from infra.plan.preflight import (
     check_storage,
     grouped,
 )
-from infra.search.searcher import propose
-from infra.search.stoppers import STOPPERS
-from infra.stack.settings import Settings
-from infra.sweep.data import preparation
-from infra.sweep.data_memory import plan_data
-from infra.sweep.request import budget_of, check_batches, data_uri, name_of, resources_of, trials_at_a_time
-from infra.sweep.run import SweepPlan, SweepRequest, plan_sweep
+from infra.request import budget_of, check_batches, data_uri, name_of, resources_of, trials_at_a_time
+from infra.search import propose
+from infra.settings import Settings
+from infra.shared_data import preparation
+from infra.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.sweep import SweepPlan, SweepRequest, plan_sweep
 from trainables.config import TrialConfig
 from trainables.worker import TrialResources
 
@@ -290,9 +288,12 @@ def _forecast(
 ) -> SweepForecast:
     owed = state.owed if state is not None else request.trials or request.space.trials
     longest = max(trial.config.training.epochs for trial in plan.trials)
-    epochs = float(longest)
-    if request.stopper == "asha" and owed:
-        epochs = expected_epochs(longest, request.space.grace_epochs, request.space.reduction, owed, concurrency)
+    settings = StopperSettings(
+        max_epochs=longest, grace_epochs=request.space.grace_epochs, reduction=request.space.reduction
+    )
+    # A rule that is not known was refused before, and what the trials take unstopped is said all the same.
+    stopper = make_stopper(request.stopper if request.stopper in STOPPERS else "none", settings)
+    epochs = stopper.expected_epochs(owed, concurrency) if owed else float(longest)
     return forecast_sweep(
         plan.trials,
         trials=owed,

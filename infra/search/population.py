@@ -37,8 +37,9 @@ Parts = dict[str, dict[str, Any]]
 class Population:
     """Decides who takes over from whom; knows by what each trial trains now."""
 
-    def __init__(self, interval: int, seed: int) -> None:
+    def __init__(self, interval: int, seed: int, max_epochs: int) -> None:
         self.keep_every = interval
+        self._max_epochs = max_epochs
         self._seed = seed
         self._kinships: dict[int, str] = {}
         self._parts: dict[int, Parts] = {}
@@ -47,6 +48,9 @@ class Population:
         """By population, trial and epoch."""
         self._asked: dict[int, tuple[int, Parts]] = {}
         """The last take-over each trial was asked for: after which epoch, and to go on with what."""
+
+    def expected_epochs(self, trials: int, concurrency: int) -> float:
+        return float(self._max_epochs)
 
     def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         number, epoch = record.number, int(report["epoch"])

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Protocol
 
+import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from data.errors import UserError
@@ -50,14 +51,27 @@ class Stopper(Protocol):
         """What becomes of a trial after a report. Of the record only what never changes may be used."""
         ...
 
+    def expected_epochs(self, trials: int, concurrency: int) -> float:
+        """Epochs of the mean trial in a sweep of so many, with so many at a time, under this rule from the start.
+
+        What the rule remembers does not matter. Whoever stops nothing says the epochs of the longest trial.
+        """
+        ...
+
 
 class NoStopper:
     """Every trial trains all its epochs."""
 
     keep_every = 0
 
+    def __init__(self, settings: StopperSettings) -> None:
+        self._max_epochs = settings.max_epochs
+
     def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         return GO_ON
+
+    def expected_epochs(self, trials: int, concurrency: int) -> float:
+        return float(self._max_epochs)
 
 
 class Halving:
@@ -72,6 +86,7 @@ class Halving:
 
     def __init__(self, settings: StopperSettings, brackets: int | None) -> None:
         """Nothing for `brackets`: as many as the epochs have room for."""
+        self._settings = settings
         grace = min(settings.grace_epochs, settings.max_epochs)
         if brackets is None:
             brackets = 1 + int(math.log(settings.max_epochs / grace) / math.log(settings.reduction) + 1e-9)
@@ -101,6 +116,12 @@ class Halving:
         verdict = bracket.on_trial_result(None, trial, dict(report))
         return STOP if verdict == TrialScheduler.STOP else GO_ON
 
+    def expected_epochs(self, trials: int, concurrency: int) -> float:
+        brackets = len(self._brackets)
+        return _simulated_epochs(
+            lambda: Halving(self._settings, brackets), self._settings.max_epochs, trials, concurrency
+        )
+
 
 class MedianRule:
     """The median stopping rule (Golovin et al., 2017, section 3.2.2).
@@ -114,7 +135,7 @@ class MedianRule:
     MIN_OTHERS = 3
 
     def __init__(self, settings: StopperSettings) -> None:
-        self._grace_epochs = settings.grace_epochs
+        self._settings = settings
         self._reported: dict[int, list[float]] = {}
         self._averages: dict[int, dict[int, float]] = {}
         """By epoch and trial."""
@@ -125,17 +146,56 @@ class MedianRule:
         averages = self._averages.setdefault(epoch, {})
         others = list(averages.values())
         averages[record.number] = statistics.fmean(reported)
-        if epoch < self._grace_epochs or len(others) < self.MIN_OTHERS:
+        if epoch < self._settings.grace_epochs or len(others) < self.MIN_OTHERS:
             return GO_ON
         return STOP if min(reported) > statistics.median(others) else GO_ON
+
+    def expected_epochs(self, trials: int, concurrency: int) -> float:
+        return _simulated_epochs(lambda: MedianRule(self._settings), self._settings.max_epochs, trials, concurrency)
+
+
+# More than that many trials change the mean by less than the draws differ; the cost grows with the square.
+_MOST_TRIALS = 128
+_DRAWS = 8
+_FALL = 3.0
+"""The objective's distance to where it ends falls by e^3 over a trial: so the median rule stops as many of these trials
+as of the quickstart's recorded ones (`infra/bench/results/quickstart_curves.json.gz`)."""
+
+
+def _simulated_epochs(new: Callable[[], Stopper], max_epochs: int, trials: int, concurrency: int) -> float:
+    """Epochs of the mean trial, by asking a rule about trials of random quality.
+
+    Each trial's objective falls from 1 to its quality. A trial's rank is thus the same at all epochs, which is when
+    halving saves least wrongly.
+    """
+    totals, trials = [], min(trials, _MOST_TRIALS)
+    for draw in range(_DRAWS):
+        rng, stopper = np.random.default_rng(draw), new()
+        records = [TrialRecord(number=number, params={}, distributions={}, config={}) for number in range(trials)]
+        waiting = [(record, rng.random()) for record in records]
+        running: list[tuple[TrialRecord, float, int]] = []
+        spent = 0
+        while waiting or running:
+            while waiting and len(running) < concurrency:
+                running.append((*waiting.pop(0), 0))
+            spent += len(running)
+            after = []
+            for record, quality, done in running:
+                objective = quality + (1 - quality) * math.exp(-_FALL * (done + 1) / max_epochs)
+                decision = stopper.judge(record, {"epoch": done + 1, OBJECTIVE: objective})
+                if decision.go_on and done + 1 < max_epochs:
+                    after.append((record, quality, done + 1))
+            running = after
+        totals.append(spent / trials)
+    return statistics.mean(totals)
 
 
 STOPPERS: dict[str, Callable[[StopperSettings], Stopper]] = {
     "asha": lambda settings: Halving(settings, brackets=1),
     "hyperband": lambda settings: Halving(settings, brackets=None),
     "median": MedianRule,
-    "pbt": lambda settings: Population(interval=settings.grace_epochs, seed=settings.seed),
-    "none": lambda settings: NoStopper(),
+    "pbt": lambda settings: Population(settings.grace_epochs, settings.seed, settings.max_epochs),
+    "none": NoStopper,
 }
 
 

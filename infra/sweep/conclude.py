@@ -1,4 +1,4 @@
-"""The end of a sweep: its tables, pictures and comparison, its best model in the registry, its runs closed.
+"""The end of a sweep: its tables, pictures and comparison, its best model in the registry.
 
 Everything here can be done again: a sweep that was interrupted while concluding concludes on its next start.
 """
@@ -24,15 +24,12 @@ from data.rows import row_events
 from data.store import Store, read_shard
 from data.streamed_split import open_feed
 from infra.comparison import compare
-from infra.comparison.report import FOLDER as COMPARISON
-from infra.comparison.report import report_files
-from infra.comparison.trials import LoadedSweep
-from infra.models.predict import plot_prediction
-from infra.models.register import CHALLENGER, ModelVersion, register_best
-from infra.record.trials import FAILED, SweepStore, TrialRecord, best_trial
-from infra.sweep.data import SharedData
-from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
-from infra.sweep.run import SweepOutcome
+from infra.predict import plot_prediction
+from infra.records import SweepStore, TrialRecord, best_trial
+from infra.registry import CHALLENGER, ModelVersion, register_best
+from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.shared_data import SharedData
+from infra.sweep import SweepOutcome
 from trainables.accdoa import decode
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict
@@ -110,7 +107,7 @@ def _scores_text(score: dict[str, float], average: str) -> str:
 
 
 def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
-    """Table, plot and register; then close the sweep's runs."""
+    """Table, plot and register; within `run_sweep`, whose runs are then ended."""
     best = best_trial(outcome.records)
     rows = rows_of_table(outcome.records)
     untrained: dict[str, float] = {}
@@ -145,8 +142,6 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
             "best.model": version.uri,
         }
         tracker.log_sweep({}, {**metrics, **{f"untrained/{k}": v for k, v in untrained.items()}}, tags)
-    everything_failed = all(record.state == FAILED for record in outcome.records)
-    tracker.close("FAILED" if everything_failed else "FINISHED")
     return Conclusion(
         rows=rows,
         best=best,

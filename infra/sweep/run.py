@@ -10,8 +10,8 @@ any time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -109,13 +109,27 @@ class SweepOutcome:
     used_up: str | None
     """The limit of the budget that ended it, in words; nothing: its trials are done."""
 
+    @property
+    def status(self) -> str:
+        """What the sweep's run in MLflow ends with."""
+        if not self.finished:
+            return "KILLED"
+        return "FAILED" if all(record.state == FAILED for record in self.records) else "FINISHED"
+
 
 Screen = Callable[[SweepFeed], AbstractContextManager[None]]
 """Shows a sweep while it runs."""
 
 
-def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None = None) -> SweepOutcome:
-    """Start or continue a sweep and return when its budget is spent, or when it is interrupted.
+@contextmanager
+def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None = None) -> Iterator[SweepOutcome]:
+    """Start or continue a sweep; its outcome is there when its budget is spent, or when it is interrupted.
+
+        with run_sweep(request, settings) as outcome:
+            if outcome.finished:
+                conclude(outcome, "seld")
+
+    Its runs in MLflow are open within, for what is still to be said of it, and ended after that, whatever happens.
 
     Args:
         screen: shows how it stands, in place of a line a report.
@@ -124,8 +138,20 @@ def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None =
         UserError: the request cannot be carried out, or another driver runs the sweep; nothing was written then.
     """
     plan = plan_sweep(request, settings, claiming=True)
-    if not plan.owed:
-        return _outcome(plan, _begin(plan, settings), None, plan.ledger(), finished=True)
+    with ExitStack() as opened:
+        if plan.owed:
+            outcome = _run_owed(plan, request, settings, screen, opened)
+        else:
+            tracker = opened.enter_context(_begin(plan, settings))
+            outcome = _outcome(plan, tracker, None, plan.ledger(), finished=True)
+        outcome.tracker.status = outcome.status
+        yield outcome
+
+
+def _run_owed(
+    plan: SweepPlan, request: SweepRequest, settings: Settings, screen: Screen | None, opened: ExitStack
+) -> SweepOutcome:
+    """Run the trials that are owed; the tracker stays in `opened`."""
     connect(settings)
     require_shared(plan.store, settings.root)
     with SweepClaim(plan.sweep.uri, plan.sweep.name, cluster_name(settings), settings.ray_address) as claim:
@@ -136,7 +162,7 @@ def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None =
         for config in {config.visual.name: config for config in plan.configs}.values():
             warn_random_weights(config)
         # From here on things are written.
-        tracker, ledger = _begin(plan, settings), plan.ledger()
+        tracker, ledger = opened.enter_context(_begin(plan, settings)), plan.ledger()
         feed = SweepFeed(
             driver=claim.driver,
             name=plan.sweep.name,
@@ -165,25 +191,26 @@ def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None =
     return outcome
 
 
-def _begin(plan: SweepPlan, settings: Settings) -> SweepTracker:
+@contextmanager
+def _begin(plan: SweepPlan, settings: Settings) -> Iterator[SweepTracker]:
     """Write the sweep's settings, and bring its runs in MLflow up to date with the records."""
     plan.sweep.create(plan.settings)
     for record in plan.settled:
         plan.sweep.write(record)
     if kept(plan.sweep) is None:
         keep(plan.sweep, plan.earlier)
-    tracker = SweepTracker(
+    # Budgets may grow from one start to the next; MLflow's parameters may not change, its tags may.
+    limits = {f"budget.{name}": f"{limit:g}" for name, limit in asdict(plan.budget).items() if limit is not None}
+    with SweepTracker(
         settings.mlflow_tracking_uri or "",
         EXPERIMENT,
         plan.sweep.name,
         {**plan.tags, "space": plan.space.name},
         outbox=f"{plan.sweep.uri}/outbox",
-    )
-    # Budgets may grow from one start to the next; MLflow's parameters may not change, its tags may.
-    limits = {f"budget.{name}": f"{limit:g}" for name, limit in asdict(plan.budget).items() if limit is not None}
-    tracker.log_sweep(plan.settings, {}, limits)
-    tracker.update(*plan.records)
-    return tracker
+    ) as tracker:
+        tracker.log_sweep(plan.settings, {}, limits)
+        tracker.update(*plan.records)
+        yield tracker
 
 
 def _search(

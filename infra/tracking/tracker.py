@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mlflow.entities import Metric, Run
 
@@ -55,7 +55,7 @@ class _Waiting:
 
 
 class SweepTracker:
-    """Keeps MLflow in step with one sweep.
+    """Keeps MLflow in step with one sweep; as a context manager it is closed whatever happens within.
 
     Args:
         tags: of the parent and of every trial's run; `protocol` is that of a search unless they say otherwise.
@@ -86,6 +86,8 @@ class SweepTracker:
             **tags,
             SWEEP_TAG: sweep,
         }
+        self.status = "FINISHED"
+        """What the parent run ends with when nothing fails."""
         self._experiment_id = self._writer.find_experiment(experiment)
         self.parent = self._find_or_create_parent()
         self._scratch = None if outbox else tempfile.TemporaryDirectory(prefix="seldtune-outbox-")
@@ -114,6 +116,14 @@ class SweepTracker:
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
         self._log_source()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """`close`: with FAILED after an exception, and KILLED after one that is no error, like Ctrl-C."""
+        failed = self.status if kind is None else "FAILED"
+        self.close(failed if kind is None or issubclass(kind, Exception) else "KILLED")
 
     # --- for the driver; none of it waits for the server, but `flush` and `close` -------------------------------------
 
@@ -153,9 +163,13 @@ class SweepTracker:
     def log_sweep(self, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> None:
         """Facts of the whole sweep, for the parent run; metrics at the number of ended trials as their step."""
         with self._changed:
-            at_s, step = self._progress.last_report_s or time.time(), self._progress.ended
-        points = [[key, float(value), int(at_s * 1000), step] for key, value in metrics.items()]
+            step = self._progress.ended
+        points = self._points_of(metrics, step)
         self._put({"params": {key: str(value) for key, value in params.items()}, "metrics": points, "tags": tags})
+
+    def log_trial(self, number: int, metrics: dict[str, float], tags: dict[str, str]) -> None:
+        """Facts of a trial that are in no report of it, for its run; metrics at step 0. They wait until it has one."""
+        self._put({"trial": number, "params": {}, "metrics": self._points_of(metrics, step=0), "tags": tags})
 
     def log_file(self, path: Path, folder: str = "", number: int | None = None) -> None:
         """Attach a file to the parent run, or to a trial's. Its content is taken now."""
@@ -221,6 +235,12 @@ class SweepTracker:
             logger.warning("%s; nothing is lost, the same sweep command completes its record there", error)
             return False
         return True
+
+    def _points_of(self, metrics: dict[str, float], step: int) -> list[list[Any]]:
+        """As an entry of the outbox has them; at the time of the last report, so that the same again is the same."""
+        with self._changed:
+            at_s = self._progress.last_report_s or time.time()
+        return [[key, float(value), int(at_s * 1000), step] for key, value in metrics.items()]
 
     def _put(self, entry: dict[str, Any], content: bytes | None = None) -> None:
         self._outbox.put(entry, content)
@@ -386,7 +406,7 @@ class SweepTracker:
                 metrics = [Metric(*point) for point in entry["metrics"]]
                 self._writer.log(run_id, metrics, entry["params"], entry["tags"])
         except Refused as error:
-            logger.error("MLflow refuses %s: %s", entry.get("path", "facts of the sweep"), error)
+            logger.error("MLflow refuses %s: %s", entry.get("path", "facts"), error)
         return True
 
     def _find_or_create_parent(self) -> Run:

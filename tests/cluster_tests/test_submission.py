@@ -186,6 +186,42 @@ def test_secrets_in_a_file_are_refused(tmp_path: Path) -> None:
     assert SECRET not in str(caught.value)
 
 
+SENT_SPACE = """
+import dataclasses
+from search_spaces.quickstart import QUICKSTART
+SPACE = dataclasses.replace(QUICKSTART, name="mine")
+"""
+
+
+@pytest.mark.parametrize("name", ["data", "trainables", "search_spaces", "infra", "random", "torch", "ray"])
+@pytest.mark.parametrize("code", [(), ("--code",)])
+def test_a_space_with_the_name_of_a_module_is_refused(
+    dashboard: Dashboard, tmp_path: Path, name: str, code: tuple[str, ...]
+) -> None:
+    space = tmp_path / f"{name}.py"
+    space.write_text(SENT_SPACE)
+    with pytest.raises(AssertionError, match=f"would hide the module '{name}' from the job: give it another name"):
+        run(dashboard, str(space), "--name", "mine", "--detach", *code)
+    assert not dashboard.submitted
+
+
+@pytest.mark.parametrize("name", ["seldtune.py", "mine.py", "data.yaml"])
+def test_any_other_name_leaves_the_job_its_modules(dashboard: Dashboard, tmp_path: Path, name: str) -> None:
+    space = tmp_path / name
+    space.write_text(SENT_SPACE if name.endswith(".py") else SPACE)
+    run(dashboard, str(space), "--name", "mine", "--detach")
+    (sent,), (package,) = dashboard.submitted, dashboard.packages.values()
+    folder = tmp_path / "job"
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        archive.extractall(folder)
+    # As Ray starts a job: from its working directory, which is first on the path.
+    words = [*shlex.split(sent["entrypoint"])[1:4], "sweep", "--help"]
+    words[0] = sys.executable
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[1]}"}
+    ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_folders_of_the_laptop_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     address = ("--address", "http://127.0.0.1:9")
     assert "--data is /data/mine, a folder" in refused("quickstart", "--data", "/data/mine", *address)

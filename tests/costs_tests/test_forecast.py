@@ -13,7 +13,12 @@ from infra.costs.calibration import Calibration, Point, assume, describe_machine
 from infra.costs.feasible import Feasibility
 from infra.costs.forecast import GROUP_START_S, DataSize, data_size, expected_epochs, forecast_sweep, forecast_trial
 from infra.estimate import estimate
-from infra.search.searcher import try_out
+from infra.feasible import Feasibility
+from infra.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
+from infra.search import try_out
+from infra.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.sweep import SweepRequest
+from infra.sweep_plan import Plan, _forecast
 from search_spaces.quickstart import INPUTS, QUICKSTART
 from trainables.config_tree import override
 from trainables.worker import TrialResources
@@ -105,15 +110,6 @@ def test_seconds_are_steps_and_windows() -> None:
     assert trial.epoch_s / 2 < pair.epoch_s < trial.epoch_s
 
 
-def test_early_stopping_saves_epochs_but_not_the_grace() -> None:
-    many = expected_epochs(27, grace=3, reduction=3, trials=60, concurrency=4)
-    # Were every rung's decision made on all trials: 3 + 6 / 3 + 18 / 9 = 7; asked one after another some more go on.
-    assert 7 <= many < 12
-    assert expected_epochs(27, grace=3, reduction=3, trials=1, concurrency=4) == 27
-    assert expected_epochs(27, grace=27, reduction=3, trials=20, concurrency=4) == 27
-    assert many < expected_epochs(27, grace=9, reduction=3, trials=60, concurrency=4)
-
-
 def test_a_sweep_is_its_trials_side_by_side() -> None:
     trial = forecast_trial(CONFIG, SIZE, SPEED, workers=1)
     sweep = forecast_sweep([trial], trials=10, concurrency=4, epochs=7, workers=1, cpus=2, gpus=0.5)
@@ -188,3 +184,16 @@ def _raw(recording: str, start: int, frames: int, labels: int) -> dict[str, obje
         "has_video": False,
         "events": [],
     }
+
+
+@pytest.mark.parametrize("name", STOPPERS)
+def test_the_forecast_of_a_sweep_asks_its_own_stopper(name: str) -> None:
+    trial = forecast_trial(CONFIG, SIZE, SPEED, workers=1)
+    plan = Plan(name="s", checks=[], samples=1, trials=[trial])
+    request = SweepRequest(space=QUICKSTART, stopper=name, trials=40)
+    forecast = _forecast(request, plan, TrialResources(), 4, None)
+    settings = StopperSettings(
+        max_epochs=CONFIG.training.epochs, grace_epochs=QUICKSTART.grace_epochs, reduction=QUICKSTART.reduction
+    )
+    assert forecast.epochs == make_stopper(name, settings).expected_epochs(40, 4)
+    assert (forecast.wall_s < forecast.whole_wall_s) == (name in ("asha", "hyperband", "median"))

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import mlflow
 import numpy as np
 import optuna
 import pytest
@@ -10,12 +12,14 @@ import pytest
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.store import Manifest, Shard, Split, Store
-from infra.finals.finals import choose, evidence_for, finals_space
-from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
+from infra.finals import _write, choose, evidence_for, finals_space
+from infra.finals_report import Finalist, Finals, Training, mean_and_deviation
 from infra.latency import Latency, measure_latency
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.recording_scores import pooled, table_of
-from infra.search.searcher import propose, try_out
+from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
+from infra.search import propose, try_out
+from infra.tracking import SweepTracker
 from search_spaces.quickstart import QUICKSTART, suggest
 from support.tested_models import CLASSES, counts
 from trainables.bundle import save_bundle
@@ -122,6 +126,30 @@ def finals_of(*finalists):
         model="models:/seld/7",
         url="http://mlflow",
     )
+
+
+@pytest.mark.slow
+def test_what_the_test_split_said_goes_the_way_of_all_that_a_sweep_tells_mlflow(tmp_path, monkeypatch):
+    """By the sweep's tracker alone: any other client of this process asks a server that is not there."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    client.create_experiment("finals", artifact_location=(tmp_path / "artifacts").as_uri())
+    winner, other = finalist(0, [0.3, 0.4], [0.8, 0.7]), finalist(1, [0.5], [0.6])
+    trainings = [*winner.trainings, *other.trainings]
+    sweep = SweepStore(str(tmp_path), "s-finals")
+    tracker = SweepTracker(uri, "finals", "s-finals", {}, outbox=f"{sweep.uri}/outbox")
+    for training in trainings:
+        training.record.params = {}
+        training.record.reports[-1]["at"] = 1_700_000_000.0
+    tracker.update(*(training.record for training in trainings))
+    _write(finals_of(winner, other), SimpleNamespace(sweep=sweep, tracker=tracker))
+    assert tracker.close("FINISHED")
+    for training in trainings:
+        run = client.get_run(tracker.run_id(training.record.number))
+        assert {f"test/{key}": value for key, value in training.flat().items()}.items() <= run.data.metrics.items()
+        assert run.data.tags["protocol"] == "test, once"
 
 
 def test_the_test_split_decides_nothing():

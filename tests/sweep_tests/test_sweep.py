@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -27,6 +28,7 @@ from mlflow.entities import Run
 
 from data import storage
 from data.audio_files import write_foa_wav
+from data.errors import UserError
 from data.labels import read_events_csv
 from data.store import Store, open_store, read_shard
 from data.synth import SynthSettings, synthesise
@@ -310,6 +312,27 @@ def test_an_interrupted_sweep_says_how_it_goes_on(stack: Stack) -> None:
         elif record.number in before:
             kept = before[record.number].reports
             assert record.reports[: len(kept)] == kept, "an interrupted trial began anew"
+
+
+def test_a_sweep_that_fails_at_its_end_leaves_no_run_open_and_concludes_on_the_next_start(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("sweep", "quickstart", "--name", "late", *QUICK, "--trials", "1", "--set", "training.epochs=1")
+    before = {thread for thread in threading.enumerate() if thread.name == "mlflow-writer"}
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise UserError("the registry does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("infra.conclude.register_best", fail)
+        assert "the registry does not answer" in stack.run(*command, "--model", "late", code=2)
+    parent, (child,) = runs_of("late")
+    assert (parent.info.status, child.info.status) == ("FAILED", "FINISHED")
+    assert not [t for t in threading.enumerate() if t.name == "mlflow-writer" and t.is_alive() and t not in before]
+
+    stack.run(*command, "--model", "late")
+    assert_complete("late", 1)
+    assert runs_of("late")[0].data.tags["best.model"] == "models:/late/1"
 
 
 def trial_process() -> int:

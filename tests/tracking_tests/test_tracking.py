@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import mlflow
@@ -376,6 +376,52 @@ def test_a_server_that_dies_is_neither_noticed_nor_missed(
     assert [entry.levelname for entry in said] == ["WARNING", "INFO"]
     assert "training goes on" in said[0].getMessage()
     assert "4 facts and files" in said[1].getMessage()
+
+
+@pytest.mark.slow
+def test_what_is_found_of_a_trial_later_waits_for_its_run_and_is_one_request(
+    server: Server, moments: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    tracker = SweepTracker(server.url, EXPERIMENT, "later", {}, outbox=str(tmp_path / "outbox"), limits=EAGER)
+    metrics = {f"test/class/{index}": index / 100 for index in range(100)}
+    tracker.log_trial(0, {}, {PROTOCOL_TAG: "test, once", "said": "wJalrXUtnFEMI"})
+    assert not tracker.flush(1.0)  # the trial has no run yet
+    assert tracker.unwritten() == "1 facts and files"
+    record = new_record(0)
+    record.add_report(report(0, 1))
+    end(record)
+    tracker.update(record)
+    tracker.require_written()
+    for _ in range(2):  # the same again is the same
+        before = len(moments)
+        tracker.log_trial(0, metrics, {})
+        tracker.require_written()
+        assert len(moments) - before == 1
+    assert tracker.close("FINISHED")
+    _, (child,) = server.assert_holds("later", [record])
+    assert {key: value for key, value in child.data.metrics.items() if key.startswith("test/")} == metrics
+    assert len(mlflow.MlflowClient(server.url).get_metric_history(child.info.run_id, "test/class/7")) == 1
+    assert (child.data.tags[PROTOCOL_TAG], child.data.tags["said"]) == ("test, once", MASK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("raised", "status"), [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
+def test_a_tracker_is_closed_whatever_happens(server: Server, raised: type[BaseException] | None, status: str) -> None:
+    record = new_record(0)
+    record.add_report(report(0, 1))
+    with (
+        nullcontext() if raised is None else pytest.raises(raised),
+        SweepTracker(server.url, EXPERIMENT, f"ends-{status}", {}) as tracker,
+    ):
+        tracker.update(record)
+        if raised is not None:
+            raise raised
+    parent, (child,) = server.runs(f"ends-{status}")
+    assert (parent.info.status, child.info.status) == (status, "KILLED")
+    assert not tracker._thread.is_alive()
 
 
 @pytest.mark.slow

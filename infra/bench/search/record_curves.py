@@ -68,18 +68,16 @@ def main() -> None:
     # In an order of its own, so that an unfinished table is a sample of the whole grid.
     np.random.default_rng(0).shuffle(points)
     space = dataclasses.replace(QUICKSTART, name="curves", first=tuple(points), trials=len(points))
-    outcome = run_sweep(
-        SweepRequest(
-            space=space,
-            data=data,
-            budget_s=7 * 86_400,
-            concurrency=arguments.concurrency,
-            stopper="none",
-            fixed=FIXED,
-        ),
-        settings,
+    request = SweepRequest(
+        space=space,
+        data=data,
+        budget_s=7 * 86_400,
+        concurrency=arguments.concurrency,
+        stopper="none",
+        fixed=FIXED,
     )
-    outcome.tracker.close("FINISHED" if outcome.finished else "KILLED")
+    with run_sweep(request, settings) as outcome:
+        logging.info("%d trials at %s", len(outcome.records), outcome.tracker.url)
     arguments.out.write_bytes(gzip.compress(json.dumps(table(outcome.records), indent=1).encode(), mtime=0))
     print(f"{len(outcome.records)} trials in {arguments.out}")
 

@@ -122,22 +122,19 @@ def run_ours(settings: Settings, trials: int, epochs: int, epoch_s: float, worke
         return fit(tuner)
 
     tune.Tuner.fit = timed_fit
-    outcome = run_sweep(
-        SweepRequest(
-            space=QUICKSTART,
-            name=f"idle-{uuid.uuid4().hex[:8]}",
-            data=data_uri(settings),
-            trials=trials,
-            budget_s=3600.0,
-            workers=workers,
-            concurrency=1,
-            fixed={"training.epochs": epochs},
-        ),
-        settings,
+    request = SweepRequest(
+        space=QUICKSTART,
+        name=f"idle-{uuid.uuid4().hex[:8]}",
+        data=data_uri(settings),
+        trials=trials,
+        budget_s=3600.0,
+        workers=workers,
+        concurrency=1,
+        fixed={"training.epochs": epochs},
     )
-    assert outcome.tracker.flush()
-    seconds = time.perf_counter() - begun[0]
-    outcome.tracker.close("FINISHED")
+    with run_sweep(request, settings) as outcome:
+        assert outcome.tracker.flush()
+        seconds = time.perf_counter() - begun[0]
     reports = [report for record in outcome.records for report in record.reports]
     assert len(reports) == trials * epochs, f"{len(reports)} reports of {trials} trials"
     ends = [record.reports[-1]["at"] for record in outcome.records]
