@@ -23,12 +23,13 @@ from infra.cluster.join import connect
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.finals.report import Finalist, Finals, Training
 from infra.latency import Latency, measure_latency
-from infra.ray_cluster import connect
-from infra.records import FAILED, SweepStore, TrialRecord
-from infra.registry import FINALIST, ModelVersion, register_best
-from infra.run_contents import PROTOCOL_TAG
-from infra.settings import Settings
-from infra.sweep import SweepOutcome, SweepRequest, run_sweep
+from infra.models.evidence import PROTOCOL, Evidence, flat_counts
+from infra.models.register import FINALIST, ModelVersion, register_best
+from infra.record.claim import read_driver
+from infra.record.trials import FAILED, SweepStore, TrialRecord
+from infra.stack.settings import Settings
+from infra.sweep.run import SweepOutcome, SweepRequest, run_sweep
+from infra.tracking.contents import PROTOCOL_TAG
 from search_spaces.registry import SPACES
 from search_spaces.space import SearchSpace, Trial
 from trainables.bundle import JSON_NAME, WEIGHTS_NAME

@@ -39,12 +39,13 @@ from infra.plan.preflight import (
     check_storage,
     grouped,
 )
-from infra.request import budget_of, check_batches, data_uri, name_of, resources_of, trials_at_a_time
-from infra.search import propose
-from infra.settings import Settings
-from infra.shared_data import preparation
-from infra.stoppers import STOPPERS, StopperSettings, make_stopper
-from infra.sweep import SweepPlan, SweepRequest, plan_sweep
+from infra.search.searcher import propose
+from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.stack.settings import Settings
+from infra.sweep.data import preparation
+from infra.sweep.data_memory import plan_data
+from infra.sweep.request import budget_of, check_batches, data_uri, name_of, resources_of, trials_at_a_time
+from infra.sweep.run import SweepPlan, SweepRequest, plan_sweep
 from trainables.config import TrialConfig
 from trainables.worker import TrialResources
 

@@ -24,12 +24,15 @@ from data.rows import row_events
 from data.store import Store, read_shard
 from data.streamed_split import open_feed
 from infra.comparison import compare
-from infra.predict import plot_prediction
-from infra.records import SweepStore, TrialRecord, best_trial
-from infra.registry import CHALLENGER, ModelVersion, register_best
-from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
-from infra.shared_data import SharedData
-from infra.sweep import SweepOutcome
+from infra.comparison.report import FOLDER as COMPARISON
+from infra.comparison.report import report_files
+from infra.comparison.trials import LoadedSweep
+from infra.models.predict import plot_prediction
+from infra.models.register import CHALLENGER, ModelVersion, register_best
+from infra.record.trials import SweepStore, TrialRecord, best_trial
+from infra.sweep.data import SharedData
+from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.sweep.run import SweepOutcome
 from trainables.accdoa import decode
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict

@@ -11,14 +11,12 @@ from data.rows import encode_flac
 from data.windows import WindowSampler
 from infra.costs.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.costs.feasible import Feasibility
-from infra.costs.forecast import GROUP_START_S, DataSize, data_size, expected_epochs, forecast_sweep, forecast_trial
+from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
 from infra.estimate import estimate
-from infra.feasible import Feasibility
-from infra.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
-from infra.search import try_out
-from infra.stoppers import STOPPERS, StopperSettings, make_stopper
-from infra.sweep import SweepRequest
-from infra.sweep_plan import Plan, _forecast
+from infra.plan.plan import Plan, _forecast
+from infra.search.searcher import try_out
+from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.sweep.run import SweepRequest
 from search_spaces.quickstart import INPUTS, QUICKSTART
 from trainables.config_tree import override
 from trainables.worker import TrialResources

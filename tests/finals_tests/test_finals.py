@@ -12,14 +12,13 @@ import pytest
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.store import Manifest, Shard, Split, Store
-from infra.finals import _write, choose, evidence_for, finals_space
-from infra.finals_report import Finalist, Finals, Training, mean_and_deviation
+from infra.finals.finals import _write, choose, evidence_for, finals_space
+from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
 from infra.latency import Latency, measure_latency
-from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
 from infra.recording_scores import pooled, table_of
-from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
-from infra.search import propose, try_out
-from infra.tracking import SweepTracker
+from infra.search.searcher import propose, try_out
+from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART, suggest
 from support.tested_models import CLASSES, counts
 from trainables.bundle import save_bundle

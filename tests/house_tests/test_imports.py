@@ -1,4 +1,4 @@
-"""The order of the house, asserted by parsing imports: which folder, and inside `infra` which package, may use which."""
+"""The order of the house, asserted by parsing imports: which folder, and which package of `infra`, may use which."""
 
 import ast
 from pathlib import Path

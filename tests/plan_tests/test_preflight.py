@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from support.stores import publish
 
 from data.errors import UserError
 from infra.plan.preflight import (
@@ -24,6 +23,7 @@ from infra.plan.preflight import (
     grouped,
 )
 from infra.stack.settings import Settings
+from support.stores import publish
 
 
 def only(preflight: Preflight) -> tuple[str, str]:

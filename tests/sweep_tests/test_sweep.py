@@ -324,7 +324,7 @@ def test_a_sweep_that_fails_at_its_end_leaves_no_run_open_and_concludes_on_the_n
         raise UserError("the registry does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr("infra.conclude.register_best", fail)
+        patch.setattr("infra.sweep.conclude.register_best", fail)
         assert "the registry does not answer" in stack.run(*command, "--model", "late", code=2)
     parent, (child,) = runs_of("late")
     assert (parent.info.status, child.info.status) == ("FAILED", "FINISHED")
