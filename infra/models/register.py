@@ -6,7 +6,11 @@ Which of them a person makes `champion`, and how that is written down, is `infra
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
+import subprocess
+import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -24,16 +28,17 @@ import data
 import trainables
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ
-from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
-from infra.record.trials import TrialRecord
+from infra import model_check
+from infra.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
 from infra.recording_scores import table_of
+from infra.records import TrialRecord
+from infra.redaction import secrets_of
 from trainables import pyfunc_loader
 from trainables.accdoa import output_width
 from trainables.bundle import WEIGHTS_NAME, load_bundle
 from trainables.checkpoint import TrialStore, fetch_bundle
 from trainables.config import RATE_HZ, TrialConfig
-from trainables.config_tree import from_dict, to_dict
+from trainables.config_tree import to_dict
 from trainables.evaluate import AVERAGES
 from trainables.loop import OBJECTIVE
 
@@ -44,6 +49,8 @@ WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
 KNOWN_NAMES = ("MLmodel", "registered_model_meta")
 KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
 """A model's files have these names, which MLflow writes, or are of these kinds, none of which is ever unpickled."""
+LONGEST_CHECK_S = 600.0
+"""A model that has not answered by then is refused."""
 REQUIREMENTS = ("torch", "torchaudio", "torchvision", "numpy", "safetensors", "soundfile", "pillow")
 
 
@@ -146,7 +153,8 @@ def faults_of(version: ModelVersion) -> list[str]:
     """What is wrong with a version's files as they lie in the registry; nothing when it can be used.
 
     Every file has to be there and of a kind that holds no code to unpickle, the weights have to be those that were
-    registered, and the model has to load through MLflow and answer to a window of silence with finite numbers.
+    registered, and the model has to load through MLflow by the code that it brings, and answer to a window of silence
+    with finite numbers.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -172,25 +180,21 @@ def _is_known(file: Path) -> bool:
 
 
 def _loading_faults(path: Path) -> list[str]:
+    """By the model's own code, in a process of its own, which is given no secret of this one."""
+    command = [sys.executable, "-I", model_check.__file__, str(path), str(RATE_HZ)]
+    secrets = secrets_of(os.environ)
+    harmless = {name: value for name, value in os.environ.items() if not any(one in value for one in secrets)}
     try:
-        model = mlflow.pyfunc.load_model(str(path))
-        schema = model.metadata.get_input_schema()
-        config = from_dict(model.metadata.metadata["config"])
-        samples = config.inputs.window_labels * RATE_HZ // LABEL_RATE_HZ
-        # One clip without pictures: the first free length of a sound is its samples, of anything else its pictures.
-        shapes = {spec.name: list(spec.shape) for spec in schema.inputs}
-        inputs = {
-            spec.name: np.zeros([1, *(_free(spec.name, samples, n) for n in shapes[spec.name][1:])], spec.type)
-            for spec in schema.inputs
-        }
-        output = model.predict(inputs)
-    except Exception as error:  # whatever keeps it from loading is what has to be said
-        return [f"the model does not load and predict: {type(error).__name__}: {str(error).splitlines()[0]}"]
-    return [] if np.isfinite(output).all() else ["the model answers to silence with numbers that are not finite"]
-
-
-def _free(name: str, samples: int, length: int) -> int:
-    return length if length >= 0 else samples if name == "audio" else 0
+        checked = subprocess.run(
+            command, cwd=path, env=harmless, capture_output=True, text=True, check=False, timeout=LONGEST_CHECK_S
+        )
+    except subprocess.TimeoutExpired:
+        return [f"the model does not load and predict within {LONGEST_CHECK_S:.0f} s"]
+    if checked.returncode or not checked.stdout:
+        last = (checked.stderr.strip().splitlines() or ["nothing said"])[-1]
+        return [f"the model does not load and predict: exit code {checked.returncode}: {last}"]
+    fault = json.loads(checked.stdout.splitlines()[-1])
+    return [] if fault is None else [fault]
 
 
 def sha256_of(file: Path) -> str:

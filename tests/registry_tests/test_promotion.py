@@ -30,6 +30,8 @@ from trainables.loop import OBJECTIVE
 from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
 
+REPOSITORY = Path(__file__).parents[1]
+
 
 def refused(candidate, holder=None, **rules):
     """Names of the rules that refuse."""
@@ -313,6 +315,38 @@ def test_damaged_models_stay_where_they_are_even_by_force(root, places):
         weights.write_bytes(content)
         (weights.parent / "more.pkl").unlink(missing_ok=True)
     assert AliasLog(root, "seld", "champion").last() is None
+
+
+@pytest.fixture
+def shipped(places):
+    """The code that version 5 brings, to be changed."""
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=find_version("seld", "5").uri))
+    (code,) = folder.rglob("code/trainables/model.py")
+    content = code.read_text()
+    yield code
+    code.write_text(content)
+
+
+@pytest.mark.slow
+def test_a_model_is_judged_by_the_code_that_it_brings(root, shipped, monkeypatch):
+    """Today's code, which is loaded here and installed in this environment, would load it."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2")
+    version, path = find_version("seld", "5"), list(sys.path)
+    content = shipped.read_text()
+    shipped.write_text(content + "\nraise ValueError('broken since it was shipped')\n")
+    said = "the model does not load and predict: ValueError: broken since it was shipped"
+    assert faults_of(version) == [said]
+    with pytest.raises(GateError, match="FAILED files"):
+        promote(root, "seld", "5", "champion", "no matter what", force=True)
+    shipped.write_text(content + "\nimport os\nos._exit(7)\n")
+    assert faults_of(version) == ["the model does not load and predict: exit code 7: nothing said"]
+    # What it is given, and where the rest comes from.
+    shipped.write_text(content + "\nimport os\nassert 'AWS_SECRET_ACCESS_KEY' not in os.environ\n")
+    assert faults_of(version) == []
+    shipped.write_text(content + f"\nimport sys\nsys.path.append({str(REPOSITORY)!r})\nimport infra.output\n")
+    (said,) = faults_of(version)
+    assert "does not bring all of its code: infra, infra.output came from elsewhere" in said
+    assert sys.path == path
 
 
 PROMOTER = """
