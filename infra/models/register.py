@@ -28,11 +28,11 @@ import data
 import trainables
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.errors import UserError
-from infra import model_check
-from infra.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
+from infra.models import model_check
+from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
+from infra.provenance.secrets import secrets_of
+from infra.record.trials import TrialRecord
 from infra.recording_scores import table_of
-from infra.records import TrialRecord
-from infra.redaction import secrets_of
 from trainables import pyfunc_loader
 from trainables.accdoa import output_width
 from trainables.bundle import WEIGHTS_NAME, load_bundle

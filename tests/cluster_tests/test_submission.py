@@ -217,7 +217,7 @@ def test_any_other_name_leaves_the_job_its_modules(dashboard: Dashboard, tmp_pat
     # As Ray starts a job: from its working directory, which is first on the path.
     words = [*shlex.split(sent["entrypoint"])[1:4], "sweep", "--help"]
     words[0] = sys.executable
-    environment = {**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[1]}"}
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}
     ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 

@@ -30,7 +30,7 @@ from trainables.loop import OBJECTIVE
 from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def refused(candidate, holder=None, **rules):
@@ -343,9 +343,9 @@ def test_a_model_is_judged_by_the_code_that_it_brings(root, shipped, monkeypatch
     # What it is given, and where the rest comes from.
     shipped.write_text(content + "\nimport os\nassert 'AWS_SECRET_ACCESS_KEY' not in os.environ\n")
     assert faults_of(version) == []
-    shipped.write_text(content + f"\nimport sys\nsys.path.append({str(REPOSITORY)!r})\nimport infra.output\n")
+    shipped.write_text(content + f"\nimport sys\nsys.path.append({str(REPOSITORY)!r})\nimport infra.console.output\n")
     (said,) = faults_of(version)
-    assert "does not bring all of its code: infra, infra.output came from elsewhere" in said
+    assert "does not bring all of its code: infra, infra.console.output came from elsewhere" in said
     assert sys.path == path
 
 

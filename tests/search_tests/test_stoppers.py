@@ -301,7 +301,7 @@ def test_early_stopping_saves_epochs_but_not_the_grace() -> None:
     assert 10 < expected_epochs("median") < 22
 
 
-RECORDED = Path(__file__).parents[1] / "infra" / "bench" / "results" / "quickstart_curves.json.gz"
+RECORDED = Path(__file__).parents[2] / "infra" / "bench" / "results" / "quickstart_curves.json.gz"
 
 
 def mean_epochs(name: str, curves: np.ndarray, concurrency: int) -> float:
