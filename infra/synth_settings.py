@@ -1,16 +1,14 @@
-"""What synthetic data is like, from a YAML file and from the command line, which goes first."""
+"""What synthetic data is like, from a file of settings and from the command line, which goes first."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
 from data.synth import SynthSettings
-from infra.yaml_mapping import read_mapping
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -21,29 +19,34 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def synth_settings(file: Path | None, options: Mapping[str, Any], scene: Mapping[str, Any]) -> SynthSettings:
-    """Settings from the file, with `options` (None: not given) and fields of `scene` in place of the file's.
+def synth_settings(
+    given: Mapping[str, Any], where: str, options: Mapping[str, Any], scene: Mapping[str, Any]
+) -> SynthSettings:
+    """Settings as a file has them, with `options` (None: not given) and fields of `scene` in place of the file's.
+
+    Args:
+        given: the file's fields; empty without a file.
+        where: the file, for messages.
 
     Raises:
-        UserError: a file that is no YAML mapping, an unknown field, or a value out of its range.
+        UserError: an unknown field, or a value of another type or out of its range.
     """
-    values = {} if file is None else _read(file)
+    _check(given, where)
+    values = dict(given)
     of_scene = values.pop("scene", None) or {}
     if not isinstance(of_scene, dict):
-        raise UserError(f"{file}: scene = {of_scene!r}: has to be a mapping of fields")
+        raise UserError(f"{where}: scene = {of_scene!r}: has to be a mapping of fields")
     values |= {name: value for name, value in options.items() if value is not None}
     return SynthSettings(**values, scene={**of_scene, **scene})
 
 
-def _read(file: Path) -> dict[str, Any]:
-    values = read_mapping(file, "fields, e.g. `train_clips: 20`")
+def _check(given: Mapping[str, Any], where: str) -> None:
     kinds = {field.name: str(field.type) for field in fields(SynthSettings)}
-    for name, value in values.items():
+    for name, value in given.items():
         if name not in kinds:
             near = difflib.get_close_matches(str(name), kinds, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(f"{file}: {name!r} is not a field; {hint}there are: {', '.join(kinds)}")
+            raise UserError(f"{where}: {name!r} is not a field; {hint}there are: {', '.join(kinds)}")
         expected = _TYPES.get(kinds[name])
         if expected is not None and type(value) not in expected:
-            raise UserError(f"{file}: {name} = {value!r}: has to be of type {kinds[name]}")
-    return values
+            raise UserError(f"{where}: {name} = {value!r}: has to be of type {kinds[name]}")

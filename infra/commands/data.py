@@ -48,6 +48,7 @@ def data_synth(
     from data.synth import synthesise, write_tree
     from infra.arguments import parse_assignments
     from infra.synth_settings import synth_settings
+    from infra.yaml_mapping import read_mapping
 
     options = {
         "profile": profile,
@@ -59,7 +60,8 @@ def data_synth(
         "with_video": video,
     }
     scene = parse_assignments(fix or [])
-    made = synth_settings(config, options, scene if events is None else {**scene, "events": events})
+    given = {} if config is None else read_mapping(config, "fields, e.g. `train_clips: 20`")
+    made = synth_settings(given, str(config), options, scene if events is None else {**scene, "events": events})
     if tree is not None:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
             folder = write_tree(made, str(tree), run=processes.map)
