@@ -25,9 +25,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from data import storage
-from data.feed import Feed, HeldRows
-from data.store import Store, read_shard
-from data.windows import PreparedRow
+from data.feeding.feed import Feed, HeldRows
+from data.feeding.windows import PreparedRow
+from data.stores.chunks import Store, read_shard
 from infra.estimate import estimate
 from infra.records import TrialRecord
 from trainables.config import TrialConfig

@@ -19,10 +19,10 @@ import ray
 import torch
 
 from data import storage
+from data.feeding.streamed_split import open_feed
 from data.labels import Events
-from data.rows import row_events
-from data.store import Store, read_shard
-from data.streamed_split import open_feed
+from data.stores.chunks import Store, read_shard
+from data.stores.rows import row_events
 from infra.compare import FOLDER as COMPARISON
 from infra.compare import report_files
 from infra.compared_trials import LoadedSweep

@@ -21,8 +21,11 @@ import ray
 import torch
 
 from data import storage
-from data.build import Progress, finished, remove_others
-from data.embeddings import (
+from data.errors import UserError
+from data.labels import LABEL_HOP_S
+from data.stores.build import Progress, finished, remove_others
+from data.stores.chunks import MANIFEST_NAME, Store, open_store, read_index
+from data.stores.embeddings import (
     FOLDER,
     Embedded,
     EmbeddingManifest,
@@ -31,9 +34,6 @@ from data.embeddings import (
     open_embeddings,
     write_embeddings,
 )
-from data.errors import UserError
-from data.labels import LABEL_HOP_S
-from data.store import MANIFEST_NAME, Store, open_store, read_index
 from infra.embedder import Job, PartRecord, RowTask, backbone_of, build_encoder, entry_shape, load_encoder, ray_embed
 from infra.ray_cluster import connect
 from infra.settings import Settings

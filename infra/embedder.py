@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data import storage
-from data.build import record_uri
-from data.embeddings import Part, write_part
 from data.errors import UserError
-from data.rows import SAMPLES_PER_LABEL, RawRow
-from data.store import Shard, Store, read_shard
+from data.feeding.windows import HOP_FRAMES, OF_WINDOWS, reaches_middle, shown_frames
+from data.stores.build import record_uri
+from data.stores.chunks import Shard, Store, read_shard
+from data.stores.embeddings import Part, write_part
+from data.stores.rows import SAMPLES_PER_LABEL, RawRow
 from data.swaps import NUM_SWAPS, swap_frames
-from data.windows import HOP_FRAMES, OF_WINDOWS, reaches_middle, shown_frames
 from trainables.config import I3d, TrialConfig
 from trainables.embedding_source import Backbone
 from trainables.prepare import decode_picture, distinct_frames

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from data.store import Store
+from data.stores.chunks import Store
 from infra.calibration import Calibration
 from infra.estimate import estimate
 from infra.forecast import DataSize, data_size, forecast_trial

@@ -19,7 +19,7 @@ import ray
 
 from data import storage
 from data.errors import UserError
-from data.store import Store, open_store
+from data.stores.chunks import Store, open_store
 from infra.claim import read_driver
 from infra.evidence import PROTOCOL, Evidence, flat_counts
 from infra.finals_report import Finalist, Finals, Training

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.store import Store, read_index
-from data.windows import Extent, training_windows
+from data.feeding.windows import Extent, training_windows
+from data.stores.chunks import Store, read_index
 from infra.calibration import Calibration
 from infra.estimate import Estimate, estimate
 from infra.records import TrialRecord
@@ -39,7 +39,7 @@ class DataSize:
     """Windows of the validation split, one after the other."""
 
     def steps(self, config: TrialConfig) -> int:
-        """Optimiser steps of an epoch (`data.windows.Windows`)."""
+        """Optimiser steps of an epoch (`data.feeding.windows.Windows`)."""
         windows = min(config.training.epoch_windows or self.train_windows, self.train_windows)
         return max(1, windows // config.training.batch_size)
 

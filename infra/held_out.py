@@ -18,8 +18,8 @@ import numpy as np
 import ray
 
 from data import storage
-from data.store import Store
-from data.streamed_split import open_feed
+from data.feeding.streamed_split import open_feed
+from data.stores.chunks import Store
 from infra.data_memory import plan_data
 from infra.ray_cluster import connect
 from infra.records import SweepStore, TrialRecord

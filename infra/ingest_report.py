@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from data.build import Built
+from data.stores.build import Built
 from infra.inspection import describe, show
 from infra.store_rows import read_rows
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.classes import CLASS_NAMES
-from data.rows import SAMPLES_PER_LABEL, decode_flac
-from data.store import Store, open_store
+from data.stores.chunks import Store, open_store
+from data.stores.rows import SAMPLES_PER_LABEL, decode_flac
 from infra.recording_picture import draw_recording
 from infra.store_rows import RowFacts, read_rows, read_whole, rows_of_recording, split_names
 

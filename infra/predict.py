@@ -12,10 +12,10 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from data.audio_files import read_foa_wav
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
+from data.files.audio import read_foa_wav
 from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
 from trainables.accdoa import Detections, decode
 from trainables.box_source import BoxSource, boxes_at
@@ -89,7 +89,7 @@ def _frames(config: TrialConfig, video: Path | None) -> NDArray[Any]:
     size = config.inputs
     if video is None:
         return np.zeros((0, size.frame_height, size.frame_width, 3), np.uint8)
-    from data.video_files import read_video  # PyAV: nothing else here needs it
+    from data.files.video import read_video  # PyAV: nothing else here needs it
 
     return read_video(video, size.frame_width, size.frame_height, size.frame_rate_hz)
 

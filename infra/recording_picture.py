@@ -16,8 +16,8 @@ from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.geometry import angles_deg, pixel_of
 from data.labels import LABEL_HOP_S, LABEL_RATE_HZ, Events
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL, decode_flac
-from data.store import Store
+from data.stores.chunks import Store
+from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL, decode_flac
 from infra.report import COLOURS
 from infra.store_rows import RowFacts, read_whole
 from trainables.accdoa import rank_within
@@ -273,7 +273,7 @@ def _draw_directions(axes: Sequence[Any], features: NDArray[np.float32], stretch
 
 def _draw_pictures(figure: Any, instants: Sequence[int], stretch: Stretch) -> None:
     """Pictures three in a row, with a marker and the class's name where each label says that it is."""
-    from data.video_files import decode_jpeg  # what draws scenes: nothing else here needs it
+    from data.files.video import decode_jpeg  # what draws scenes: nothing else here needs it
 
     grid = list(figure.subplots(math.ceil(len(instants) / 3), min(3, len(instants)), squeeze=False).flat)
     for letter, frame, axes in zip("ABCDEF", instants, grid, strict=False):

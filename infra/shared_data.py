@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.store import Store
-from data.stream import materialise, read_split, unpack_rows, user_errors
-from data.streamed_split import StreamedSplit
+from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
+from data.feeding.streamed_split import StreamedSplit
+from data.stores.chunks import Store
 from infra.data_memory import DataPlan
 from trainables.box_source import box_source
 from trainables.config import ObjectBoxes, TrialConfig
@@ -41,7 +41,7 @@ class SharedData:
     """The splits of a sweep, and the statistics that models normalise by."""
 
     splits: dict[str, Any]
-    """Split -> materialised `ray.data.Dataset` of prepared rows (`data.windows`), or a `StreamedSplit`."""
+    """Split -> materialised `ray.data.Dataset` of prepared rows (`data.feeding.windows`), or a `StreamedSplit`."""
     feature_mean: NDArray[np.float32]
     """(7, 1, n_mels)."""
     feature_std: NDArray[np.float32]

@@ -9,8 +9,8 @@ from itertools import groupby
 
 from data.errors import UserError
 from data.labels import Events
-from data.rows import RawRow, row_events
-from data.store import SPLITS, Manifest, Shard, Store, read_shard
+from data.stores.chunks import SPLITS, Manifest, Shard, Store, read_shard
+from data.stores.rows import RawRow, row_events
 
 
 @dataclass(frozen=True, eq=False)

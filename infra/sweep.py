@@ -19,7 +19,7 @@ import mlflow
 
 from data import storage
 from data.errors import UserError
-from data.store import Store, open_store
+from data.stores.chunks import Store, open_store
 from infra.budget import Budget, Ledger
 from infra.calibration import kept_calibration
 from infra.checkout import source_version

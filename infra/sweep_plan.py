@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from data.errors import UserError
-from data.store import Store
+from data.stores.chunks import Store
 from infra.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
 from infra.data_memory import plan_data
 from infra.feasible import feasibility, worker_memory_bytes

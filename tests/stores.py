@@ -1,7 +1,7 @@
 """Chunk stores from rows that a test has cut itself."""
 
-from data.rows import class_frames, polyphony
-from data.store import Manifest, Split, index_entry, write_index, write_manifest, write_shard
+from data.stores.chunks import Manifest, Split, index_entry, write_index, write_manifest, write_shard
+from data.stores.rows import class_frames, polyphony
 
 
 def publish(root, contents, settings=None):

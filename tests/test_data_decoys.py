@@ -10,12 +10,12 @@ import pytest
 from scene_measures import cover_of
 
 from data.geometry import angle_between_deg, unit_vector
-from data.mixing import render_audio
-from data.painting import GLYPH_RADIUS_DEG, Painter
-from data.rooms import seen_from_receiver
-from data.rows import SAMPLES_PER_LABEL
-from data.scene_settings import profile
-from data.scenes import DECOY_APART_DEG, make_room, sample_scene
+from data.scenes.mixing import render_audio
+from data.scenes.painting import GLYPH_RADIUS_DEG, Painter
+from data.scenes.rooms import seen_from_receiver
+from data.scenes.sampling import DECOY_APART_DEG, make_room, sample_scene
+from data.scenes.settings import profile
+from data.stores.rows import SAMPLES_PER_LABEL
 
 
 def hard_scene(seed, **overrides):

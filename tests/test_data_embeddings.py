@@ -8,8 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data import embeddings
-from data.embeddings import (
+from data.errors import UserError
+from data.feeding.stream import pack_row, unpack_rows
+from data.feeding.windows import WindowSampler, as_looked_at, evaluation_windows
+from data.stores import embeddings
+from data.stores.embeddings import (
     Embedded,
     EmbeddingManifest,
     decode_part,
@@ -18,10 +21,7 @@ from data.embeddings import (
     write_embeddings,
     write_part,
 )
-from data.errors import UserError
-from data.stream import pack_row, unpack_rows
 from data.swaps import NUM_SWAPS
-from data.windows import WindowSampler, as_looked_at, evaluation_windows
 
 OF = Embedded(
     data_sha256="d" * 64,

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import event_folder
 from data.classes import CLASS_NAMES, SHORT_NAMES
 from data.errors import UserError
-from data.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt
-from data.mixing import render_audio, render_stems
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_settings import SceneSettings
-from data.scenes import make_room, sample_scene, scene_events
-from data.waveforms import REFERENCE_RMS, active_rms
+from data.scenes.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt
+from data.scenes.mixing import render_audio, render_stems
+from data.scenes.sampling import event_folder, make_room, sample_scene, scene_events
+from data.scenes.settings import SceneSettings
+from data.scenes.waveforms import REFERENCE_RMS, active_rms
+from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
 
 CLASSES = (0, 7, 11)
 

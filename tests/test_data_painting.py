@@ -6,11 +6,11 @@ from scene_measures import apart, centroid, cover_of, painted
 
 from data.classes import NUM_CLASSES
 from data.geometry import pixel_of, unit_vector
-from data.painting import GLYPH_COLOURS, Painter, draw_glyph, paint_room
-from data.rooms import Room, position_m
-from data.scene_parts import Distractor, Occluder, Scene, SceneEvent
-from data.scene_settings import profile
-from data.scenes import make_room, sample_scene
+from data.scenes.painting import GLYPH_COLOURS, Painter, draw_glyph, paint_room
+from data.scenes.parts import Distractor, Occluder, Scene, SceneEvent
+from data.scenes.rooms import Room, position_m
+from data.scenes.sampling import make_room, sample_scene
+from data.scenes.settings import profile
 
 ROOM = Room("room1", (6.0, 5.0, 3.0), (3.0, 2.5, 1.5), 0.3)
 

@@ -11,18 +11,18 @@ import pytest
 import soundfile
 from scene_measures import apart, centroid, cover_of, heard_direction, painted, reverberation_s
 
+from data.files.video import TREE_RATE_HZ, write_mp4
 from data.geometry import angle_between_deg, pixel_of, unit_vector
 from data.labels import Events
-from data.mixing import render_audio, render_stems, sounding_samples
-from data.painting import Painter
-from data.rooms import Room, position_m, seen_from_receiver, spatialise
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_parts import Scene, SceneEvent
-from data.scene_settings import PROFILES, SceneSettings, profile
-from data.scenes import make_room, sample_scene, scene_events, scene_facts
+from data.scenes.mixing import render_audio, render_stems, sounding_samples
+from data.scenes.painting import Painter
+from data.scenes.parts import Scene, SceneEvent
+from data.scenes.rooms import Room, position_m, seen_from_receiver, spatialise
+from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
+from data.scenes.settings import PROFILES, SceneSettings, profile
+from data.scenes.video import scene_pictures
+from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
 from data.swaps import NUM_SWAPS, swap_angles, swap_audio, swap_frames
-from data.video import scene_pictures
-from data.video_files import TREE_RATE_HZ, write_mp4
 from trainables.metrics import scores, seld_counts
 
 OPEN = Room("open", (9.0, 9.0, 5.0), (4.5, 4.5, 2.5), 0.0)

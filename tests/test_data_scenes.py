@@ -7,10 +7,9 @@ import pytest
 
 from data.classes import NUM_CLASSES
 from data.geometry import angle_between_deg, unit_vector
-from data.interferers import KINDS, make_interferer
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_parts import Occluder
-from data.scenes import (
+from data.scenes.interferers import KINDS, make_interferer
+from data.scenes.parts import Occluder
+from data.scenes.sampling import (
     PROFILES,
     SceneSettings,
     make_room,
@@ -21,8 +20,9 @@ from data.scenes import (
     scene_events,
     scene_facts,
 )
-from data.sources import make_source
-from data.waveforms import REFERENCE_RMS, active_rms
+from data.scenes.sources import make_source
+from data.scenes.waveforms import REFERENCE_RMS, active_rms
+from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
 
 EASY = SceneSettings(duration_s=12.0)
 

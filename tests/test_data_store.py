@@ -11,16 +11,16 @@ from stores import publish
 
 from data import storage
 from data.errors import UserError
+from data.files.video import encode_jpeg
 from data.labels import Events
-from data.rows import HEARD, class_frames, cut_rows, decode_flac, decode_shard, encode_shard, row_events
-from data.store import (
+from data.stores.chunks import (
     open_store,
     read_index,
     read_shard,
     verify,
     write_manifest,
 )
-from data.video_files import encode_jpeg
+from data.stores.rows import HEARD, class_frames, cut_rows, decode_flac, decode_shard, encode_shard, row_events
 
 
 def recording(seconds=70.0, seed=0, with_video=True):

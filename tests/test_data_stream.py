@@ -11,15 +11,15 @@ import pyarrow as pa
 import pytest
 
 from data.errors import UserError
-from data.feed import HeldRows
+from data.feeding.feed import HeldRows
+from data.feeding.stream import _ReadRows, _ReadShards, materialise, pack_row, read_split, rows_of, unpack_rows
+from data.feeding.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes, open_feed
+from data.feeding.window_stream import WindowStream
+from data.feeding.windows import Extent, WindowSampler, evaluation_windows
 from data.labels import adpit_target
-from data.rows import HEARD, SAMPLES_PER_LABEL, decode_flac, row_events
-from data.store import open_store, read_index, read_shard
-from data.stream import _ReadRows, _ReadShards, materialise, pack_row, read_split, rows_of, unpack_rows
-from data.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes, open_feed
-from data.synth import SynthSettings, synthesise
-from data.window_stream import WindowStream
-from data.windows import Extent, WindowSampler, evaluation_windows
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import open_store, read_index, read_shard
+from data.stores.rows import HEARD, SAMPLES_PER_LABEL, decode_flac, row_events
 from infra.bench.own_ray import own_ray
 
 SETTINGS = SynthSettings(

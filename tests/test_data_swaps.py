@@ -7,7 +7,7 @@ import pytest
 
 from data.geometry import angle_between_deg, pixel_of, unit_vector
 from data.labels import Events, adpit_target
-from data.rooms import encoding_gains
+from data.scenes.rooms import encoding_gains
 from data.swaps import (
     IDENTITY,
     NUM_SWAPS,

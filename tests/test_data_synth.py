@@ -9,14 +9,14 @@ import pytest
 import soundfile
 from children import run_and_kill
 
-from data import build
-from data.build import WriteTask, write_task
 from data.errors import UserError
 from data.labels import read_events_csv
-from data.rows import row_events
-from data.scenes import scene_events
-from data.store import open_store, read_shard, verify
-from data.synth import SynthSettings, clip_tasks, make_scene, synthesise, write_tree
+from data.scenes.sampling import scene_events
+from data.scenes.synth import SynthSettings, clip_tasks, make_scene, synthesise, write_tree
+from data.stores import build
+from data.stores.build import WriteTask, write_task
+from data.stores.chunks import open_store, read_shard, verify
+from data.stores.rows import row_events
 
 TINY = SynthSettings(
     train_clips=4,
@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, rendered):
 
 KILLED = """
 import sys, time
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
 
 def run(function, tasks):
     for i, task in enumerate(tasks):

@@ -7,11 +7,11 @@ import pytest
 from scene_measures import apart, centroid
 
 from data.errors import UserError
+from data.files.video import decode_jpeg, read_video, write_mp4
 from data.geometry import pixel_of
-from data.painting import Painter
-from data.scenes import SceneSettings, make_room, sample_scene, scene_events
-from data.video import render_jpegs
-from data.video_files import decode_jpeg, read_video, write_mp4
+from data.scenes.painting import Painter
+from data.scenes.sampling import SceneSettings, make_room, sample_scene, scene_events
+from data.scenes.video import render_jpegs
 
 
 def test_stored_pictures_agree_with_the_labels():

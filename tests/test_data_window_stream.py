@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data import window_stream
 from data.errors import UserError
-from data.window_stream import MAX_LANES, WindowStream, lanes_of
-from data.windows import Extent, WindowSampler, neighbour_distance
+from data.feeding import window_stream
+from data.feeding.window_stream import MAX_LANES, WindowStream, lanes_of
+from data.feeding.windows import Extent, WindowSampler, neighbour_distance
 
 PER_LABEL, BANDS = 2, 3
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
+from data.feeding.windows import Extent, WindowSampler, evaluation_windows, neighbour_distance, training_windows
 from data.swaps import NUM_SWAPS, swap_features, swap_frames, swap_target
-from data.windows import Extent, WindowSampler, evaluation_windows, neighbour_distance, training_windows
 
 PER_LABEL, BANDS = 4, 8
 
@@ -242,7 +242,7 @@ def test_cutting_a_batch_takes_milliseconds():
 
 def test_what_training_imports_from_data_is_numpy_alone():
     code = (
-        "import sys, data.classes, data.errors, data.geometry, data.labels, data.swaps, data.windows; "
+        "import sys, data.classes, data.errors, data.geometry, data.labels, data.swaps, data.feeding.windows; "
         "print(*({'ray', 'pyarrow', 'av', 'boto3', 'scipy', 'soundfile', 'PIL'} & set(sys.modules)))"
     )
     repository = Path(__file__).parents[1]

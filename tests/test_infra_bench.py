@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data.errors import UserError
-from data.store import read_shard
+from data.stores.chunks import read_shard
 from data.swaps import NUM_SWAPS, swap_frames
 from infra.bench import embeddings, features, feeding, measure, metrics, sharing, swaps, training_step
 from infra.bench.noisy_store import noisy_store

@@ -8,9 +8,9 @@ from scene_measures import heard_direction
 from test_infra_bench import check_result
 
 from data.geometry import angle_between_deg, unit_vector
-from data.mixing import render_audio
-from data.rooms import Room, position_m
-from data.scene_parts import SceneEvent
+from data.scenes.mixing import render_audio
+from data.scenes.parts import SceneEvent
+from data.scenes.rooms import Room, position_m
 from infra.bench import synth
 
 WALLS = Room("walls", (4.0, 3.6, 2.5), (2.1, 1.7, 1.4), 0.2)

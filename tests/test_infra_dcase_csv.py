@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from infra.dcase_csv import read_folder, read_numbers
+from data.files.dcase_csv import read_folder, read_numbers
 
 
 def write(path: Path, rows) -> Path:

@@ -20,19 +20,19 @@ from stores import publish
 from torch import Tensor
 from typer.testing import CliRunner
 
-from data.embeddings import open_embeddings
 from data.errors import UserError
-from data.feed import HeldRows
+from data.feeding.feed import HeldRows
+from data.feeding.windows import WindowSampler, as_looked_at, evaluation_windows
 from data.labels import Events
-from data.rows import cut_rows
-from data.store import (
+from data.scenes.video import encode_jpeg
+from data.stores.chunks import (
     Store,
     open_store,
     read_shard,
 )
+from data.stores.embeddings import open_embeddings
+from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS
-from data.video import encode_jpeg
-from data.windows import WindowSampler, as_looked_at, evaluation_windows
 from infra.bench.own_ray import own_ray
 from infra.embed import EmbedRequest, embed_data
 from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
@@ -376,7 +376,7 @@ PROGRAM = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import test_infra_embed as t
-from data.store import open_store
+from data.stores.chunks import open_store
 def slow(job, tasks):
     for done in t.local(job, tasks):
         yield done
@@ -565,7 +565,7 @@ class OneWorker:
 def test_a_store_is_embedded_on_ray_and_trained_from(
     cluster: None, store: Store, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.stream import materialise, read_split, rows_of
+    from data.feeding.stream import materialise, read_split, rows_of
     from infra.commands.data import data_app
 
     monkeypatch.setenv("SELDTUNE_HOME", str(tmp_path / "home"))

@@ -10,7 +10,7 @@ from tested_models import CLASSES, counts
 
 from data.classes import SHORT_NAMES
 from data.errors import UserError
-from data.store import Manifest, Shard, Split, Store
+from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals import choose, evidence_for, finals_space
 from infra.finals_report import Finalist, Finals, Training, mean_and_deviation
 from infra.latency import Latency, measure_latency

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.rows import encode_flac
-from data.windows import WindowSampler
+from data.feeding.windows import WindowSampler
+from data.stores.rows import encode_flac
 from infra.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.estimate import estimate
 from infra.feasible import Feasibility

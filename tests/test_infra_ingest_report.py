@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starss23_tree import Tree
 
-from data.ingest import ingest
+from data.readers.ingest import ingest
 from infra.ingest_report import ingest_document, show_ingest, unusual
 
 

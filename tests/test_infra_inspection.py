@@ -15,11 +15,11 @@ from stores import publish
 
 from data.classes import CLASS_NAMES, NUM_CLASSES
 from data.errors import UserError
+from data.files.video import encode_jpeg
 from data.geometry import angle_between_deg, unit_vector
 from data.labels import Events
-from data.rows import cut_rows
-from data.store import Store, open_store
-from data.video_files import encode_jpeg
+from data.stores.chunks import Store, open_store
+from data.stores.rows import cut_rows
 from infra import store_rows
 from infra.inspection import describe, inspect_store, show, sound_levels, spread
 from infra.recording_picture import busiest, busy_start, class_style, directions, read_stretch, tracks

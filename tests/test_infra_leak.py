@@ -16,8 +16,8 @@ from ray_nodes import bare_environment
 from watched_door import Door, watched
 
 from data import storage
-from data.store import open_store
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import open_store
 from infra.home import read_state
 from infra.records import SweepStore
 from infra.settings import embedded_urls, load_settings

@@ -25,7 +25,7 @@ from children import REPOSITORY
 from ray_nodes import Cluster, Node, bare_environment, cluster
 
 from data import storage
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
 from infra import stack
 from infra.checkout import source_version
 from infra.claim import read_driver

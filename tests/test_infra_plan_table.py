@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from stores import publish
 
-from data.rows import encode_flac
+from data.stores.rows import encode_flac
 from infra.commands.options import SweepOptions
 from infra.commands.plan import plan as plan_command
 from infra.plan_table import show_plan

@@ -14,7 +14,7 @@ from learnable_rows import CONFIG, INPUTS, make_rows
 from ray import tune
 from ray_leftovers import wait_until_nothing_is_left
 
-from data.stream import pack_row
+from data.feeding.stream import pack_row
 from infra.bench.own_ray import own_ray
 from infra.population import FACTORS
 from infra.records import COMPLETE, SweepStore, TrialRecord

@@ -12,8 +12,8 @@ import pytest
 
 from data.classes import CLASS_NAMES
 from data.errors import UserError
+from data.files.dcase_csv import find_recordings, read_folder, read_numbers
 from data.geometry import unit_vector
-from infra.dcase_csv import find_recordings, read_folder, read_numbers
 from infra.score import score_folders, score_text
 from trainables.metrics import SeldCounts, scores, seld_counts
 

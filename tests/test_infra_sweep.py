@@ -27,10 +27,10 @@ from mlflow.entities import Run
 from ray_nodes import bare_environment
 
 from data import storage
-from data.audio_files import write_foa_wav
+from data.files.audio import write_foa_wav
 from data.labels import read_events_csv
-from data.store import Store, open_store, read_shard
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import Store, open_store, read_shard
 from infra.cli import main
 from infra.records import SweepStore, TrialRecord
 from infra.run_contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
@@ -189,9 +189,9 @@ def test_the_registered_model_predicts_in_a_fresh_process_what_the_trainer_predi
     (tmp_path / "example.npz").write_bytes(storage.read_bytes(f"{example}/example.npz"))
     code = f"""
 import io, sys, mlflow, numpy as np
-from data.store import Store, open_store, read_shard
-from data.synth import SynthSettings, synthesise
-from data.rows import decode_flac
+from data.stores.chunks import Store, open_store, read_shard
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.rows import decode_flac
 from trainables.prepare import PrepareRow
 from trainables.config_tree import from_dict
 example = np.load({str(tmp_path / "example.npz")!r})

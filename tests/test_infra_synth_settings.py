@@ -3,7 +3,7 @@
 import pytest
 
 from data.errors import UserError
-from infra.synth_settings import synth_settings
+from data.scenes.synth_settings import synth_settings
 from infra.yaml_mapping import read_mapping
 
 NOTHING = {"profile": None, "train_clips": None, "seed": None}

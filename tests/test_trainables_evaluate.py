@@ -8,7 +8,7 @@ import torch
 
 from data.geometry import unit_vector
 from data.labels import Events, adpit_target
-from data.rows import cut_rows
+from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS, swap_angles, swap_target
 from trainables.accdoa import decode, output_width, rank_within
 from trainables.config import CnnConformer, ConformerConfig, InputConfig, MultiAccdoa, TrialConfig

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.feed import HeldRows
-from data.store import read_shard
-from data.synth import SynthSettings, synthesise
+from data.feeding.feed import HeldRows
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import read_shard
 from search_spaces.presets import SIZES, find_preset
 from trainables.checkpoint import TrialStore
 from trainables.config import FUSIONS, TrialConfig

@@ -16,8 +16,8 @@ from learnable_rows import CONFIG, CONFORMER, INPUTS, make_rows
 from torch import nn
 
 from data.errors import UserError
-from data.feed import HeldRows
-from data.windows import WindowSampler
+from data.feeding.feed import HeldRows
+from data.feeding.windows import WindowSampler
 from trainables.accdoa import adpit_loss
 from trainables.bundle import load_bundle
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from data.feeding.windows import WindowSampler, evaluation_windows
 from data.labels import Events, adpit_target
-from data.rows import cut_rows
-from data.windows import WindowSampler, evaluation_windows
+from data.stores.rows import cut_rows
 from trainables import prepare
 from trainables.config import InputConfig
 from trainables.features import FeatureExtractor
@@ -70,7 +70,7 @@ def test_what_fills_no_label_frame_is_trimmed():
 
 
 def cut_audio(row: dict, samples: int) -> bytes:
-    from data.rows import encode_flac
+    from data.stores.rows import encode_flac
 
     padded = np.pad(row["_audio"], ((0, 0), (0, 2400)))
     return encode_flac(padded[:, :samples])

@@ -12,9 +12,9 @@ import ray
 from ray import tune
 from ray_leftovers import wait_until_nothing_is_left
 
-from data.store import Store, read_index
-from data.streamed_split import StreamedSplit, largest_row_bytes
-from data.synth import SynthSettings, synthesise
+from data.feeding.streamed_split import StreamedSplit, largest_row_bytes
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import Store, read_index
 from infra.bench.own_ray import own_ray
 from infra.stopping import DecisionBoard
 from trainables.config import CnnConformer, ConformerConfig, Cosine, InputConfig, TrainingConfig, TrialConfig

@@ -1,7 +1,7 @@
 """Augmentation of batches on their way into the model: shifted in frequency, mixed, masked, each off by default.
 
-Channel swaps are made where windows are cut (`data.windows`), because labels and frames turn with them. Random numbers
-come from torch's global generator, which the loop seeds.
+Channel swaps are made where windows are cut (`data.feeding.windows`), because labels and frames turn with them. Random
+numbers come from torch's global generator, which the loop seeds.
 """
 
 from __future__ import annotations

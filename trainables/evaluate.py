@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES, SHORT_NAMES
+from data.feeding.windows import PreparedRow, as_looked_at, evaluation_windows
 from data.labels import LABEL_RATE_HZ, Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
-from data.windows import PreparedRow, as_looked_at, evaluation_windows
 from trainables.accdoa import LOSSES, decode
 from trainables.averaging import TrackMean
 from trainables.config import Output

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.feeding.windows import PreparedRow, stretches
 from data.labels import LABEL_RATE_HZ, Events, adpit_target
-from data.windows import PreparedRow, stretches
 from trainables.config import RATE_HZ
 from trainables.evaluate import predict
 from trainables.features import FeatureExtractor

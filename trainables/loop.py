@@ -26,8 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.feed import Feed
-from data.windows import Windows
+from data.feeding.feed import Feed
+from data.feeding.windows import Windows
 from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
 from trainables.augment import Augment
 from trainables.checkpoint import TrialStore

@@ -1,6 +1,6 @@
 """From a row as it is stored to a row as windows are cut from it: decoded, with features, targets and frames.
 
-The contract of the result is `data.windows`'. Runs once a row and sweep, on whatever process reads the row.
+The contract of the result is `data.feeding.windows`'. Runs once a row and sweep, on whatever process reads the row.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
+from data.feeding.windows import HOP_FRAMES, OF_WINDOWS
 from data.labels import LABEL_RATE_HZ, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
-from data.windows import HOP_FRAMES, OF_WINDOWS
 from trainables.box_source import BoxSource
 from trainables.config import RATE_HZ, InputConfig
 from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
 
 if TYPE_CHECKING:
-    from data.embeddings import EmbeddingStore
+    from data.stores.embeddings import EmbeddingStore
 
 _INT16_SCALE = 1.0 / 32768.0
 
 
 class PrepareRow:
-    """Raw store row (`data.rows`) -> prepared row. Picklable; the same row gives the same result everywhere.
+    """Raw store row (`data.stores.rows`) -> prepared row. Picklable; the same row gives the same result everywhere.
 
     Args:
         looks: what models will look at, by the columns' names; the other columns are left out and cost nothing.
@@ -59,7 +59,7 @@ class PrepareRow:
     @property
     def columns(self) -> list[str] | None:
         """Columns of the raw row that are needed; nothing: all. Pictures are most of a store."""
-        from data.rows import HEARD
+        from data.stores.rows import HEARD
 
         return None if self._needs_frames() else HEARD
 
@@ -88,7 +88,7 @@ class PrepareRow:
         Beside the contract's columns, `events` is float64 (n, 6), the columns of `data.labels.Events`. What does not
         fill a label frame at the end is dropped.
         """
-        from data.rows import decode_flac, row_events  # which need libraries of the store
+        from data.stores.rows import decode_flac, row_events  # which need libraries of the store
 
         labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
         audio = torch.from_numpy(decode_flac(row["audio"])).float().mul_(_INT16_SCALE)

@@ -23,7 +23,7 @@ _PIXEL_STD = (0.229, 0.224, 0.225)
 
 Embedding = Tensor | tuple[Tensor, ...]
 Seen = Tensor | tuple[Tensor, ...]
-"""What an encoder reads: one column of a batch (`data.windows`), or one for each of its own encoders."""
+"""What an encoder reads: one column of a batch (`data.feeding.windows`), or one for each of its own encoders."""
 
 # Windows, steps, width; pictures have two axes more.
 _EMBEDDING_AXES = 3

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from data.embeddings import decode_part, encode_part
+from data.files.video import decode_jpeg, encode_jpeg
+from data.stores.embeddings import decode_part, encode_part
 from data.swaps import NUM_SWAPS, swap_frames
-from data.video_files import decode_jpeg, encode_jpeg
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.config import ResNetConformer
 from trainables.visual_encoders import ResNetConformerEncoder

@@ -20,10 +20,10 @@ import numpy as np
 import ray
 import torch
 
-from data.store import Store, read_index
-from data.stream import materialise, read_split, rows_of
-from data.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes
-from data.windows import Windows, WindowSampler, neighbour_distance
+from data.feeding.stream import materialise, read_split, rows_of
+from data.feeding.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes
+from data.feeding.windows import Windows, WindowSampler, neighbour_distance
+from data.stores.chunks import Store, read_index
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.noisy_store import noisy_store
 from infra.bench.own_ray import own_ray

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.build import Recording, build
 from data.classes import NUM_CLASSES
 from data.labels import LABEL_RATE_HZ, Events
-from data.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ
-from data.store import Store
+from data.stores.build import Recording, build
+from data.stores.chunks import Store
+from data.stores.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ
 
 JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
 class NoisyClips:
-    """A task of `data.build` that makes some clips of a split."""
+    """A task of `data.stores.build` that makes some clips of a split."""
 
     split: str
     first: int

@@ -18,11 +18,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data import storage
+from data.feeding.windows import Extent, training_windows
 from data.labels import Events, adpit_target
-from data.rows import HEARD, RATE_HZ, SAMPLES_PER_LABEL, row_events
-from data.store import Store, read_index, read_shard
+from data.stores.chunks import Store, read_index, read_shard
+from data.stores.rows import HEARD, RATE_HZ, SAMPLES_PER_LABEL, row_events
 from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
-from data.windows import Extent, training_windows
 from trainables.config import InputConfig
 from trainables.features import FeatureExtractor
 from trainables.prepare import decode_picture

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import RESULTS, stamp
 from infra.records import TrialRecord
 from infra.settings import load_settings

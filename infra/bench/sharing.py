@@ -21,10 +21,10 @@ from typing import Any
 import ray
 import torch
 
-from data.store import Store, read_index
-from data.stream import materialise, read_split, rows_of
-from data.streamed_split import FEWEST_ROWS, StreamedSplit, decoded_bytes, largest_row_bytes
-from data.windows import PreparedRow, WindowSampler
+from data.feeding.stream import materialise, read_split, rows_of
+from data.feeding.streamed_split import FEWEST_ROWS, StreamedSplit, decoded_bytes, largest_row_bytes
+from data.feeding.windows import PreparedRow, WindowSampler
+from data.stores.chunks import Store, read_index
 from infra.bench.feeding import quiet_ray
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.noisy_store import noisy_store

@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from pyroomacoustics.directivities import DirectionVector, FigureEight
 
 from data.geometry import angle_between_deg
-from data.interferers import make_interferer
 from data.labels import LABEL_HOP_S
-from data.mixing import render_audio
-from data.rooms import SOUND_SPEED_M_S, Room, seen_from_receiver, spatialise
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_parts import Interferer, Presence, Scene, SceneEvent
-from data.scene_settings import PROFILES, profile
-from data.scenes import make_room, sample_scene, scene_facts
-from data.sources import make_source
+from data.scenes.interferers import make_interferer
+from data.scenes.mixing import render_audio
+from data.scenes.parts import Interferer, Presence, Scene, SceneEvent
+from data.scenes.rooms import SOUND_SPEED_M_S, Room, seen_from_receiver, spatialise
+from data.scenes.sampling import make_room, sample_scene, scene_facts
+from data.scenes.settings import PROFILES, profile
+from data.scenes.sources import make_source
+from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
 from infra.bench.measure import OURS, alternate, parser, result, show
 
 PEER = "image sources alone"

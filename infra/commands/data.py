@@ -45,9 +45,9 @@ def data_synth(
     Data that is there already is kept, and an interrupted run goes on.
     Example: `seldtune data synth crowd --profile standard --set polyphony=4 --set snr_db=5,10`
     """
-    from data.synth import synthesise, write_tree
+    from data.scenes.synth import synthesise, write_tree
+    from data.scenes.synth_settings import synth_settings
     from infra.arguments import parse_assignments
-    from infra.synth_settings import synth_settings
     from infra.yaml_mapping import read_mapping
 
     options = {
@@ -101,7 +101,7 @@ def data_ingest(
     What is unusual is counted, what cannot be read is named, the rest is taken in. A crash costs little: say it again.
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
-    from data.ingest import IngestSettings, ingest
+    from data.readers.ingest import IngestSettings, ingest
     from infra.ingest_report import ingest_document, show_ingest
     from infra.ray_cluster import on_cluster
     from infra.settings import load_settings
@@ -132,7 +132,7 @@ def data_verify(
 
     Example: `seldtune data verify s3://seldtune/data/quickstart`
     """
-    from data.store import open_store, verify
+    from data.stores.chunks import open_store, verify
     from infra.settings import load_settings
 
     load_settings(need=("s3",) if root.startswith("s3://") else ()).export()

@@ -143,7 +143,7 @@ class NoVisual:
     reads: ClassVar[str | None] = None
     """What a model with this encoder looks at when it is used."""
     columns: ClassVar[tuple[str, ...]] = ()
-    """What of a prepared row (`data.windows`) it learns from: the same, or embeddings in its place."""
+    """What of a prepared row (`data.feeding.windows`) it learns from: the same, or embeddings in its place."""
 
 
 def _check_frozen(part: str, frozen: bool, weights: str | None, embeddings: str | None) -> None:

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from data import storage
 from data.errors import UserError
 from data.labels import LABEL_HOP_S, Events
-from data.rows import FRAME_RATE_HZ, RawRow, class_frames, cut_rows, polyphony
-from data.store import (
+from data.stores.chunks import (
     MANIFEST_NAME,
     SPLITS,
     Manifest,
@@ -35,6 +34,7 @@ from data.store import (
     write_manifest,
     write_shard,
 )
+from data.stores.rows import FRAME_RATE_HZ, RawRow, class_frames, cut_rows, polyphony
 
 SHARD_BYTES = 64_000_000
 """What shards aim at; they are at most twice as large, and smaller only where a task has no more."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data import storage
-from data.build import Fault
 from data.errors import UserError
+from data.stores.build import Fault
 
 UNKNOWN_ROOM = "unknown"
 VAL_SHARE = 0.15

@@ -1,4 +1,4 @@
-"""A split that does not fit into memory, read row by row by whoever needs it: the streamed kind of `data.feed.Feed`."""
+"""A split that does not fit into memory, read row by row by whoever needs it: the streamed kind of `Feed`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
-from data.feed import Feed, HeldRows, share
-from data.store import Store, read_index, read_shard
-from data.stream import Place, Prepare, RowArrivals, rows_of
-from data.window_stream import WindowStream
-from data.windows import Extent, PreparedRow, Windows
+from data.feeding.feed import Feed, HeldRows, share
+from data.feeding.stream import Place, Prepare, RowArrivals, rows_of
+from data.feeding.window_stream import WindowStream
+from data.feeding.windows import Extent, PreparedRow, Windows
+from data.stores.chunks import Store, read_index, read_shard
 
 # Rows of recordings that are evaluated together; two give a full batch of windows that do not overlap.
 _EVALUATED_TOGETHER = 4
@@ -98,7 +98,7 @@ class StreamedSplit:
 
 
 def largest_row_bytes(index: Sequence[dict[str, Any]], prepare: Prepare) -> int:
-    """Bytes of the largest prepared row of an index (`data.store.INDEX_SCHEMA`)."""
+    """Bytes of the largest prepared row of an index (`data.stores.chunks.INDEX_SCHEMA`)."""
     return max((_bytes(row, prepare) for row in index), default=1)
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from data.errors import UserError
-from data.synth import SynthSettings
+from data.scenes.synth import SynthSettings
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),

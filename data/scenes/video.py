@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from data.painting import Glyph, Painter
-from data.rows import FRAME_RATE_HZ
-from data.scene_parts import Scene
-from data.video_files import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, Picture, encode_jpeg
+from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, Picture, encode_jpeg
+from data.scenes.painting import Glyph, Painter
+from data.scenes.parts import Scene
+from data.stores.rows import FRAME_RATE_HZ
 
 
 def render_jpegs(scene: Scene, rate_hz: float = FRAME_RATE_HZ) -> list[bytes]:

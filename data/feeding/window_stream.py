@@ -7,7 +7,7 @@ number of workers. In a lane the windows of a row are spread over the places of 
 several rows are in use and each comes and goes once. Every other lane runs backwards: where a row lies across the cut
 between two lanes, both need it at the same time. Only between two workers is it read twice.
 
-Pure numpy; `data.stream` brings the rows.
+Pure numpy; `data.feeding.stream` brings the rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
-from data.windows import (
+from data.feeding.windows import (
     FRAME_RATE_HZ,
     HOP_FRAMES,
     SEEN,

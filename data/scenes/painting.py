@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
+from data.files.video import Picture
 from data.geometry import direction_of_pixel, pixel_of, unit_vector, wrap_azimuth_deg
-from data.rooms import Room, seen_from_receiver
-from data.rows import FRAME_HEIGHT, FRAME_WIDTH
-from data.scene_parts import Distractor, Occluder, Scene, SceneEvent
-from data.video_files import Picture
+from data.scenes.parts import Distractor, Occluder, Scene, SceneEvent
+from data.scenes.rooms import Room, seen_from_receiver
+from data.stores.rows import FRAME_HEIGHT, FRAME_WIDTH
 
 GLYPH_RADIUS_DEG = 8.0
 _HEAD_M = 0.26

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
-from data.rows import RATE_HZ
-from data.waveforms import (
+from data.scenes.waveforms import (
     Recipe,
     Signal,
     band,
@@ -26,6 +25,7 @@ from data.waveforms import (
     wander,
     white_noise,
 )
+from data.stores.rows import RATE_HZ
 
 
 def make_source(class_index: int, rng: np.random.Generator, duration_s: float) -> Signal:

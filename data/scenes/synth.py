@@ -18,12 +18,12 @@ from typing import Any, Final
 import numpy as np
 
 from data import storage
-from data.audio_files import write_foa_wav
-from data.build import SHARD_BYTES, Recording, Run, build
 from data.errors import UserError
-from data.event_folder import event_files, event_folder_sha256
+from data.files.audio import write_foa_wav
+from data.files.video import write_mp4
 from data.labels import write_events_csv
-from data.scenes import (
+from data.scenes.event_folder import event_files, event_folder_sha256
+from data.scenes.sampling import (
     Scene,
     SceneSettings,
     make_room,
@@ -33,9 +33,9 @@ from data.scenes import (
     scene_events,
     scene_facts,
 )
-from data.store import Store
-from data.video import render_jpegs, scene_pictures
-from data.video_files import write_mp4
+from data.scenes.video import render_jpegs, scene_pictures
+from data.stores.build import SHARD_BYTES, Recording, Run, build
+from data.stores.chunks import Store
 
 SOURCE: Final = "synthetic"
 SYNTH_SPLITS: Final = ("train", "val", "test")
@@ -133,7 +133,7 @@ class ClipsTask:
 
 
 def synthesise(settings: SynthSettings, root: str, run: Run = map) -> Store:
-    """Make the data set at `root`, or find it there, and return its store; see `data.build.build`."""
+    """Make the data set at `root`, or find it there, and return its store; see `data.stores.build.build`."""
     return build(root, SOURCE, settings.to_dict(), clip_tasks(settings), run).store
 
 

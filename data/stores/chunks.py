@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from data import storage
 from data.errors import UserError
-from data.rows import (
+from data.stores.rows import (
     SAMPLES_PER_LABEL,
     RawRow,
     class_frames,

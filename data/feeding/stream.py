@@ -1,7 +1,7 @@
 """From the chunk store to prepared rows through Ray Data: rows are read, verified and decoded in parallel tasks.
 
-Prepared rows (see `data.windows`) travel as one Arrow table each, with arrays as bytes beside their shapes. So a row
-that lies in the object store is read as numpy views, and every worker of a machine shares the same copy.
+Prepared rows (see `data.feeding.windows`) travel as one Arrow table each, with arrays as bytes beside their shapes. So
+a row that lies in the object store is read as numpy views, and every worker of a machine shares the same copy.
 
 A split that fits into the object stores is read whole and stays there for all who use it (`read_split`, `materialise`,
 `rows_of`). Of one that does not, each user has the rows it needs next brought in their order (`stream_rows`).
@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 
 from data.errors import UserError
-from data.rows import RawRow
-from data.store import Shard, Store, read_shard
-from data.windows import PreparedRow
+from data.feeding.windows import PreparedRow
+from data.stores.chunks import Shard, Store, read_shard
+from data.stores.rows import RawRow
 
 # Tasks cost about 16 ms each, so that rows which decode faster than that share one.
 _TASK_BYTES = 8_000_000
@@ -42,7 +42,7 @@ _SCALARS = ("recording", "room", "start_frame", "num_frames", "has_video")
 
 
 class Prepare(Protocol):
-    """Turns a raw row (`data.rows`) into a prepared one. Picklable."""
+    """Turns a raw row (`data.stores.rows`) into a prepared one. Picklable."""
 
     @property
     def columns(self) -> list[str] | None:

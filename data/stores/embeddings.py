@@ -32,7 +32,15 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.store import MANIFEST_NAME, Shard, check_files, check_version, read_manifest, read_whole, write_content
+from data.stores.chunks import (
+    MANIFEST_NAME,
+    Shard,
+    check_files,
+    check_version,
+    read_manifest,
+    read_whole,
+    write_content,
+)
 from data.swaps import NUM_SWAPS, SWAPS
 
 SCHEMA_VERSION = 1

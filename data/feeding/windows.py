@@ -5,9 +5,9 @@ Prepared row (a dict): `recording` str, `room` str, `start_frame` int and `num_f
 `events` float64 (n, 6), the columns of `data.labels.Events` from the row's start on, `has_video` bool, and what a model
 may look at, as far as it is wanted: `frames` uint8 (V, H, W, 3) and `boxes` float32 (V, 6, 5) (`data.boxes`), whose
 entry j shows the row's time j / rate, as far as the video goes (V = 0 where it does not reach the row), or what frozen
-networks have made of the frames under each of the eight channel swaps (`data.embeddings`): `resnet_embeddings` float16
-(V, 8, D) and `i3d_embeddings` float16 (W, 8, T', D), whose entry i is of the whole window that starts at label frame
-`HOP_FRAMES` * i, as long as the video reaches its middle. The row owns its first `num_frames` label frames; the
+networks have made of the frames under each of the eight channel swaps (`data.stores.embeddings`): `resnet_embeddings`
+float16 (V, 8, D) and `i3d_embeddings` float16 (W, 8, T', D), whose entry i is of the whole window that starts at label
+frame `HOP_FRAMES` * i, as long as the video reaches its middle. The row owns its first `num_frames` label frames; the
 T - num_frames after them are its tail, there so that windows that start in the row can be cut whole.
 
 Batch (a dict): `features` float32 (B, 7, S*F, M), `target` float32 (B, S, 6, 5, 13), `valid` bool (B, S), false

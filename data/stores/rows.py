@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
+from data.feeding.windows import FRAME_RATE_HZ, stretches
 from data.labels import LABEL_RATE_HZ, Events
-from data.windows import FRAME_RATE_HZ, stretches
 
 RATE_HZ = 24_000
 SAMPLES_PER_LABEL = RATE_HZ // LABEL_RATE_HZ

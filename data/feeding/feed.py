@@ -1,8 +1,8 @@
 """Where training finds the windows of a split, and evaluation its recordings, however the rows come: a feed.
 
 A split that fits is held: all its rows at once, shared with whoever else holds them. One that does not is streamed
-(`data.streamed_split`). Both cut the same windows; only the order of the training windows differs, for a stream cannot
-draw from all rows at once. Pure numpy.
+(`data.feeding.streamed_split`). Both cut the same windows; only the order of the training windows differs, for a stream
+cannot draw from all rows at once. Pure numpy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.windows import PreparedRow, Windows, WindowSampler, as_looked_at
+from data.feeding.windows import PreparedRow, Windows, WindowSampler, as_looked_at
 
 
 class Feed(Protocol):

@@ -1,6 +1,6 @@
 """Procedural interferers: directional sounds that belong to none of the classes and carry no label.
 
-Made as the sources of `data.sources` are: mono, 24 kHz, varied, and at one level while they sound.
+Made as the sources of `data.scenes.sources` are: mono, 24 kHz, varied, and at one level while they sound.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data.rows import RATE_HZ
-from data.waveforms import (
+from data.scenes.waveforms import (
     Recipe,
     Signal,
     band,
@@ -24,6 +23,7 @@ from data.waveforms import (
     wander,
     white_noise,
 )
+from data.stores.rows import RATE_HZ
 
 
 def make_interferer(kind: str, rng: np.random.Generator, duration_s: float) -> Signal:

@@ -19,8 +19,8 @@ import numpy as np
 
 from data.classes import CLASS_NAMES, SHORT_NAMES
 from data.errors import UserError
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.waveforms import Signal, block_power, levelled
+from data.scenes.waveforms import Signal, block_power, levelled
+from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
 
 # Files that a process remembers; at ten seconds each they take 250 MB.
 _REMEMBERED: Final = 256

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data.event_folder import Excerpt
 from data.geometry import angles_deg, wrap_azimuth_deg
 from data.labels import LABEL_HOP_S
-from data.rooms import Room
+from data.scenes.event_folder import Excerpt
+from data.scenes.rooms import Room
 
 PATH_HOP_S: Final = 0.05
 

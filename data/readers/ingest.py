@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 
 from data import storage
-from data.audio_files import read_foa_int16
-from data.build import SHARD_BYTES, Built, Fault, Recording, Run, build
 from data.classes import NUM_CLASSES
 from data.errors import UserError
+from data.files.audio import read_foa_int16
+from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
 from data.labels import LABEL_RATE_HZ, Events, parse_events_csv
-from data.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ, SAMPLES_PER_LABEL
-from data.starss23 import Clip, Tree, choose_val_rooms, find_clips
-from data.video_files import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
+from data.readers.starss23 import Clip, Tree, choose_val_rooms, find_clips
+from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
+from data.stores.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ, SAMPLES_PER_LABEL
 
 SOURCE: Final = "starss23"
 # Raise it when the same files would give other data than before.
@@ -82,7 +82,7 @@ class FilesTask:
 
 
 def ingest(root: str, out: str, settings: IngestSettings | None = None, run: Run = map) -> Built:
-    """Read the tree at `root` into a chunk store at `out`, both on a disk or S3; see `data.build.build`.
+    """Read the tree at `root` into a chunk store at `out`, both on a disk or S3; see `data.stores.build.build`.
 
     The report holds, for each recording, what was unusual in its files and how often (`facts`), and a fault for each
     that could not be read.
