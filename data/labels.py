@@ -1,4 +1,4 @@
-"""Event tables, their csv form, and the ADPIT training target.
+"""Event tables and the ADPIT training target.
 
 A label frame is 0.1 s. One row of a table says: in this frame, this class sounds from this direction. Rows keep their
 file order, which decides which three events of one class become tracks when there are more.
@@ -6,15 +6,12 @@ file order, which decides which three events of one class become tracks when the
 
 from __future__ import annotations
 
-import math
-import os
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.classes import NUM_CLASSES
-from data.errors import UserError
 from data.geometry import unit_vector
 
 LABEL_HOP_S = 0.1
@@ -77,84 +74,6 @@ class Events:
         """The rows of frames [start, stop), with frames counted from `start_frame`."""
         chosen = self.select((self.frame >= start_frame) & (self.frame < stop_frame))
         return Events(chosen.frame - start_frame, *chosen.columns()[1:])
-
-
-def read_events_csv(path: str | os.PathLike[str], drop_duplicates: bool = True) -> Events:
-    """Read STARSS metadata from a local file; see `parse_events_csv`."""
-    path = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise UserError(f"cannot read the label file {path}: {error}") from error
-    return parse_events_csv(content, path, drop_duplicates)[0]
-
-
-def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -> tuple[Events, dict[str, int]]:
-    """STARSS metadata: rows `frame, class, source, azimuth, elevation[, distance in cm]`, no header.
-
-    Accepts 5 or 6 columns, angles with decimals, an empty file, blank lines, CRLF, a byte order mark and a missing last
-    newline; exact duplicates of a row are dropped unless `drop_duplicates` is false. What is unusual is counted beside
-    the table: what it is -> how often. Raises UserError with file and line for anything else, such as text, a class
-    outside 0..12, a negative frame, or angles outside [-180, 180] and [-90, 90].
-    """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read the label file {where}: {error}") from error
-    lines = text.splitlines()
-    rows = [_parse_row(line, f"{where}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    # NaN differs from itself, so that an unknown distance needs another stand-in to be compared.
-    unique = {tuple(-1.0 if math.isnan(value) else value for value in row): row for row in rows}
-    notes = {
-        "csv without rows": int(not rows),
-        "csv without distances": int(bool(rows) and all(math.isnan(row[5]) for row in rows)),
-        "csv with a byte order mark": int(content.startswith(b"\xef\xbb\xbf")),
-        "csv with CRLF": int(b"\r\n" in content),
-        "csv without a last newline": int(bool(text) and not text.endswith("\n")),
-        "rows with decimals in their angles": sum(row[3] % 1 != 0 or row[4] % 1 != 0 for row in rows),
-        "exact duplicate rows dropped": len(rows) - len(unique) if drop_duplicates else 0,
-    }
-    kept = list(unique.values()) if drop_duplicates else rows
-    events = Events.build(*zip(*kept, strict=True)) if kept else Events.build()
-    cells = np.unique(events.frame * NUM_CLASSES + events.class_index, return_counts=True)[1]
-    notes["frames with more than three events of one class"] = int((cells > MAX_TRACKS).sum())
-    notes["frames with five events or more"] = int((np.unique(events.frame, return_counts=True)[1] >= 5).sum())
-    return events, {what: count for what, count in notes.items() if count}
-
-
-def _parse_row(line: str, where: str) -> tuple[int, int, int, float, float, float]:
-    cells = line.split(",")
-    if len(cells) not in (5, 6):
-        raise UserError(
-            f"{where}: expected 5 or 6 columns (frame, class, source, azimuth, elevation[, distance]), "
-            f"got {len(cells)}: {line.strip()!r}"
-        )
-    try:
-        frame, class_index, source = (int(cell) for cell in cells[:3])
-        azimuth, elevation = float(cells[3]), float(cells[4])
-        distance = float(cells[5]) if len(cells) == 6 and cells[5].strip() else math.nan
-    except ValueError as error:
-        raise UserError(f"{where}: expected numbers, got {line.strip()!r}") from error
-    if not 0 <= class_index < NUM_CLASSES:
-        raise UserError(f"{where}: class {class_index} is unknown; STARSS23 has classes 0..{NUM_CLASSES - 1}")
-    if frame < 0:
-        raise UserError(f"{where}: frame {frame} is negative; frames count from 0 in steps of 0.1 s")
-    if not (-180 <= azimuth <= 180 and -90 <= elevation <= 90):
-        raise UserError(
-            f"{where}: azimuth {azimuth:g}, elevation {elevation:g} out of range; "
-            "degrees in [-180, 180] and [-90, 90] are expected"
-        )
-    return frame, class_index, source, azimuth, elevation, distance
-
-
-def write_events_csv(path: str | os.PathLike[str], events: Events) -> None:
-    """Write a table as `read_events_csv` reads it: whole degrees, and the distance column when all rows have one."""
-    with_distance = bool(len(events)) and not np.isnan(events.distance_cm).any()
-    columns = events.columns() if with_distance else events.columns()[:5]
-    table = np.stack([np.rint(column).astype(np.int64) for column in columns], axis=1)
-    with open(path, "w", encoding="ascii", newline="") as file:
-        file.writelines(",".join(map(str, row)) + "\n" for row in table.tolist())
 
 
 def adpit_target(events: Events, num_frames: int) -> NDArray[np.float32]:

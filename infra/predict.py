@@ -16,7 +16,8 @@ from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.files.audio import read_foa_wav
-from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
+from data.files.dcase_csv import read_events_csv, write_events_csv
+from data.labels import LABEL_HOP_S, Events
 from trainables.accdoa import Detections, decode
 from trainables.box_source import BoxSource, boxes_at
 from trainables.config import RATE_HZ, InputConfig, ObjectBoxes, TrialConfig

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from data.labels import Events, adpit_target, read_events_csv, write_events_csv
+from data.files.dcase_csv import read_events_csv, write_events_csv
+from data.labels import Events, adpit_target
 
 GOLDEN = Path(__file__).parent / "golden" / "data_golden.npz"
 
@@ -83,8 +84,11 @@ def test_exact_duplicates_are_dropped_unless_wanted(tmp_path):
         ("5,1,0,10", "got 4"),
         ("5,1,0,10,0,100,7", "got 7"),
         ("-1,1,0,10,0", "frame -1"),
-        ("5,1,0,190,0", "out of range"),
-        ("5,1,0,nan,0", "out of range"),
+        ("1.5,1,0,10,0", "have to be whole numbers"),
+        ("1,1,1e300,10,0", "have to be whole numbers"),
+        ("5,1,0,370,0", "out of range"),
+        ("5,1,0,0,91", "out of range"),
+        ("5,1,0,nan,0", "expected finite numbers"),
     ],
 )
 def test_faults_are_named_with_file_and_line(tmp_path, line, message):

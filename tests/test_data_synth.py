@@ -10,7 +10,7 @@ import soundfile
 from children import run_and_kill
 
 from data.errors import UserError
-from data.labels import read_events_csv
+from data.files.dcase_csv import read_events_csv
 from data.scenes.sampling import scene_events
 from data.scenes.synth import SynthSettings, clip_tasks, make_scene, synthesise, write_tree
 from data.stores import build

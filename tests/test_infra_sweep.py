@@ -28,7 +28,7 @@ from ray_nodes import bare_environment
 
 from data import storage
 from data.files.audio import write_foa_wav
-from data.labels import read_events_csv
+from data.files.dcase_csv import read_events_csv
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store, open_store, read_shard
 from infra.cli import main

@@ -21,8 +21,9 @@ from data import storage
 from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.files.audio import read_foa_int16
+from data.files.dcase_csv import parse_events_csv
 from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
-from data.labels import LABEL_RATE_HZ, Events, parse_events_csv
+from data.labels import LABEL_RATE_HZ, Events
 from data.readers.starss23 import Clip, Tree, choose_val_rooms, find_clips
 from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
 from data.stores.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ, SAMPLES_PER_LABEL

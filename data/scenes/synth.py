@@ -20,8 +20,8 @@ import numpy as np
 from data import storage
 from data.errors import UserError
 from data.files.audio import write_foa_wav
+from data.files.dcase_csv import write_events_csv
 from data.files.video import write_mp4
-from data.labels import write_events_csv
 from data.scenes.event_folder import event_files, event_folder_sha256
 from data.scenes.sampling import (
     Scene,
