@@ -14,9 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from data.classes import NUM_CLASSES
 from data.geometry import unit_vector
 
-LABEL_HOP_S = 0.1
-LABEL_RATE_HZ = 10
-
 # Tracks of one class that a target can hold, and the six dummy tracks A0 B0 B1 C0 C1 C2 they are spread over.
 MAX_TRACKS = 3
 NUM_DUMMY_TRACKS = 6

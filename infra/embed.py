@@ -22,7 +22,6 @@ import torch
 
 from data import storage
 from data.errors import UserError
-from data.labels import LABEL_HOP_S
 from data.stores.build import Progress, finished, remove_others
 from data.stores.chunks import MANIFEST_NAME, Store, open_store, read_index
 from data.stores.embeddings import (
@@ -34,6 +33,7 @@ from data.stores.embeddings import (
     open_embeddings,
     write_embeddings,
 )
+from data.timing import LABEL_HOP_S
 from infra.embedder import Job, PartRecord, RowTask, backbone_of, build_encoder, entry_shape, load_encoder, ray_embed
 from infra.ray_cluster import connect
 from infra.settings import Settings

@@ -22,12 +22,13 @@ from torch import nn
 
 from data import storage
 from data.errors import UserError
-from data.feeding.windows import HOP_FRAMES, OF_WINDOWS, reaches_middle, shown_frames
+from data.feeding.windows import OF_WINDOWS, reaches_middle, shown_frames
 from data.stores.build import record_uri
 from data.stores.chunks import Shard, Store, read_shard
 from data.stores.embeddings import Part, write_part
-from data.stores.rows import SAMPLES_PER_LABEL, RawRow
+from data.stores.rows import RawRow
 from data.swaps import NUM_SWAPS, swap_frames
+from data.timing import HOP_FRAMES, SAMPLES_PER_LABEL
 from trainables.config import I3d, TrialConfig
 from trainables.embedding_source import Backbone
 from trainables.prepare import decode_picture, distinct_frames

@@ -17,10 +17,11 @@ from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.files.audio import read_foa_wav
 from data.files.dcase_csv import read_events_csv, write_events_csv
-from data.labels import LABEL_HOP_S, Events
+from data.labels import Events
+from data.timing import LABEL_HOP_S, RATE_HZ
 from trainables.accdoa import Detections, decode
 from trainables.box_source import BoxSource, boxes_at
-from trainables.config import RATE_HZ, InputConfig, ObjectBoxes, TrialConfig
+from trainables.config import InputConfig, ObjectBoxes, TrialConfig
 from trainables.config_tree import from_dict
 from trainables.metrics import SCORE_NAMES, score_values, scores, seld_counts
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.geometry import angles_deg, pixel_of
-from data.labels import LABEL_HOP_S, LABEL_RATE_HZ, Events
+from data.labels import Events
 from data.stores.chunks import Store
-from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL, decode_flac
+from data.stores.rows import decode_flac
+from data.timing import LABEL_HOP_S, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
 from infra.report import COLOURS
 from infra.store_rows import RowFacts, read_whole
 from trainables.accdoa import rank_within

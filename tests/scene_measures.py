@@ -3,7 +3,7 @@
 import numpy as np
 
 from data.scenes.painting import GLYPH_COLOURS, draw_glyph
-from data.stores.rows import RATE_HZ
+from data.timing import RATE_HZ
 
 
 def heard_direction(sound):

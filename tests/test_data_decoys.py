@@ -15,7 +15,7 @@ from data.scenes.painting import GLYPH_RADIUS_DEG, Painter
 from data.scenes.rooms import seen_from_receiver
 from data.scenes.sampling import DECOY_APART_DEG, make_room, sample_scene
 from data.scenes.settings import profile
-from data.stores.rows import SAMPLES_PER_LABEL
+from data.timing import SAMPLES_PER_LABEL
 
 
 def hard_scene(seed, **overrides):

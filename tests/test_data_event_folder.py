@@ -11,7 +11,7 @@ from data.scenes.mixing import render_audio, render_stems
 from data.scenes.sampling import event_folder, make_room, sample_scene, scene_events
 from data.scenes.settings import SceneSettings
 from data.scenes.waveforms import REFERENCE_RMS, active_rms
-from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 
 CLASSES = (0, 7, 11)
 

@@ -21,8 +21,8 @@ from data.scenes.rooms import Room, position_m, seen_from_receiver, spatialise
 from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
 from data.scenes.settings import PROFILES, SceneSettings, profile
 from data.scenes.video import scene_pictures
-from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
 from data.swaps import NUM_SWAPS, swap_angles, swap_audio, swap_frames
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 from trainables.metrics import scores, seld_counts
 
 OPEN = Room("open", (9.0, 9.0, 5.0), (4.5, 4.5, 2.5), 0.0)

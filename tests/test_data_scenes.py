@@ -22,7 +22,7 @@ from data.scenes.sampling import (
 )
 from data.scenes.sources import make_source
 from data.scenes.waveforms import REFERENCE_RMS, active_rms
-from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 
 EASY = SceneSettings(duration_s=12.0)
 

@@ -19,7 +19,8 @@ from data.feeding.windows import Extent, WindowSampler, evaluation_windows
 from data.labels import adpit_target
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store, read_index, read_shard
-from data.stores.rows import HEARD, SAMPLES_PER_LABEL, decode_flac, row_events
+from data.stores.rows import HEARD, decode_flac, row_events
+from data.timing import SAMPLES_PER_LABEL
 from infra.bench.own_ray import own_ray
 
 SETTINGS = SynthSettings(

@@ -11,6 +11,18 @@ FILES = [path for package in ORDER for path in sorted((ROOT / package).rglob("*.
 MAY_USE_RAY = {"data/feeding/stream.py", "trainables/session.py", "trainables/worker.py"}
 
 
+# The packages inside `data`, each with those that it may import from; all may import from `data` itself, which imports
+# from none of them.
+WINGS = {
+    "data": set(),
+    "data.files": set(),
+    "data.stores": set(),
+    "data.feeding": {"data.stores"},
+    "data.readers": {"data.files", "data.stores"},
+    "data.scenes": {"data.files", "data.stores"},
+}
+
+
 def imported(path: Path) -> set[str]:
     """Top-level names of everything a file imports, wherever in the file it does."""
     names = set()
@@ -32,6 +44,24 @@ def test_imports_go_left_and_heavy_libraries_stay_where_they_belong(path: Path) 
     if package != "infra":
         assert not names & {"mlflow", "optuna"}
         assert "ray" not in names or str(path.relative_to(ROOT)) in MAY_USE_RAY
+
+
+def package_of(module: str) -> str:
+    """The package of a module of `data`, or of a package itself."""
+    path = ROOT / module.replace(".", "/")
+    return module if path.is_dir() else module.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_packages_of_data_import_one_way(path: Path) -> None:
+    own = ".".join(path.relative_to(ROOT).parent.parts)
+    allowed = WINGS[own] | {own, "data"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "data":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (ROOT / f"{inner.replace('.', '/')}.py").is_file()
+                assert package_of(inner if is_module else node.module or "") in allowed, inner
 
 
 def test_there_is_something_to_check() -> None:

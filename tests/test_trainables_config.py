@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from data.errors import UserError
+from data.timing import RATE_HZ
 from trainables.config import (
-    RATE_HZ,
     Adam,
     AdamW,
     AudioOnly,

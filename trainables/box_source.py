@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes, read_boxes_csv
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ
+from data.timing import LABEL_RATE_HZ
 from trainables.config import InputConfig, ObjectBoxes
 
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from data.errors import UserError
-from data.feeding.windows import HOP_FRAMES
-from data.labels import LABEL_RATE_HZ
 from data.stores.embeddings import Embedded, EmbeddingStore, open_embeddings
+from data.timing import HOP_FRAMES, LABEL_RATE_HZ
 from trainables.config import I3d, InputConfig, ResNetAndI3d, ResNetConformer, VisualEncoder
 from trainables.weights import read_weights, weights_sha256
 

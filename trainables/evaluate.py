@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.feeding.windows import PreparedRow, as_looked_at, evaluation_windows
-from data.labels import LABEL_RATE_HZ, Events
+from data.labels import Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
+from data.timing import LABEL_RATE_HZ
 from trainables.accdoa import LOSSES, decode
 from trainables.averaging import TrackMean
 from trainables.config import Output

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.feeding.windows import PreparedRow, stretches
-from data.labels import LABEL_RATE_HZ, Events, adpit_target
-from trainables.config import RATE_HZ
+from data.feeding.windows import PreparedRow
+from data.labels import Events, adpit_target
+from data.timing import LABEL_RATE_HZ, RATE_HZ, stretches
 from trainables.evaluate import predict
 from trainables.features import FeatureExtractor
 from trainables.model import SeldModel

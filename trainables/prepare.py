@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
-from data.feeding.windows import HOP_FRAMES, OF_WINDOWS
-from data.labels import LABEL_RATE_HZ, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
+from data.feeding.windows import OF_WINDOWS
+from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
+from data.timing import HOP_FRAMES, LABEL_RATE_HZ, RATE_HZ
 from trainables.box_source import BoxSource
-from trainables.config import RATE_HZ, InputConfig
+from trainables.config import InputConfig
 from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
 
 if TYPE_CHECKING:

@@ -20,18 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
-from data.feeding.windows import (
-    FRAME_RATE_HZ,
-    HOP_FRAMES,
-    SEEN,
-    WINDOW_FRAMES,
-    Batch,
-    Cutter,
-    Extent,
-    PreparedRow,
-    Windows,
-    training_windows,
-)
+from data.feeding.windows import SEEN, Batch, Cutter, Extent, PreparedRow, Windows, training_windows
+from data.timing import FRAME_RATE_HZ, HOP_FRAMES, WINDOW_FRAMES
 
 MAX_LANES = 8
 # Rows of a lane that are in use together. A batch that ends one row and starts another holds one more.

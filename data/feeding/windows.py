@@ -29,17 +29,10 @@ from numpy.typing import NDArray
 
 from data.boxes import swap_boxes
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ
 from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
+from data.timing import FRAME_RATE_HZ, HOP_FRAMES, LABEL_RATE_HZ, WINDOW_FRAMES
 
-WINDOW_FRAMES = 30
-HOP_FRAMES = 5
-FRAME_RATE_HZ = 10.0
 NUM_LOG_MEL_CHANNELS = 4
-
-# A row owns at most a minute, and carries what a window of 3 s that starts at its last hop still needs.
-ROW_FRAMES = 600
-TAIL_FRAMES = WINDOW_FRAMES - HOP_FRAMES
 
 PreparedRow = dict[str, Any]
 Batch = dict[str, NDArray]
@@ -80,13 +73,6 @@ def shown_frames(start: int, count: int, rate_hz: float, total: int) -> NDArray[
 def reaches_middle(frames: int, rate_hz: float, start: int, stop: int) -> bool:
     """Whether so many frames from a row's start on reach the middle of the label frames from `start` to `stop`."""
     return frames * LABEL_RATE_HZ / rate_hz >= (start + stop) / 2
-
-
-def stretches(total_frames: int) -> Iterator[tuple[int, int, int]]:
-    """How a recording of so many label frames is cut into rows: (start, end of the own frames, end of the tail)."""
-    for start in range(0, total_frames, ROW_FRAMES):
-        own_stop = min(start + ROW_FRAMES, total_frames)
-        yield start, own_stop, min(own_stop + TAIL_FRAMES, total_frames)
 
 
 class Extent(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
-from data.stores.rows import RATE_HZ
+from data.timing import RATE_HZ
 
 
 def read_foa_wav(path: str | os.PathLike[str], resample: bool = False) -> NDArray[np.float32]:

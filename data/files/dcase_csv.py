@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.geometry import angles_deg, wrap_azimuth_deg
-from data.labels import LABEL_HOP_S, MAX_TRACKS, Events
+from data.labels import MAX_TRACKS, Events
+from data.timing import LABEL_HOP_S
 
 Form = Literal["auto", "polar", "cartesian"]
 FloatArray = NDArray[np.float64]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data.errors import UserError
 from data.files.dcase_csv import FloatArray, Form, Layout, Table, check, choose_layout, read_table
 from data.geometry import unit_vector
-from data.labels import LABEL_RATE_HZ
+from data.timing import LABEL_RATE_HZ
 
 Unit = Literal["auto", "m", "cm"]
 

@@ -23,10 +23,11 @@ from data.errors import UserError
 from data.files.audio import read_foa_int16
 from data.files.dcase_csv import parse_events_csv
 from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
-from data.labels import LABEL_RATE_HZ, Events
+from data.labels import Events
 from data.readers.starss23 import Clip, Tree, choose_val_rooms, find_clips
 from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
-from data.stores.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ, SAMPLES_PER_LABEL
+from data.stores.rows import FRAME_HEIGHT, FRAME_WIDTH
+from data.timing import FRAME_RATE_HZ, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
 
 SOURCE: Final = "starss23"
 # Raise it when the same files would give other data than before.

@@ -20,7 +20,7 @@ import numpy as np
 from data.classes import CLASS_NAMES, SHORT_NAMES
 from data.errors import UserError
 from data.scenes.waveforms import Signal, block_power, levelled
-from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 
 # Files that a process remembers; at ten seconds each they take 250 MB.
 _REMEMBERED: Final = 256

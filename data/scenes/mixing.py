@@ -9,14 +9,13 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from data.labels import LABEL_HOP_S
 from data.scenes.event_folder import read_excerpt
 from data.scenes.interferers import make_interferer
 from data.scenes.parts import Scene, SceneEvent
 from data.scenes.rooms import spatialise
 from data.scenes.sources import make_source
 from data.scenes.waveforms import Signal
-from data.stores.rows import SAMPLES_PER_LABEL
+from data.timing import LABEL_HOP_S, SAMPLES_PER_LABEL
 
 _PEAK: Final = 0.97
 # Mean power that the noise of an empty scene is measured against.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.geometry import angles_deg, wrap_azimuth_deg
-from data.labels import LABEL_HOP_S
 from data.scenes.event_folder import Excerpt
 from data.scenes.rooms import Room
+from data.timing import LABEL_HOP_S
 
 PATH_HOP_S: Final = 0.05
 

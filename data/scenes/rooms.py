@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data.errors import UserError
 from data.geometry import angles_deg, unit_vector
-from data.stores.rows import RATE_HZ
+from data.timing import RATE_HZ
 
 SOUND_SPEED_M_S = 343.0
 IMAGE_ORDER = 3

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.labels import LABEL_HOP_S
+from data.timing import LABEL_HOP_S
 
 NEAREST_M: Final = 0.8
 

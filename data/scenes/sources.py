@@ -25,7 +25,7 @@ from data.scenes.waveforms import (
     wander,
     white_noise,
 )
-from data.stores.rows import RATE_HZ
+from data.timing import RATE_HZ
 
 
 def make_source(class_index: int, rng: np.random.Generator, duration_s: float) -> Signal:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, Picture, encode_jpeg
 from data.scenes.painting import Glyph, Painter
 from data.scenes.parts import Scene
-from data.stores.rows import FRAME_RATE_HZ
+from data.timing import FRAME_RATE_HZ
 
 
 def render_jpegs(scene: Scene, rate_hz: float = FRAME_RATE_HZ) -> list[bytes]:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from data.stores.rows import RATE_HZ
+from data.timing import RATE_HZ
 
 Signal = NDArray[np.float32]
 Recipe = Callable[[np.random.Generator, int], NDArray]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.labels import LABEL_HOP_S, Events
+from data.labels import Events
 from data.stores.chunks import (
     MANIFEST_NAME,
     SPLITS,
@@ -34,7 +34,8 @@ from data.stores.chunks import (
     write_manifest,
     write_shard,
 )
-from data.stores.rows import FRAME_RATE_HZ, RawRow, class_frames, cut_rows, polyphony
+from data.stores.rows import RawRow, class_frames, cut_rows, polyphony
+from data.timing import FRAME_RATE_HZ, LABEL_HOP_S
 
 SHARD_BYTES = 64_000_000
 """What shards aim at; they are at most twice as large, and smaller only where a task has no more."""

@@ -24,15 +24,8 @@ import pyarrow.parquet as pq
 
 from data import storage
 from data.errors import UserError
-from data.stores.rows import (
-    SAMPLES_PER_LABEL,
-    RawRow,
-    class_frames,
-    decode_flac,
-    decode_shard,
-    encode_shard,
-    polyphony,
-)
+from data.stores.rows import RawRow, class_frames, decode_flac, decode_shard, encode_shard, polyphony
+from data.timing import SAMPLES_PER_LABEL
 
 SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"

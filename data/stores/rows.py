@@ -22,11 +22,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
-from data.feeding.windows import FRAME_RATE_HZ, stretches
-from data.labels import LABEL_RATE_HZ, Events
+from data.labels import Events
+from data.timing import FRAME_RATE_HZ, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL, stretches
 
-RATE_HZ = 24_000
-SAMPLES_PER_LABEL = RATE_HZ // LABEL_RATE_HZ
 FRAME_WIDTH, FRAME_HEIGHT = 448, 224
 MAX_POLYPHONY = 5
 

@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from data.classes import NUM_CLASSES
 from data.geometry import unit_vector
-from data.labels import LABEL_RATE_HZ
+from data.timing import LABEL_RATE_HZ
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.score import score_folders
 from trainables.metrics import SCORE_NAMES, THRESHOLD_DEG

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.classes import NUM_CLASSES
-from data.labels import LABEL_RATE_HZ, Events
+from data.labels import Events
 from data.stores.build import Recording, build
 from data.stores.chunks import Store
-from data.stores.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ
+from data.stores.rows import FRAME_HEIGHT, FRAME_WIDTH
+from data.timing import FRAME_RATE_HZ, LABEL_RATE_HZ, RATE_HZ
 
 JPEG_QUALITY = 85
 

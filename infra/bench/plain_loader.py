@@ -21,8 +21,9 @@ from data import storage
 from data.feeding.windows import Extent, training_windows
 from data.labels import Events, adpit_target
 from data.stores.chunks import Store, read_index, read_shard
-from data.stores.rows import HEARD, RATE_HZ, SAMPLES_PER_LABEL, row_events
+from data.stores.rows import HEARD, row_events
 from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 from trainables.config import InputConfig
 from trainables.features import FeatureExtractor
 from trainables.prepare import decode_picture

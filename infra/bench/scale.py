@@ -23,12 +23,12 @@ import torch
 
 from data import storage
 from data.feeding.window_stream import WindowStream
-from data.feeding.windows import ROW_FRAMES, TAIL_FRAMES, Extent
+from data.feeding.windows import Extent
 from data.files.video import encode_jpeg
-from data.labels import LABEL_HOP_S
 from data.scenes.sampling import make_room, profile, render_audio, sample_scene, scene_events
 from data.stores.chunks import Shard, Store, read_shard, write_shard
-from data.stores.rows import FRAME_RATE_HZ, HEARD, SAMPLES_PER_LABEL, cut_rows
+from data.stores.rows import HEARD, cut_rows
+from data.timing import FRAME_RATE_HZ, LABEL_HOP_S, ROW_FRAMES, SAMPLES_PER_LABEL, TAIL_FRAMES
 from infra.bench.measure import finish, parser, stamp
 from infra.bench.storage import camera_pictures
 from trainables.config import InputConfig

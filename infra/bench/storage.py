@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files.video import encode_jpeg
-from data.labels import LABEL_RATE_HZ
 from data.scenes.painting import Painter
 from data.scenes.sampling import make_room, profile, render_audio, sample_scene, scene_events
-from data.stores.rows import FRAME_RATE_HZ, RATE_HZ, cut_rows, encode_shard
+from data.stores.rows import cut_rows, encode_shard
 from data.swaps import NUM_SWAPS, swap_audio
+from data.timing import FRAME_RATE_HZ, LABEL_RATE_HZ, RATE_HZ
 from infra.bench.measure import finish, parser, stamp
 from trainables.features import FeatureExtractor
 

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from pyroomacoustics.directivities import DirectionVector, FigureEight
 
 from data.geometry import angle_between_deg
-from data.labels import LABEL_HOP_S
 from data.scenes.interferers import make_interferer
 from data.scenes.mixing import render_audio
 from data.scenes.parts import Interferer, Presence, Scene, SceneEvent
@@ -32,7 +31,7 @@ from data.scenes.rooms import SOUND_SPEED_M_S, Room, seen_from_receiver, spatial
 from data.scenes.sampling import make_room, sample_scene, scene_facts
 from data.scenes.settings import PROFILES, profile
 from data.scenes.sources import make_source
-from data.stores.rows import RATE_HZ, SAMPLES_PER_LABEL
+from data.timing import LABEL_HOP_S, RATE_HZ, SAMPLES_PER_LABEL
 from infra.bench.measure import OURS, alternate, parser, result, show
 
 PEER = "image sources alone"

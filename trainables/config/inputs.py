@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from data.labels import LABEL_HOP_S
+from data.timing import LABEL_HOP_S, RATE_HZ
 from trainables.config.checks import check
-
-RATE_HZ = 24_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data.labels import LABEL_HOP_S
+from data.timing import LABEL_HOP_S
 from trainables.config.checks import check, check_positive
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from data.errors import UserError
-from data.feeding.windows import HOP_FRAMES
-from data.labels import LABEL_HOP_S
+from data.timing import HOP_FRAMES, LABEL_HOP_S
 from trainables.config.checks import check
 from trainables.config.encoders import (
     AUDIO_ENCODERS,
