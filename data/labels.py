@@ -1,7 +1,7 @@
 """Event tables and the ADPIT training target.
 
-A label frame is 0.1 s. One row of a table says: in this frame, this class sounds from this direction. Rows keep their
-file order, which decides which three events of one class become tracks when there are more.
+One row of a table says: in this label frame, this class sounds from this direction. Rows keep their file order, which
+decides which three events of one class become tracks when there are more.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Events:
         distance_cm: ArrayLike | None = None,
     ) -> Events:
         """A table from anything array-like; with no arguments an empty one."""
-        frames = np.asarray(frame, dtype=np.int64)
+        at = np.asarray(frame, dtype=np.int64)
         if distance_cm is None:
-            distance_cm = np.full(len(frames), np.nan)
+            distance_cm = np.full(len(at), np.nan)
         table = cls(
-            frames,
+            at,
             np.asarray(class_index, dtype=np.int64),
             np.asarray(source, dtype=np.int64),
             np.asarray(azimuth_deg, dtype=np.float64),
@@ -67,23 +67,23 @@ class Events:
         """The rows of a boolean mask or an index array."""
         return Events(*(column[rows] for column in self.columns()))
 
-    def between(self, start_frame: int, stop_frame: int) -> Events:
-        """The rows of frames [start, stop), with frames counted from `start_frame`."""
-        chosen = self.select((self.frame >= start_frame) & (self.frame < stop_frame))
-        return Events(chosen.frame - start_frame, *chosen.columns()[1:])
+    def between(self, start_label: int, stop_label: int) -> Events:
+        """The rows of label frames [start, stop), counted from `start_label`."""
+        chosen = self.select((self.frame >= start_label) & (self.frame < stop_label))
+        return Events(chosen.frame - start_label, *chosen.columns()[1:])
 
 
-def adpit_target(events: Events, num_frames: int) -> NDArray[np.float32]:
-    """The target of auxiliary duplicating permutation invariant training, (num_frames, 6, 5, 13) float32.
+def adpit_target(events: Events, num_labels: int) -> NDArray[np.float32]:
+    """The target of auxiliary duplicating permutation invariant training, (num_labels, 6, 5, 13) float32.
 
     Axis 1: dummy tracks A0 (one event of the class), B0 B1 (two), C0 C1 C2 (three; of more, the first three in file
-    order). Axis 2: activity, x, y, z, distance in metres (0 where unknown). Rows past `num_frames` are left out.
+    order). Axis 2: activity, x, y, z, distance in metres (0 where unknown). Rows past `num_labels` are left out.
 
     Source: Shimada et al., "Multi-ACCDOA: localizing and detecting overlapping sounds from the same class with
     auxiliary duplicating permutation invariant training" (ICASSP 2022), section 3.
     """
-    target = np.zeros((num_frames, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, NUM_CLASSES), dtype=np.float32)
-    events = events.select((events.frame >= 0) & (events.frame < num_frames))
+    target = np.zeros((num_labels, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, NUM_CLASSES), dtype=np.float32)
+    events = events.select((events.frame >= 0) & (events.frame < num_labels))
     if not len(events):
         return target
     cell = events.frame * NUM_CLASSES + events.class_index

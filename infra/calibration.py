@@ -285,8 +285,8 @@ def _timed(
         epochs=1,
         batch_size=batch,
         epoch_windows=training.epoch_windows,
-        window_frames=length,
-        hop_frames=config.inputs.train_hop_labels,
+        window_labels=length,
+        hop_labels=config.inputs.train_hop_labels,
     )
     # What the second epoch took; the first has paid for what a process does once.
     eval_windows = -(-evaluated[0]["num_frames"] // length)

@@ -208,9 +208,9 @@ def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path
     plot_prediction(detections, reference, len(example["output"]), path, title)
 
 
-def _events_of(store: Store, recording: str, start_frame: int) -> Events:
+def _events_of(store: Store, recording: str, start_label: int) -> Events:
     for shard in store.split("val").shards:
         for row in read_shard(store, shard, ["recording", "start_frame", "events"]):
-            if (row["recording"], row["start_frame"]) == (recording, start_frame):
+            if (row["recording"], row["start_frame"]) == (recording, start_label):
                 return row_events(row)
-    raise LookupError(f"{recording} from frame {start_frame} is not in the validation split of {store.root}")
+    raise LookupError(f"{recording} from frame {start_label} is not in the validation split of {store.root}")

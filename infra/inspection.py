@@ -86,7 +86,7 @@ def describe(store: Store, rows: Sequence[RowFacts], sound_rows: int | None = SO
 
 def polyphony(rows: Sequence[RowFacts]) -> list[int]:
     """Label frames with 0, 1, 2, ... events at a time."""
-    counts = [np.bincount(row.events.frame, minlength=row.num_frames) for row in rows]
+    counts = [np.bincount(row.events.frame, minlength=row.num_labels) for row in rows]
     return np.bincount(np.concatenate([np.zeros(0, np.int64), *counts])).tolist()
 
 
@@ -115,7 +115,7 @@ def _sound(store: Store, rows: Sequence[RowFacts], most: int | None) -> dict[str
     count = len(rows) if most is None else min(most, len(rows))
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)] if count else []
     levels = [
-        sound_levels(decode_flac(content["audio"])[:, : row.num_frames * SAMPLES_PER_LABEL])
+        sound_levels(decode_flac(content["audio"])[:, : row.num_labels * SAMPLES_PER_LABEL])
         for row, content in read_whole(store, chosen, ["audio"])
     ]
     names = ("rms_dbfs", "peak_dbfs", "clipped_share")

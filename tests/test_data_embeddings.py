@@ -225,7 +225,7 @@ def test_windows_find_the_embeddings_of_their_swap():
 
 
 def test_training_windows_mix_swaps():
-    (batch,) = WindowSampler([row(100)], batch_size=15, swap=True, frame_rate_hz=2.0).epoch(0)
+    (batch,) = WindowSampler([row(100)], batch_size=15, swap=True, picture_rate_hz=2.0).epoch(0)
     ks = batch["i3d_embeddings"][:, 0, 1]
     assert len(set(ks.tolist())) > 3
     np.testing.assert_array_equal(batch["resnet_embeddings"][:, 0, 1], ks)
@@ -240,7 +240,7 @@ def test_what_is_not_looked_at_is_not_cut():
 def test_rows_without_video_are_zero():
     blind = {**row(), "has_video": False, "resnet_embeddings": np.zeros((0, NUM_SWAPS, 2), np.float16)}
     blind["i3d_embeddings"] = np.zeros((0, NUM_SWAPS, 3, 2), np.float16)
-    ((batch, _),) = evaluation_windows([row(), blind], 8, 30, frame_rate_hz=2.0)
+    ((batch, _),) = evaluation_windows([row(), blind], 8, 30, picture_rate_hz=2.0)
     assert batch["has_video"].tolist() == [True, True, False, False]
     for name in ("resnet_embeddings", "i3d_embeddings"):
         assert batch[name][1].any()

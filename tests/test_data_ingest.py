@@ -375,7 +375,7 @@ def test_twenty_synthetic_recordings_come_back_as_they_were_made(tmp_path):
 
 
 @pytest.mark.slow
-def test_frames_stay_within_one_frame_time_over_ten_minutes(tree, tmp_path):
+def test_pictures_stay_within_one_picture_time_over_ten_minutes(tree, tmp_path):
     """Each picture of a 29.97 Hz video says its number; taking every third one would be 18 frames late in the end."""
     seconds = 600.0
     name = "fold3_room1_mix001"

@@ -34,7 +34,7 @@ def test_distances_are_part_of_the_target_in_metres():
     assert target[1, 0, 4, 5] == 0.0
 
 
-def test_target_leaves_out_frames_past_the_end():
+def test_target_leaves_out_labels_past_the_end():
     events = Events.build([0, 3, 9], [1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0])
     target = adpit_target(events, 4)
     assert target.shape == (4, 6, 5, 13)
@@ -111,7 +111,7 @@ def test_written_files_are_read_back(tmp_path):
     assert read_events_csv(tmp_path / "a.csv").distance_cm.tolist() == [100, 250]
 
 
-def test_between_counts_frames_from_its_start():
+def test_between_counts_labels_from_its_start():
     events = Events.build([0, 10, 19, 20], [0, 1, 2, 3], [0] * 4, [0] * 4, [0] * 4)
     cut = events.between(10, 20)
     assert cut.frame.tolist() == [0, 9]

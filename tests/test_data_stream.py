@@ -217,7 +217,7 @@ def raw_rows(store, split):
     return [raw for shard in store.split(split).shards for raw in read_shard(store, shard)]
 
 
-SAMPLING = {"batch_size": 4, "swap": True, "seed": 2, "frame_rate_hz": 10.0}
+SAMPLING = {"batch_size": 4, "swap": True, "seed": 2, "picture_rate_hz": 10.0}
 
 
 @pytest.mark.slow

@@ -17,12 +17,12 @@ from data.scenes.video import render_jpegs
 def test_stored_pictures_agree_with_the_labels():
     settings = SceneSettings(duration_s=6.0, overlap=0.0, visible_share=1.0, moving_share=1.0)
     scene = sample_scene(settings, make_room(settings, "room1", 2), 2)
-    frames, labels = render_jpegs(scene), scene_events(scene)
-    assert len(frames) == 60
+    pictures, labels = render_jpegs(scene), scene_events(scene)
+    assert len(pictures) == 60
     background = Painter(scene).background.astype(int)
     checked = 0
     for i in range(0, len(labels), 5):
-        picture = decode_jpeg(frames[labels.frame[i]])
+        picture = decode_jpeg(pictures[labels.frame[i]])
         assert picture.shape == (224, 448, 3)
         column, row = centroid((np.abs(picture.astype(int) - background).max(axis=-1) > 40).astype(float))
         expected = pixel_of(labels.azimuth_deg[i], labels.elevation_deg[i], 448, 224)

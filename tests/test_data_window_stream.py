@@ -64,7 +64,7 @@ class Shelf:
 
 
 def stream(shelf=None, rows=ROWS, **changes):
-    arguments = {"held_rows": 8, "batch_size": 8, "swap": True, "seed": 5, "frame_rate_hz": 10.0} | changes
+    arguments = {"held_rows": 8, "batch_size": 8, "swap": True, "seed": 5, "picture_rate_hz": 10.0} | changes
     return WindowStream([Extent.of(row) for row in rows], shelf or Shelf(rows), **arguments)
 
 

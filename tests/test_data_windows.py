@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import UserError
 from data.feeding.windows import Extent, WindowSampler, evaluation_windows, neighbour_distance, training_windows
-from data.swaps import NUM_SWAPS, swap_features, swap_frames, swap_target
+from data.swaps import NUM_SWAPS, swap_features, swap_pictures, swap_target
 
 PER_LABEL, BANDS = 4, 8
 
@@ -23,8 +23,8 @@ def prepared_row(recording="a", start=0, own=60, tail=25, rate_hz=10.0, seed=0):
     features[0, :, 0] = np.repeat(np.arange(total) + start, PER_LABEL)
     target = rng.standard_normal((total, 6, 5, 13)).astype(np.float32)
     target[:, 0, 0, 0] = np.arange(total) + start
-    frames = np.zeros((round(total * rate_hz / 10), 4, 8, 3), dtype=np.uint8)
-    frames += np.arange(len(frames), dtype=np.uint8)[:, None, None, None]
+    pictures = np.zeros((round(total * rate_hz / 10), 4, 8, 3), dtype=np.uint8)
+    pictures += np.arange(len(pictures), dtype=np.uint8)[:, None, None, None]
     return {
         "recording": recording,
         "room": "room1",
@@ -32,8 +32,8 @@ def prepared_row(recording="a", start=0, own=60, tail=25, rate_hz=10.0, seed=0):
         "num_frames": own,
         "features": features,
         "target": target,
-        "frames": frames,
-        "has_video": bool(len(frames)),
+        "frames": pictures,
+        "has_video": bool(len(pictures)),
     }
 
 
@@ -61,9 +61,9 @@ def test_labels_features_and_pictures_of_a_window_are_the_rows_own():
 
 def test_at_a_low_rate_the_nearest_pictures_are_taken():
     row = prepared_row(own=60, tail=25, rate_hz=2.0)
-    for batch in WindowSampler([row], batch_size=4, frame_rate_hz=2.0).epoch(0):
-        for start, frames in zip(starts_of(batch), batch["frames"], strict=True):
-            shown = frames[:, 0, 0, 0]
+    for batch in WindowSampler([row], batch_size=4, picture_rate_hz=2.0).epoch(0):
+        for start, pictures in zip(starts_of(batch), batch["frames"], strict=True):
+            shown = pictures[:, 0, 0, 0]
             assert len(shown) == 6
             wanted = start / 10 + np.arange(6) / 2
             assert (np.abs(np.minimum(wanted, 16 / 2) - shown / 2) <= 0.25 + 1e-9).all()
@@ -103,7 +103,7 @@ def test_swaps_change_features_labels_and_pictures_alike():
         (batch,) = sampler.epoch(epoch)
         (k,) = [k for k in range(NUM_SWAPS) if np.array_equal(batch["target"][0], swap_target(row["target"], k))]
         np.testing.assert_array_equal(batch["features"][0], swap_features(row["features"], k))
-        np.testing.assert_array_equal(batch["frames"][0], swap_frames(row["frames"], k))
+        np.testing.assert_array_equal(batch["frames"][0], swap_pictures(row["frames"], k))
         seen.add(k)
     assert seen == set(range(NUM_SWAPS))
 
@@ -141,7 +141,7 @@ def test_a_short_last_row_of_a_long_recording_gives_no_training_window():
 
 
 @pytest.mark.parametrize("own", [60, 47, 30, 7])
-def test_evaluation_covers_each_own_frame_once(own):
+def test_evaluation_covers_each_own_label_once(own):
     rows = [prepared_row("a", own=60, tail=20), prepared_row("b", start=600, own=own, tail=0)]
     seen = []
     for batch, places in evaluation_windows(rows, batch_size=2):
@@ -155,7 +155,7 @@ def test_evaluation_covers_each_own_frame_once(own):
 
 def test_evaluation_windows_overlap_and_turn_as_asked():
     rows = [prepared_row("a", own=60, tail=20)]
-    windows = list(evaluation_windows(rows, batch_size=4, hop_frames=10, swap=4))
+    windows = list(evaluation_windows(rows, batch_size=4, hop_labels=10, swap=4))
     assert [start for _, places in windows for _, start in places] == [0, 10, 20, 30, 40, 50]
     batch, _ = windows[0]
     expected = swap_features(rows[0]["features"][:, 10 * PER_LABEL : 40 * PER_LABEL], 4)
@@ -192,7 +192,7 @@ def test_a_row_without_video_is_black_beside_one_with_it():
 def test_a_window_is_seen_when_the_video_reaches_its_middle():
     row = prepared_row(own=100, tail=0)
     row["frames"] = row["frames"][:37]
-    for batch, places in evaluation_windows([row], 8, hop_frames=1, frame_rate_hz=10.0):
+    for batch, places in evaluation_windows([row], 8, hop_labels=1, picture_rate_hz=10.0):
         for i, (_, start) in enumerate(places):
             assert batch["has_video"][i] == (start + 15 <= 37)
             shown = batch["frames"][i, :, 0, 0, 0].tolist()
@@ -205,7 +205,7 @@ def test_at_a_low_rate_the_video_reaches_as_far_as_it_goes():
     row = prepared_row(own=100, tail=0, rate_hz=2.0)
     row["frames"] = row["frames"][:6]
     seen = {}
-    for batch, places in evaluation_windows([row], 8, hop_frames=5, frame_rate_hz=2.0):
+    for batch, places in evaluation_windows([row], 8, hop_labels=5, picture_rate_hz=2.0):
         seen |= {start: bool(flag) for (_, start), flag in zip(places, batch["has_video"], strict=True)}
     assert [start for start, flag in seen.items() if flag] == [0, 5, 10, 15]
 
@@ -232,7 +232,7 @@ def test_cutting_a_batch_takes_milliseconds():
         row["features"] = np.zeros((7, 225 * 8, 64), dtype=np.float32)
         row["frames"] = np.zeros((45, 64, 128, 3), dtype=np.uint8)
         rows.append(row)
-    sampler = WindowSampler(rows, batch_size=32, swap=True, frame_rate_hz=2.0)
+    sampler = WindowSampler(rows, batch_size=32, swap=True, picture_rate_hz=2.0)
     list(sampler.epoch(0))[:1]
     started = time.process_time()
     count = sum(1 for _ in sampler.epoch(1))

@@ -74,8 +74,8 @@ def make_store(root: Path, clips: dict[str, Sequence[tuple[str, float, float]]],
             events = Events.build(frame, frame // 7 % 3, frame * 0, frame % 360 - 180.0, frame % 90, frame + 100.0)
             count = int(video_s * 10)
             moving = rng.integers(0, 256, (1 if still else count, 4, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
-            frames = [encode_jpeg(picture) for picture in moving] * (count if still else 1)
-            rows += cut_rows(name, f"room-{split}", audio, events, frames)
+            pictures = [encode_jpeg(picture) for picture in moving] * (count if still else 1)
+            rows += cut_rows(name, f"room-{split}", audio, events, pictures)
         contents[split] = [rows]
     return publish(root, contents, {"still": still})
 
@@ -183,7 +183,7 @@ def test_windows_find_what_the_model_computes_from_pictures(store: Store, made: 
     last = rows[0][1]
     assert (last["num_frames"], len(last["frames"])) == (30, 3)
     rate_hz = INPUTS["frame_rate_hz"]
-    samplers = [iter(WindowSampler(r, 8, swap=True, epoch_windows=64, frame_rate_hz=rate_hz).epoch(1)) for r in rows]
+    samplers = [iter(WindowSampler(r, 8, swap=True, epoch_windows=64, picture_rate_hz=rate_hz).epoch(1)) for r in rows]
     kinds = [zip(*samplers, strict=True)]
     for k in range(NUM_SWAPS):
         batches = [evaluation_windows(those[-2:], 8, 30, 10, k, rate_hz) for those in rows]
@@ -235,7 +235,7 @@ def test_a_training_step_is_that_of_pictures(store: Store, made: Any, visual: st
         config = trial(made, visual, embedded)
         model = pretrained(config).train()
         rows = prepared(store, config)
-        sampler = WindowSampler(rows, 8, swap=True, seed=4, frame_rate_hz=INPUTS["frame_rate_hz"])
+        sampler = WindowSampler(rows, 8, swap=True, seed=4, picture_rate_hz=INPUTS["frame_rate_hz"])
         batch = tensors(next(sampler.epoch(1)))
         seen = seen_in(batch, config.visual.columns)
         assert seen is not None
@@ -280,9 +280,9 @@ def test_a_model_that_learnt_from_embeddings_sees_pictures(store: Store, made: A
         learnt, other = trial(made, visual, embedded=True), trial(made, visual, embedded=False)
         model = pretrained(learnt)
         audio = np.random.default_rng(0).normal(0, 0.1, (4, 4 * 24_000)).astype(np.float32)
-        frames = prepared(store, other, "val")[0]["frames"][:8]
-        found = predict_clip(model, audio, frames)
-        np.testing.assert_allclose(found, predict_clip(pretrained(other), audio, frames), atol=1e-6)
+        pictures = prepared(store, other, "val")[0]["frames"][:8]
+        found = predict_clip(model, audio, pictures)
+        np.testing.assert_allclose(found, predict_clip(pretrained(other), audio, pictures), atol=1e-6)
         assert np.abs(found - predict_clip(model, audio)).max() > 1e-4
 
 

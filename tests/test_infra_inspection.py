@@ -54,8 +54,8 @@ SHORT = Events.build([0, 1, 2], [3, 3, 3], [0, 0, 0], [0, 0, 0], [0, 0, 0])
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Train: a recording of two rows with video, and one of silence without. Val: a loud one without labels."""
     root = str(tmp_path_factory.mktemp("store"))
-    frames = [GREY[j // 10 % 4] for j in range(700)]
-    long = cut_rows("fold3_room1_mix001", "room1", sine(70.0), LONG, frames)
+    pictures = [GREY[j // 10 % 4] for j in range(700)]
+    long = cut_rows("fold3_room1_mix001", "room1", sine(70.0), LONG, pictures)
     silent = cut_rows("fold3_room2_mix001", "room2", np.zeros((4, RATE_HZ * 2), np.int16), SHORT)
     loud = cut_rows("fold3_room9_mix001", "room9", np.full((4, RATE_HZ), 32767, np.int16), Events.build())
     return publish(root, {"val": [loud], "train": [long, silent]}, {"seed": 1})
@@ -147,12 +147,12 @@ class TestStretch:
         assert (stretch.start_s, stretch.seconds) == (59.0, 6.0)
 
     def test_pictures_follow_their_rate(self, tmp_path):
-        frames = [GREY[j % 4] for j in range(20)]
-        rows = cut_rows("r", "room1", sine(4.0), Events.build(), frames, frame_rate_hz=5.0)
+        pictures = [GREY[j % 4] for j in range(20)]
+        rows = cut_rows("r", "room1", sine(4.0), Events.build(), pictures, picture_rate_hz=5.0)
         made = publish(tmp_path, {"train": [rows]})
         pictures = read_stretch(made, read_rows(made), 0, 40).pictures
         assert [GREY.index(picture) for picture in pictures[:9]] == [0, 1, 1, 2, 2, 3, 3, 0, 0]
-        assert pictures[39] == frames[19]
+        assert pictures[39] == pictures[19]
 
     def test_it_starts_where_it_is_busy_first(self, store):
         rows = rows_of_recording(read_rows(store), "fold3_room1_mix001")

@@ -208,9 +208,9 @@ print(float(np.abs(output[: len(example["output"])] - example["output"]).max()),
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    difference, frames = result.stdout.split()
+    difference, labels = result.stdout.split()
     assert float(difference) < 1e-5
-    assert int(frames) == 600
+    assert int(labels) == 600
 
 
 def test_the_model_on_the_server_holds_no_pickle(finished: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))
 def predict(
     model: SeldModel, rows: Sequence[PreparedRow], batch_size: int = 32, columns: Sequence[str] | None = None
 ) -> tuple[list[NDArray[np.float32]], float, int]:
-    """Outputs of each row's own label frames, (num_frames, output width) each, in the order of `rows`.
+    """Outputs of each row's own label frames, (num_labels, output width) each, in the order of `rows`.
 
     Also the sum of the loss over all valid label frames of all windows, and their number. The model is left in
     evaluation mode. Its config says whether windows overlap and whether they are seen under all channel swaps.
@@ -51,7 +51,7 @@ def predict(
     # The scene as it is comes first: the order of its tracks is the one that the others are brought into.
     swaps = sorted(range(NUM_SWAPS), key=lambda k: k != IDENTITY) if config.inference.swap_average else [IDENTITY]
     means = [TrackMean(row["num_frames"], form.tracks, form.axes, NUM_CLASSES) for row in rows]
-    loss_sum, frames = 0.0, 0
+    loss_sum, num_labels = 0.0, 0
     for k in swaps:
         windows_of = evaluation_windows(
             rows, batch_size, config.inputs.window_labels, hop, k, config.inputs.frame_rate_hz
@@ -62,11 +62,11 @@ def predict(
             if k == IDENTITY:
                 count = int(inputs["valid"].sum())
                 loss_sum += float(loss(output, inputs["target"], inputs["valid"])) * count
-                frames += count
+                num_labels += count
             windows = output.cpu().numpy().reshape(*output.shape[:2], form.tracks, form.axes, NUM_CLASSES)
             for (index, start), window in zip(places, unswap_output(windows, k), strict=True):
                 means[index].add(start, window)
-    return [mean.mean() for mean in means], loss_sum, frames
+    return [mean.mean() for mean in means], loss_sum, num_labels
 
 
 @dataclass(kw_only=True)
@@ -76,7 +76,7 @@ class Evaluation:
     counts: list[SeldCounts]
     """For each threshold."""
     loss_sum: float = 0.0
-    frames: int = 0
+    num_labels: int = 0
     """Label frames that the loss is summed over."""
     example: dict[str, NDArray] = field(default_factory=dict)
     """Recording, start and output of the first row; empty where there was none."""
@@ -94,11 +94,11 @@ def evaluate(
     """
     form = model.config.output
     total = Evaluation(counts=[SeldCounts.zero() for _ in thresholds])
-    for told, outputs, loss_sum, frames in predict_recordings(model, rows, batch_size):
+    for told, outputs, loss_sum, num_labels in predict_recordings(model, rows, batch_size):
         counted = [count_scores(told, outputs, form, threshold) for threshold in thresholds]
         total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
         total.loss_sum += loss_sum
-        total.frames += frames
+        total.num_labels += num_labels
         if not total.example:
             first = {name: np.array(told[0][name]) for name in ("recording", "start_frame")}
             total.example = {**first, "output": outputs[0]}
@@ -115,21 +115,21 @@ def predict_recordings(
     """
     told: list[PreparedRow] = []
     outputs: list[NDArray[np.float32]] = []
-    loss_sum, frames = 0.0, 0
+    loss_sum, num_labels = 0.0, 0
     for piece in rows:
         predicted, loss, count = predict(model, piece, batch_size)
         told += [{name: row[name] for name in ("recording", "start_frame", "num_frames", "events")} for row in piece]
         outputs += predicted
         loss_sum += loss
-        frames += count
+        num_labels += count
         # The last recording may go on in the next piece.
         whole = next(i for i, row in enumerate(told) if row["recording"] == told[-1]["recording"])
         if whole:
-            yield told[:whole], outputs[:whole], loss_sum, frames
+            yield told[:whole], outputs[:whole], loss_sum, num_labels
             told, outputs = told[whole:], outputs[whole:]
-            loss_sum, frames = 0.0, 0
+            loss_sum, num_labels = 0.0, 0
     if told:
-        yield told, outputs, loss_sum, frames
+        yield told, outputs, loss_sum, num_labels
 
 
 def count_scores(

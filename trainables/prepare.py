@@ -1,4 +1,4 @@
-"""From a row as it is stored to a row as windows are cut from it: decoded, with features, targets and frames.
+"""From a row as it is stored to a row as windows are cut from it: decoded, with features, targets and pictures.
 
 The contract of the result is `data.feeding.windows`'. Runs once a row and sweep, on whatever process reads the row.
 """
@@ -19,7 +19,7 @@ from data.classes import NUM_CLASSES
 from data.feeding.windows import OF_WINDOWS
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
-from data.timing import HOP_FRAMES, LABEL_RATE_HZ, RATE_HZ
+from data.timing import HOP_LABELS, LABEL_RATE_HZ, RATE_HZ
 from trainables.box_source import BoxSource
 from trainables.config import InputConfig
 from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
@@ -62,7 +62,7 @@ class PrepareRow:
         """Columns of the raw row that are needed; nothing: all. Pictures are most of a store."""
         from data.stores.rows import HEARD
 
-        return None if self._needs_frames() else HEARD
+        return None if self._needs_pictures() else HEARD
 
     def looking_at(self, columns: Collection[str]) -> PrepareRow:
         """The same for a model that looks at these columns, which must be among those looked at."""
@@ -79,7 +79,7 @@ class PrepareRow:
         boxes = images * MAX_BOXES * BOX_FIELDS if "boxes" in self._looks else 0.0
         seen = images * inputs.frame_width * inputs.frame_height * 3 if "frames" in self._looks else 0.0
         for column, store in self._embeddings.items():
-            entries = 1 / HOP_FRAMES if column in OF_WINDOWS else images
+            entries = 1 / HOP_LABELS if column in OF_WINDOWS else images
             seen += entries * NUM_SWAPS * math.prod(store.manifest.shape) * np.dtype(np.float16).itemsize
         return np.dtype(np.float32).itemsize * (numbers + boxes) + has_video * seen
 
@@ -105,32 +105,32 @@ class PrepareRow:
             "events": np.stack([column.astype(np.float64) for column in events.columns()], axis=1),
             "has_video": bool(row["has_video"]),
         }
-        frames = frames_of(row, self._inputs) if self._needs_frames() else None
+        pictures = pictures_of(row, self._inputs) if self._needs_pictures() else None
         if "frames" in self._looks:
-            prepared["frames"] = frames
+            prepared["frames"] = pictures
         if self._boxes is not None:
-            count = _count_frames(labels, self._inputs.frame_rate_hz)
-            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], count, frames)
+            count = _count_pictures(labels, self._inputs.frame_rate_hz)
+            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], count, pictures)
         for column, store in self._embeddings.items():
             prepared[column] = store.read(row["recording"], row["start_frame"], prepared["has_video"])
         return prepared
 
-    def _needs_frames(self) -> bool:
-        return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_frames)
+    def _needs_pictures(self) -> bool:
+        return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_pictures)
 
 
-def frames_of(row: Mapping[str, Any], inputs: InputConfig) -> NDArray[np.uint8]:
-    """The pictures of a stored row as a model sees them, uint8 (V, H, W, 3), frame j that of time j / frame_rate_hz."""
+def pictures_of(row: Mapping[str, Any], inputs: InputConfig) -> NDArray[np.uint8]:
+    """The pictures of a stored row as a model sees them, uint8 (V, H, W, 3), entry j that of time j / frame_rate_hz."""
     width, height = inputs.frame_width, inputs.frame_height
-    places, contents = distinct_frames(row, inputs)
-    frames = np.empty((len(places), height, width, 3), dtype=np.uint8)
+    places, contents = distinct_pictures(row, inputs)
+    pictures = np.empty((len(places), height, width, 3), dtype=np.uint8)
     for index, content in enumerate(contents):
-        frames[places == index] = decode_picture(content, width, height)
-    return frames
+        pictures[places == index] = decode_picture(content, width, height)
+    return pictures
 
 
-def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
-    """For each frame of a stored row, (V,), the stored picture nearest in time to it, and those pictures' JPEG bytes.
+def distinct_pictures(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
+    """For each picture that a model sees, (V,), the stored one nearest in time to it, and those pictures' JPEG bytes.
 
     Pictures repeat where nothing moves: the same bytes are named once.
     """
@@ -138,7 +138,7 @@ def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArra
     if not (row["has_video"] and len(stored)):
         return np.zeros(0, dtype=np.int64), []
     labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
-    count = _count_frames(labels, inputs.frame_rate_hz)
+    count = _count_pictures(labels, inputs.frame_rate_hz)
     stored_each = row["frame_rate_hz"] / inputs.frame_rate_hz
     # The video may end before the sound does.
     count = min(count, math.ceil(len(stored) / stored_each - 1e-6))
@@ -148,7 +148,7 @@ def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArra
     return np.array(places, dtype=np.int64), list(seen)
 
 
-def _count_frames(labels: int, rate_hz: float) -> int:
+def _count_pictures(labels: int, rate_hz: float) -> int:
     """Pictures in so many label frames."""
     return math.ceil(labels * rate_hz / LABEL_RATE_HZ - 1e-6)
 

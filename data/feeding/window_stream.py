@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from data.errors import UserError
 from data.feeding.windows import SEEN, Batch, Cutter, Extent, PreparedRow, Windows, training_windows
-from data.timing import FRAME_RATE_HZ, HOP_FRAMES, WINDOW_FRAMES
+from data.timing import HOP_LABELS, PICTURE_RATE_HZ, WINDOW_LABELS
 
 MAX_LANES = 8
 # Rows of a lane that are in use together. A batch that ends one row and starts another holds one more.
@@ -51,7 +51,7 @@ class WindowStream(Windows):
         extents: of every row, in the order of the index.
         fetch: brings this worker's rows. It is asked for several epochs at once, so that the rows of the next are on
             their way while the last windows of this one are used.
-        frame_rate_hz: rate of the rows' pictures.
+        picture_rate_hz: rate of the rows' pictures.
         any_video: whether any row has something to be seen.
         epochs: the number of the last epoch that will be asked for; epochs count from whatever is asked for first.
 
@@ -65,18 +65,18 @@ class WindowStream(Windows):
         fetch: Fetch,
         held_rows: int,
         batch_size: int,
-        window_frames: int = WINDOW_FRAMES,
-        hop_frames: int = HOP_FRAMES,
+        window_labels: int = WINDOW_LABELS,
+        hop_labels: int = HOP_LABELS,
         epoch_windows: int | None = None,
         swap: bool = False,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        frame_rate_hz: float = FRAME_RATE_HZ,
+        picture_rate_hz: float = PICTURE_RATE_HZ,
         any_video: bool = True,
         epochs: int = 0,
     ) -> None:
-        windows = training_windows(extents, window_frames, hop_frames)
+        windows = training_windows(extents, window_labels, hop_labels)
         super().__init__(windows, batch_size, epoch_windows, swap, seed, rank, world_size)
         # A single batch that is not full has no equal parts: workers then may need the same rows.
         whole = self._per_epoch >= batch_size
@@ -89,8 +89,8 @@ class WindowStream(Windows):
             )
         self._mixed = max(1, held_rows // self._lanes - 1)
         self._fetch = fetch
-        self._window_frames = window_frames
-        self._rate_hz = frame_rate_hz
+        self._window_labels = window_labels
+        self._rate_hz = picture_rate_hz
         self._any_video = any_video
         self._last_epoch = epochs
         self._arrivals: RowSource | None = None
@@ -110,9 +110,9 @@ class WindowStream(Windows):
                     if row not in held:
                         held[row] = next(arrivals)
                 if cutter is None and held:
-                    cutter = Cutter(held, self._like(next(iter(held.values()))), self._window_frames, self._rate_hz)
+                    cutter = Cutter(held, self._like(next(iter(held.values()))), self._window_labels, self._rate_hz)
                 assert cutter is not None, "each worker has a part of every batch"
-                batch = cutter.batch(windows, swaps, own_frames_only=False)
+                batch = cutter.batch(windows, swaps, own_labels_only=False)
                 for row in [row for row in held if last_use[row] == number]:
                     del held[row]
                 done = number == len(parts) - 1

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from data.boxes import swap_boxes
 from data.errors import UserError
-from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
-from data.timing import FRAME_RATE_HZ, HOP_FRAMES, LABEL_RATE_HZ, WINDOW_FRAMES
+from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_pictures, swap_target
+from data.timing import HOP_LABELS, LABEL_RATE_HZ, PICTURE_RATE_HZ, WINDOW_LABELS
 
 NUM_LOG_MEL_CHANNELS = 4
 
@@ -44,7 +44,7 @@ def _embedded(embeddings: NDArray, k: int) -> NDArray:
 
 # The columns that show what is to be seen, and how each turns with a channel swap.
 SEEN: dict[str, Callable[[NDArray, int], NDArray]] = {
-    "frames": swap_frames,
+    "frames": swap_pictures,
     "boxes": swap_boxes,
     "resnet_embeddings": _embedded,
     "i3d_embeddings": _embedded,
@@ -61,7 +61,7 @@ def as_looked_at(rows: Iterable[PreparedRow], columns: Collection[str]) -> list[
     return [{name: value for name, value in row.items() if name not in unseen} for row in rows]
 
 
-def shown_frames(start: int, count: int, rate_hz: float, total: int) -> NDArray[np.int64]:
+def shown_pictures(start: int, count: int, rate_hz: float, total: int) -> NDArray[np.int64]:
     """Which of a row's `total` frames a window of `count` shows that starts at a label frame.
 
     The one nearest in time to its start, and those that follow it; past the end the last one stays.
@@ -70,16 +70,16 @@ def shown_frames(start: int, count: int, rate_hz: float, total: int) -> NDArray[
     return np.minimum(np.arange(first, first + count), total - 1)
 
 
-def reaches_middle(frames: int, rate_hz: float, start: int, stop: int) -> bool:
+def reaches_middle(pictures: int, rate_hz: float, start: int, stop: int) -> bool:
     """Whether so many frames from a row's start on reach the middle of the label frames from `start` to `stop`."""
-    return frames * LABEL_RATE_HZ / rate_hz >= (start + stop) / 2
+    return pictures * LABEL_RATE_HZ / rate_hz >= (start + stop) / 2
 
 
 class Extent(NamedTuple):
     """How much of a recording a row holds, in label frames: all that its windows follow from."""
 
-    start_frame: int
-    num_frames: int
+    start_label: int
+    own_labels: int
     num_labels: int
     """With the tail."""
 
@@ -99,28 +99,28 @@ class Cutter:
         self, rows: Sequence[PreparedRow] | Mapping[int, PreparedRow], like: PreparedRow, window: int, rate_hz: float
     ) -> None:
         self._rows = rows
-        self._window_frames = window
+        self._window_labels = window
         self._channels, times, self._bands = like["features"].shape
         self._per_label = times // len(like["target"])
         self._target_shape = like["target"].shape[1:]
         self._rate_hz = rate_hz
-        self._num_frames = round(window * rate_hz / LABEL_RATE_HZ)
+        self._num_pictures = round(window * rate_hz / LABEL_RATE_HZ)
         self._seen = {}
         for column in (column for column in SEEN if column in like):
-            entries = () if column in OF_WINDOWS else (self._num_frames,)
+            entries = () if column in OF_WINDOWS else (self._num_pictures,)
             shape = like[column].shape[2 if column in EMBEDDED else 1 :]
             self._seen[column] = ((*entries, *shape), like[column].dtype)
 
     @classmethod
-    def over(cls, rows: Sequence[PreparedRow], window_frames: int, frame_rate_hz: float = FRAME_RATE_HZ) -> Cutter:
+    def over(cls, rows: Sequence[PreparedRow], window_labels: int, picture_rate_hz: float = PICTURE_RATE_HZ) -> Cutter:
         """A cutter of rows in memory, which leaves out what none of them has anything of."""
         seen = {c: row[c] for c in SEEN for row in rows if len(row.get(c, ()))}
         heard = {name: value for name, value in rows[0].items() if name not in SEEN}
-        return cls(rows, heard | seen, window_frames, frame_rate_hz)
+        return cls(rows, heard | seen, window_labels, picture_rate_hz)
 
-    def batch(self, windows: NDArray[np.int64], swaps: NDArray[np.int64], own_frames_only: bool) -> Batch:
+    def batch(self, windows: NDArray[np.int64], swaps: NDArray[np.int64], own_labels_only: bool) -> Batch:
         """Cut `windows` (n, 2), row index and start in label frames, each under its swap."""
-        count, size = len(windows), self._window_frames
+        count, size = len(windows), self._window_labels
         batch: Batch = {
             "features": np.empty((count, self._channels, size * self._per_label, self._bands), dtype=np.float32),
             "target": np.zeros((count, size, *self._target_shape), dtype=np.float32),
@@ -134,7 +134,7 @@ class Cutter:
             self._cut_features(row["features"], start, k, batch["features"][i])
             target = row["target"][start : start + size]
             batch["target"][i, : len(target)] = target if k == IDENTITY else swap_target(target, k)
-            valid = row["num_frames"] - start if own_frames_only else len(target)
+            valid = row["num_frames"] - start if own_labels_only else len(target)
             batch["valid"][i, :valid] = True
             batch["has_video"][i] = self._is_seen(row, start)
             if batch["has_video"][i]:
@@ -147,13 +147,13 @@ class Cutter:
             return bool(row["has_video"])
         column = next(iter(self._seen))
         if column in OF_WINDOWS:
-            assert start % HOP_FRAMES == 0, f"no embedding of a window that starts at label frame {start}"
-            return start // HOP_FRAMES < len(row[column])
-        stop = min(start + self._window_frames, len(row["target"]))
+            assert start % HOP_LABELS == 0, f"no embedding of a window that starts at label frame {start}"
+            return start // HOP_LABELS < len(row[column])
+        stop = min(start + self._window_labels, len(row["target"]))
         return reaches_middle(len(row[column]), self._rate_hz, start, stop)
 
     def _cut_features(self, features: NDArray, start: int, k: int, out: NDArray) -> None:
-        piece = features[:, start * self._per_label : (start + self._window_frames) * self._per_label]
+        piece = features[:, start * self._per_label : (start + self._window_labels) * self._per_label]
         there = piece.shape[1]
         swap_features(piece, k, out=out[:, :there])
         if there < out.shape[1]:
@@ -163,9 +163,9 @@ class Cutter:
 
     def _cut_seen(self, entries: NDArray, start: int, k: int, column: str, out: NDArray) -> None:
         if column in OF_WINDOWS:
-            out[:] = SEEN[column](entries[start // HOP_FRAMES][None], k)[0]
+            out[:] = SEEN[column](entries[start // HOP_LABELS][None], k)[0]
             return
-        shown = shown_frames(start, self._num_frames, self._rate_hz, len(entries))
+        shown = shown_pictures(start, self._num_pictures, self._rate_hz, len(entries))
         # A slice, wherever it is one, spares a copy.
         whole = shown[-1] - shown[0] == len(shown) - 1
         piece = entries[shown[0] : shown[-1] + 1] if whole else entries[shown]
@@ -241,25 +241,25 @@ class Windows:
 class WindowSampler(Windows):
     """Windows of rows in memory, in one random order over all of them.
 
-    `frame_rate_hz` is the rate of the rows' pictures.
+    `picture_rate_hz` is the rate of the rows' pictures.
     """
 
     def __init__(
         self,
         rows: Sequence[PreparedRow],
         batch_size: int,
-        window_frames: int = WINDOW_FRAMES,
-        hop_frames: int = HOP_FRAMES,
+        window_labels: int = WINDOW_LABELS,
+        hop_labels: int = HOP_LABELS,
         epoch_windows: int | None = None,
         swap: bool = False,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        frame_rate_hz: float = FRAME_RATE_HZ,
+        picture_rate_hz: float = PICTURE_RATE_HZ,
     ) -> None:
-        windows = training_windows(map(Extent.of, rows), window_frames, hop_frames)
+        windows = training_windows(map(Extent.of, rows), window_labels, hop_labels)
         super().__init__(windows, batch_size, epoch_windows, swap, seed, rank, world_size)
-        self._cutter = Cutter.over(rows, window_frames, frame_rate_hz)
+        self._cutter = Cutter.over(rows, window_labels, picture_rate_hz)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         for windows, swaps in self.parts(epoch):
@@ -268,7 +268,7 @@ class WindowSampler(Windows):
     def cut(self, windows: NDArray[np.int64], swaps: NDArray[np.int64] | None = None) -> Batch:
         """A batch of these windows (n, 2), row index and start in label frames, each under its swap, or none."""
         given = np.full(len(windows), IDENTITY) if swaps is None else swaps
-        return self._cutter.batch(windows, given, own_frames_only=False)
+        return self._cutter.batch(windows, given, own_labels_only=False)
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         return rng.permutation(len(self._windows))[: self.num_windows]
@@ -290,31 +290,31 @@ def neighbour_distance(owners: Sequence[Any]) -> float:
     return float(np.mean(distances)) if distances else float(len(owners))
 
 
-def training_windows(extents: Iterable[Extent], window_frames: int, hop_frames: int) -> NDArray[np.int64]:
+def training_windows(extents: Iterable[Extent], window_labels: int, hop_labels: int) -> NDArray[np.int64]:
     """All training windows as (n, 2): row index and start in label frames.
 
-    Starts are multiples of the hop among a row's own frames, with the whole window inside the row and its tail. A
+    Starts are multiples of the hop among a row's own label frames, with the whole window inside the row and its tail. A
     recording shorter than a window gives one, padded; a short last row of a longer one gives none, because the tail
     of the row before has covered it.
     """
     windows: list[tuple[int, int]] = []
-    for index, (start_frame, num_frames, total) in enumerate(extents):
-        last = min(num_frames - 1, total - window_frames)
-        if total < window_frames and start_frame == 0 and total > 0:
+    for index, (start_label, own_labels, total) in enumerate(extents):
+        last = min(own_labels - 1, total - window_labels)
+        if total < window_labels and start_label == 0 and total > 0:
             windows.append((index, 0))
-        windows.extend((index, start) for start in range(0, last + 1, hop_frames))
+        windows.extend((index, start) for start in range(0, last + 1, hop_labels))
     return np.array(windows, dtype=np.int64).reshape(-1, 2)
 
 
 def evaluation_windows(
     rows: Sequence[PreparedRow],
     batch_size: int,
-    window_frames: int = WINDOW_FRAMES,
-    hop_frames: int | None = None,
+    window_labels: int = WINDOW_LABELS,
+    hop_labels: int | None = None,
     swap: int = IDENTITY,
-    frame_rate_hz: float = FRAME_RATE_HZ,
+    picture_rate_hz: float = PICTURE_RATE_HZ,
 ) -> Iterator[tuple[Batch, list[tuple[int, int]]]]:
-    """Batches of windows over every row's own frames, all under one channel swap, `hop_frames` apart.
+    """Batches of windows over every row's own label frames, all under one channel swap, `hop_labels` apart.
 
     Nothing: they follow each other without overlap. Beside each batch, per window: index of the row and start in label
     frames of the row. `valid` is false past the row's own frames; without overlap, each label frame of the split is
@@ -322,16 +322,16 @@ def evaluation_windows(
     """
     if not rows:
         return
-    cutter = Cutter.over(rows, window_frames, frame_rate_hz)
+    cutter = Cutter.over(rows, window_labels, picture_rate_hz)
     windows = np.array(
         [
             (i, start)
             for i, row in enumerate(rows)
-            for start in range(0, row["num_frames"], hop_frames or window_frames)
+            for start in range(0, row["num_frames"], hop_labels or window_labels)
         ],
         dtype=np.int64,
     ).reshape(-1, 2)
     for begin in range(0, len(windows), batch_size):
         chosen = windows[begin : begin + batch_size]
         places = [(i, start) for i, start in chosen.tolist()]
-        yield cutter.batch(chosen, np.full(len(chosen), swap), own_frames_only=True), places
+        yield cutter.batch(chosen, np.full(len(chosen), swap), own_labels_only=True), places

@@ -334,11 +334,8 @@ def _unique_rows(values: FloatArray) -> list[int]:
 def _events(values: FloatArray, layout: Layout) -> Events:
     """Rows as a table: azimuths within [-180, 180], source 0 where there is none."""
     whole, place = values[:, : layout.place].astype(np.int64), values[:, layout.place :]
-    if layout.form == "polar":
-        azimuth = np.where(np.abs(place[:, 0]) > 180, wrap_azimuth_deg(place[:, 0]), place[:, 0])
-        elevation = place[:, 1]
-    else:
-        azimuth, elevation = angles_deg(place[:, :3])
+    azimuth, elevation = (place[:, 0], place[:, 1]) if layout.form == "polar" else angles_deg(place[:, :3])
+    azimuth = np.where(np.abs(azimuth) > 180, wrap_azimuth_deg(azimuth), azimuth)
     source = whole[:, 2] if "source" in layout.names else np.zeros(len(whole), np.int64)
     distance_cm = place[:, -1] if layout.has_distance else None
     return Events.build(whole[:, 0], whole[:, 1], source, azimuth, elevation, distance_cm)

@@ -21,8 +21,8 @@ from data.timing import LABEL_RATE_HZ
 
 Unit = Literal["auto", "m", "cm"]
 
-LONGEST_FRAMES = 24 * 3600 * LABEL_RATE_HZ
-"""A day: scores take memory for every frame."""
+LONGEST_LABELS = 24 * 3600 * LABEL_RATE_HZ
+"""A day: scores take memory for every label frame."""
 
 # Sources are nearer than 20 m and further off than 20 cm.
 _CM_FROM_MEDIAN = 20.0
@@ -100,7 +100,7 @@ def read_folder(
         seen = "; ".join(f"{files[by_columns[c][0]]} is {layout}" for c, layout in layouts.items())
         raise UserError(f"one folder holds two forms: {seen}; put them into folders of their own")
     for table in filled.values():
-        check(table, layouts[table.columns], LONGEST_FRAMES)
+        check(table, layouts[table.columns], LONGEST_LABELS)
 
     distances = [table.values[:, -1] for table in filled.values() if layouts[table.columns].has_distance]
     found_unit: Unit | None = None

@@ -82,7 +82,7 @@ def read_video(path: str | os.PathLike[str], width: int, height: int, rate_hz: f
 def video_pictures(path: str | os.PathLike[str], width: int, height: int, rate_hz: float) -> Iterator[Picture]:
     """Pictures of a video at a steady rate: (height, width, 3) uint8, number j the one shown nearest to j / rate.
 
-    Chosen by presentation time, so that no frame rate, however odd, drifts against the sound. Raises UserError for a
+    Chosen by presentation time, so that no rate, however odd, drifts against the sound. Raises UserError for a
     file that holds no readable video.
     """
     import av
@@ -95,16 +95,16 @@ def video_pictures(path: str | os.PathLike[str], width: int, height: int, rate_h
             stream.thread_type = "AUTO"
             start: float | None = None
             before: tuple[float, Any] | None = None
-            for frame in container.decode(stream):
-                if frame.pts is None:
+            for decoded in container.decode(stream):
+                if decoded.pts is None:
                     continue
-                start = float(frame.pts * stream.time_base) if start is None else start
-                now = float(frame.pts * stream.time_base) - start
-                # Every instant up to the middle between the last frame and this one belongs to the last one.
+                start = float(decoded.pts * stream.time_base) if start is None else start
+                now = float(decoded.pts * stream.time_base) - start
+                # Every instant up to the middle between the last picture and this one belongs to the last one.
                 while before is not None and count / rate_hz < (before[0] + now) / 2:
                     yield _resized(before[1], width, height)
                     count += 1
-                before = (now, frame)
+                before = (now, decoded)
             if before is not None:
                 length = before[0] + float(1 / (stream.average_rate or TREE_RATE_HZ))
                 while count / rate_hz < length - 1e-6:
@@ -122,5 +122,5 @@ def _video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
     return container.streams.video[0]
 
 
-def _resized(frame: Any, width: int, height: int) -> Picture:
-    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+def _resized(decoded: Any, width: int, height: int) -> Picture:
+    return decoded.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")

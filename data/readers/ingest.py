@@ -26,8 +26,8 @@ from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg,
 from data.labels import Events
 from data.readers.starss23 import Clip, Tree, choose_val_rooms, find_clips
 from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
-from data.stores.rows import FRAME_HEIGHT, FRAME_WIDTH
-from data.timing import FRAME_RATE_HZ, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
+from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
+from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
 
 SOURCE: Final = "starss23"
 # Raise it when the same files would give other data than before.
@@ -53,8 +53,10 @@ class IngestSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the files that the data follows from, as JSON knows it."""
-        frames = {"width": FRAME_WIDTH, "height": FRAME_HEIGHT, "rate_hz": FRAME_RATE_HZ} if self.with_video else None
-        return json.loads(json.dumps({**asdict(self), "frames": frames, "ingest_version": INGEST_VERSION}))
+        pictures = (
+            {"width": PICTURE_WIDTH, "height": PICTURE_HEIGHT, "rate_hz": PICTURE_RATE_HZ} if self.with_video else None
+        )
+        return json.loads(json.dumps({**asdict(self), "frames": pictures, "ingest_version": INGEST_VERSION}))
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:
 def _room_contents(tree: Tree) -> tuple[dict[str, float], dict[str, list[int]]]:
     """Hours and label frames of each class for the rooms of training, by the sizes of wav files and by labels."""
     hours: dict[str, float] = {}
-    frames: dict[str, np.ndarray] = {}
+    labels: dict[str, np.ndarray] = {}
     for clip in tree.clips:
         if clip.split == "train" and clip.csv is not None:
             hours[clip.room] = hours.get(clip.room, 0.0) + _seconds(tree, clip) / 3600
@@ -143,8 +145,8 @@ def _room_contents(tree: Tree) -> tuple[dict[str, float], dict[str, list[int]]]:
                 counts += np.bincount(events.class_index, minlength=NUM_CLASSES)
             except UserError:
                 pass  # Reading the recording says what is wrong.
-            frames[clip.room] = frames.get(clip.room, 0) + counts
-    return hours, {room: counts.tolist() for room, counts in frames.items()}
+            labels[clip.room] = labels.get(clip.room, 0) + counts
+    return hours, {room: counts.tolist() for room, counts in labels.items()}
 
 
 def _seconds(tree: Tree, clip: Clip) -> float:
@@ -201,9 +203,9 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
                 events, of_csv = parse_events_csv(csv_path.read_bytes(), storage.join(root, clip.csv))
                 notes |= of_csv
             late = int((events.frame >= labels).sum())
-            frames: list[bytes] = []
+            pictures: list[bytes] = []
             if video_path is not None:
-                frames, of_video = _pictures(video_path, labels, audio.shape[1] / RATE_HZ)
+                pictures, of_video = _pictures(video_path, labels, audio.shape[1] / RATE_HZ)
                 notes |= of_video
         except UserError as error:
             # A copy from S3 has a name of its own, which means nothing to anybody.
@@ -213,7 +215,7 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
     notes["recordings without video"] = int(clip.video is None and settings.with_video)
     notes["samples after the last label frame dropped"] = audio.shape[1] % SAMPLES_PER_LABEL
     facts = {"notes": {what: count for what, count in notes.items() if count}}
-    return Recording(clip.name, clip.room, audio, events, frames, FRAME_RATE_HZ, facts)
+    return Recording(clip.name, clip.room, audio, events, pictures, PICTURE_RATE_HZ, facts)
 
 
 @contextmanager
@@ -226,16 +228,16 @@ def _copies(root: str, *paths: str | None) -> Iterator[list[Path | None]]:
 def _pictures(path: Path, labels: int, seconds: float) -> tuple[list[bytes], dict[str, int]]:
     """JPEG pictures of a video for so many label frames, and what is unusual about it beside a sound of that length."""
     info = video_info(path)
-    wanted = int(labels * FRAME_RATE_HZ / LABEL_RATE_HZ)
-    frames: list[bytes] = []
+    wanted = int(labels * PICTURE_RATE_HZ / LABEL_RATE_HZ)
+    pictures: list[bytes] = []
     beyond = 0
-    for number, picture in enumerate(video_pictures(path, FRAME_WIDTH, FRAME_HEIGHT, FRAME_RATE_HZ)):
+    for number, picture in enumerate(video_pictures(path, PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_RATE_HZ)):
         if number < wanted:
-            frames.append(encode_jpeg(picture))
+            pictures.append(encode_jpeg(picture))
         else:
-            beyond += number / FRAME_RATE_HZ >= seconds
-    return frames, {
-        "label frames after the end of the video": wanted - len(frames),
+            beyond += number / PICTURE_RATE_HZ >= seconds
+    return pictures, {
+        "label frames after the end of the video": wanted - len(pictures),
         "pictures after the end of the sound dropped": beyond,
         "video of another size than 1920 x 960": int((info.width, info.height) != (TREE_WIDTH, TREE_HEIGHT)),
         "video at another rate than 29.97 Hz": int(abs(info.rate_hz - float(TREE_RATE_HZ)) > 0.01),

@@ -121,7 +121,7 @@ def _at(root: str, fault: Fault) -> Fault:
 
 
 def choose_val_rooms(
-    hours: Mapping[str, float], class_frames: Mapping[str, Sequence[int]], share: float = VAL_SHARE
+    hours: Mapping[str, float], labels_per_class: Mapping[str, Sequence[int]], share: float = VAL_SHARE
 ) -> list[str]:
     """Rooms of the training set to hold out for validation, by name: about `share` of its hours and every class.
 
@@ -132,12 +132,12 @@ def choose_val_rooms(
         hours, class_frames: for each room its length, and label frames for each class.
     """
     total = sum(hours.values())
-    frames = {room: np.asarray(class_frames[room]) for room in hours}
+    labels = {room: np.asarray(labels_per_class[room]) for room in hours}
     chosen: list[str] = []
 
     def cost(rooms: list[str]) -> tuple[int, float]:
-        held = np.sum([frames[room] for room in rooms], axis=0)
-        left = np.sum([frames[room] for room in hours if room not in rooms], axis=0)
+        held = np.sum([labels[room] for room in rooms], axis=0)
+        left = np.sum([labels[room] for room in hours if room not in rooms], axis=0)
         there = (held + left) > 0
         missing = int((there & (held == 0)).sum() + (there & (left == 0)).sum())
         return missing, abs(sum(hours[room] for room in rooms) / total - share)

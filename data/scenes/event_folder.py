@@ -38,7 +38,7 @@ class Excerpt:
     samples: int
 
     @property
-    def num_frames(self) -> int:
+    def num_labels(self) -> int:
         """Label frames in which it sounds, to the nearest one; at least one."""
         return max(1, round(self.samples / SAMPLES_PER_LABEL))
 
@@ -125,9 +125,9 @@ def draw_excerpt(paths: Sequence[str], max_samples: int, rng: np.random.Generato
 
 def read_excerpt(excerpt: Excerpt) -> Signal:
     """The sound (N,) of an excerpt over its label frames, levelled as all sources are (see `waveforms.levelled`)."""
-    samples = min(excerpt.samples, excerpt.num_frames * SAMPLES_PER_LABEL)
+    samples = min(excerpt.samples, excerpt.num_labels * SAMPLES_PER_LABEL)
     sound = levelled(_load(excerpt.path)[excerpt.start : excerpt.start + samples])
-    return np.pad(sound, (0, excerpt.num_frames * SAMPLES_PER_LABEL - samples))
+    return np.pad(sound, (0, excerpt.num_labels * SAMPLES_PER_LABEL - samples))
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -60,7 +60,7 @@ def render_stems(scene: Scene) -> Stems:
     `scene.snr_db` below it; an interferer, while it sounds, its own `level_db` above. Noise is diffuse: independent in
     each channel, Y, Z and X with a third of W's power.
     """
-    samples = scene.num_frames * SAMPLES_PER_LABEL
+    samples = scene.num_labels * SAMPLES_PER_LABEL
     noise = _diffuse_noise(samples, np.random.default_rng([scene.seed, 4]))
     events = tuple(_sound(scene, event) for event in scene.events)
     sounding = sounding_samples(scene)
@@ -72,9 +72,9 @@ def render_stems(scene: Scene) -> Stems:
     interferers = []
     for interferer in scene.interferers:
         rng = np.random.default_rng([interferer.seed, 9])
-        dry = make_interferer(interferer.kind, rng, interferer.num_frames * LABEL_HOP_S)
+        dry = make_interferer(interferer.kind, rng, interferer.num_labels * LABEL_HOP_S)
         wet = spatialise(scene.room, dry, interferer.positions_m, rng)
-        begin = interferer.start_frame * SAMPLES_PER_LABEL
+        begin = interferer.start_label * SAMPLES_PER_LABEL
         its_power = np.square(wet[0, : len(dry)]).mean(dtype=np.float64)
         wet *= np.float32(np.sqrt(power * 10 ** (interferer.level_db / 10) / its_power))
         interferers.append((begin, wet[:, : samples - begin]))
@@ -85,21 +85,21 @@ def _sound(scene: Scene, event: SceneEvent) -> tuple[int, NDArray[np.float32]]:
     """An event's first sample and its sound at the microphone, until the recording ends."""
     rng = np.random.default_rng([event.seed, 3])
     dry = _dry(event, rng) * np.float32(10 ** (event.level_db / 20))
-    begin = event.start_frame * SAMPLES_PER_LABEL
-    return begin, spatialise(scene.room, dry, event.positions_m, rng)[:, : scene.num_frames * SAMPLES_PER_LABEL - begin]
+    begin = event.start_label * SAMPLES_PER_LABEL
+    return begin, spatialise(scene.room, dry, event.positions_m, rng)[:, : scene.num_labels * SAMPLES_PER_LABEL - begin]
 
 
 def _dry(event: SceneEvent, rng: np.random.Generator) -> Signal:
     if event.excerpt is not None:
         return read_excerpt(event.excerpt)
-    return make_source(event.class_index, rng, event.num_frames * LABEL_HOP_S)
+    return make_source(event.class_index, rng, event.num_labels * LABEL_HOP_S)
 
 
 def sounding_samples(scene: Scene) -> NDArray[np.bool_]:
     """Whether at least one event sounds, per sample."""
-    sounding = np.zeros(scene.num_frames, dtype=bool)
+    sounding = np.zeros(scene.num_labels, dtype=bool)
     for event in scene.events:
-        sounding[event.start_frame : event.stop_frame] = True
+        sounding[event.start_label : event.stop_label] = True
     return np.repeat(sounding, SAMPLES_PER_LABEL)
 
 

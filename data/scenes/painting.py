@@ -19,7 +19,7 @@ from data.files.video import Picture
 from data.geometry import direction_of_pixel, pixel_of, unit_vector, wrap_azimuth_deg
 from data.scenes.parts import Distractor, Occluder, Scene, SceneEvent
 from data.scenes.rooms import Room, seen_from_receiver
-from data.stores.rows import FRAME_HEIGHT, FRAME_WIDTH
+from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
 
 GLYPH_RADIUS_DEG = 8.0
 _HEAD_M = 0.26
@@ -97,7 +97,7 @@ class Glyph(NamedTuple):
 class Painter:
     """Paints the pictures of one scene at a size; only what changes is painted anew."""
 
-    def __init__(self, scene: Scene, width: int = FRAME_WIDTH, height: int = FRAME_HEIGHT) -> None:
+    def __init__(self, scene: Scene, width: int = PICTURE_WIDTH, height: int = PICTURE_HEIGHT) -> None:
         self._scene = scene
         self._width, self._height = width, height
         self._room = paint_room(scene.room, width, height)
@@ -109,10 +109,10 @@ class Painter:
     def glyphs(self, time_s: float) -> tuple[Glyph, ...]:
         """What is to be seen at a time, the farthest first, at directions in quarters of a pixel."""
         step = 90.0 / self._width
-        frame = int(time_s * 10 + 1e-6)
+        label = int(time_s * 10 + 1e-6)
         seen = []
         for thing in self._shown:
-            if thing.start_frame <= frame < thing.stop_frame:
+            if thing.start_label <= label < thing.stop_label:
                 place = thing.position_at(np.array([time_s]))[0]
                 *direction, distance = seen_from_receiver(self._scene.room, place)
                 layer = sum(not occluder.is_before(self._scene.room, place) for occluder in self._scene.occluders)

@@ -19,8 +19,8 @@ PATH_HOP_S: Final = 0.05
 class Presence:
     """Something that is there in label frames [start, stop), at places given for every 50 ms from its start."""
 
-    start_frame: int
-    stop_frame: int
+    start_label: int
+    stop_label: int
     positions_m: NDArray[np.float64]
     """(1, 3) at rest, (n, 3) on the move, in the room's coordinates."""
 
@@ -29,19 +29,19 @@ class Presence:
         return len(self.positions_m) > 1
 
     @property
-    def num_frames(self) -> int:
-        return self.stop_frame - self.start_frame
+    def num_labels(self) -> int:
+        return self.stop_label - self.start_label
 
     def position_at(self, time_s: NDArray) -> NDArray[np.float64]:
         """Positions (n, 3) in metres at times (n,) in seconds of the scene."""
         if not self.moving:
             return np.repeat(self.positions_m, len(time_s), axis=0)
-        steps = np.arange(len(self.positions_m)) * PATH_HOP_S + self.start_frame * LABEL_HOP_S
+        steps = np.arange(len(self.positions_m)) * PATH_HOP_S + self.start_label * LABEL_HOP_S
         return np.stack([np.interp(time_s, steps, axis) for axis in self.positions_m.T], axis=-1)
 
-    def frame_positions(self) -> NDArray[np.float64]:
-        """Positions (num_frames, 3) at the middle of each label frame."""
-        return self.position_at((np.arange(self.start_frame, self.stop_frame) + 0.5) * LABEL_HOP_S)
+    def label_positions(self) -> NDArray[np.float64]:
+        """Positions (num_labels, 3) at the middle of each label frame."""
+        return self.position_at((np.arange(self.start_label, self.stop_label) + 0.5) * LABEL_HOP_S)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,8 @@ class SceneEvent(Presence):
     class_index: int
     source: int
     """Number of its voice from 1 on; 0 for a decoy."""
-    start_frame: int
-    stop_frame: int
+    start_label: int
+    stop_label: int
     positions_m: NDArray[np.float64]
     level_db: float
     """Against the common level, at 1 m."""
@@ -68,8 +68,8 @@ class Interferer(Presence):
 
     kind: str
     """One of `interferers.KINDS`."""
-    start_frame: int
-    stop_frame: int
+    start_label: int
+    stop_label: int
     positions_m: NDArray[np.float64]
     level_db: float
     """Its mean power while it sounds, over that of all events together while one sounds, both in W."""
@@ -81,8 +81,8 @@ class Distractor(Presence):
     """The picture of a class that makes no sound."""
 
     class_index: int
-    start_frame: int
-    stop_frame: int
+    start_label: int
+    stop_label: int
     positions_m: NDArray[np.float64]
 
 
@@ -125,7 +125,7 @@ class Scene:
 
     room: Room
     events: tuple[SceneEvent, ...]
-    num_frames: int
+    num_labels: int
     snr_db: float
     seed: int
     decoys: tuple[SceneEvent, ...] = ()
@@ -136,10 +136,10 @@ class Scene:
 
     @property
     def duration_s(self) -> float:
-        return self.num_frames * LABEL_HOP_S
+        return self.num_labels * LABEL_HOP_S
 
     def hidden_share(self, presence: Presence) -> float:
         """Share of its label frames in which an occluder stands before the middle of something."""
-        places = presence.frame_positions()
+        places = presence.label_positions()
         hidden = [occluder.hides(self.room, places) for occluder in self.occluders]
         return float(np.any(hidden, axis=0).mean()) if hidden else 0.0

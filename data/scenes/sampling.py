@@ -81,21 +81,21 @@ def _draw_events(
     """Events, each with its decoy. Voices take turns with classes from a shuffled bag: all come equally often."""
     files = event_files(settings.events, settings.classes) if settings.events else {}
     extra = np.random.default_rng([stage.seed, 5])
-    free_at = [_frames(rng.uniform(*settings.gap_s)) for _ in range(settings.polyphony)]
+    free_at = [_labels(rng.uniform(*settings.gap_s)) for _ in range(settings.polyphony)]
     bag: list[int] = []
     events: list[SceneEvent] = []
-    while min(free_at) < stage.num_frames:
+    while min(free_at) < stage.num_labels:
         voice = int(np.argmin(free_at))
         start = free_at[voice]
-        length = _length(settings.event_s, stage.num_frames - start, rng)
+        length = _length(settings.event_s, stage.num_labels - start, rng)
         if not length:
-            free_at[voice] = stage.num_frames
+            free_at[voice] = stage.num_labels
             continue
-        gap = _frames(rng.uniform(*settings.gap_s))
+        gap = _labels(rng.uniform(*settings.gap_s))
         free_at[voice] = start + length + gap
         if voice > 0 and rng.random() >= settings.overlap:
             continue
-        sounding = {e.class_index for e in events if e.stop_frame > start}
+        sounding = {e.class_index for e in events if e.stop_label > start}
         class_index = _draw_class(settings, bag, sounding, rng)
         if class_index is None:
             continue
@@ -104,14 +104,14 @@ def _draw_events(
         if files:
             # Both as long as the shorter of the two, so that length does not tell an event from its decoy.
             drawn = [draw_excerpt(files[class_index], length * SAMPLES_PER_LABEL, extra) for _ in range(1 + with_decoy)]
-            length = min(excerpt.num_frames for excerpt in drawn)
+            length = min(excerpt.num_labels for excerpt in drawn)
             excerpts = [replace(e, samples=min(e.samples, length * SAMPLES_PER_LABEL)) for e in drawn]
             free_at[voice] = start + length + gap
         event = SceneEvent(
             class_index=class_index,
             source=voice + 1,
-            start_frame=start,
-            stop_frame=start + length,
+            start_label=start,
+            stop_label=start + length,
             positions_m=_draw_path(settings, stage.room, length, rng),
             level_db=rng.uniform(*settings.level_db),
             visible=bool(rng.random() < settings.visible_share),
@@ -137,12 +137,12 @@ def _with_decoy(
     for _ in range(_TRIES):
         twin = replace(
             event,
-            positions_m=_draw_path(settings, stage.room, event.num_frames, rng),
+            positions_m=_draw_path(settings, stage.room, event.num_labels, rng),
             level_db=rng.uniform(*settings.level_db),
             seed=int(rng.integers(2**31)),
             excerpt=excerpt,
         )
-        apart = angle_between_deg(event.frame_positions() - microphone, twin.frame_positions() - microphone)
+        apart = angle_between_deg(event.label_positions() - microphone, twin.label_positions() - microphone)
         if apart.min() >= DECOY_APART_DEG and not stage.hidden_share(twin):
             labelled, decoy = (event, twin) if rng.random() < 0.5 else (twin, event)
             return labelled, replace(decoy, source=0, visible=False)
@@ -150,12 +150,12 @@ def _with_decoy(
 
 
 def _draw_interferers(settings: SceneSettings, stage: Scene, rng: np.random.Generator) -> Iterator[Interferer]:
-    spans = _turns(settings.interferers, settings.interferer_s, settings.interferer_gap_s, stage.num_frames, rng)
+    spans = _turns(settings.interferers, settings.interferer_s, settings.interferer_gap_s, stage.num_labels, rng)
     for start, stop in spans:
         yield Interferer(
             kind=KINDS[int(rng.integers(len(KINDS)))],
-            start_frame=start,
-            stop_frame=stop,
+            start_label=start,
+            stop_label=stop,
             positions_m=_draw_path(settings, stage.room, stop - start, rng),
             level_db=rng.uniform(*settings.interferer_db),
             seed=int(rng.integers(2**31)),
@@ -164,7 +164,7 @@ def _draw_interferers(settings: SceneSettings, stage: Scene, rng: np.random.Gene
 
 def _draw_distractors(settings: SceneSettings, stage: Scene, rng: np.random.Generator) -> Iterator[Distractor]:
     """As long, as far apart and as mobile as events, so that the picture alone cannot tell them from events."""
-    for start, stop in _turns(settings.distractors, settings.event_s, settings.gap_s, stage.num_frames, rng):
+    for start, stop in _turns(settings.distractors, settings.event_s, settings.gap_s, stage.num_labels, rng):
         path = _draw_path(settings, stage.room, stop - start, rng)
         yield Distractor(int(rng.choice(settings.classes)), start, stop, path)
 
@@ -186,32 +186,32 @@ def _draw_occluders(settings: SceneSettings, room: Room, rng: np.random.Generato
     return tuple(sorted(occluders, key=lambda occluder: -occluder.distance_m))
 
 
-def _frames(seconds: float) -> int:
+def _labels(seconds: float) -> int:
     return round(seconds / LABEL_HOP_S)
 
 
-def _length(range_s: tuple[float, float], frames_left: int, rng: np.random.Generator) -> int:
+def _length(range_s: tuple[float, float], labels_left: int, rng: np.random.Generator) -> int:
     """Label frames of something whose length is drawn from a range; 0 where too little time is left."""
-    length = min(_frames(rng.uniform(*range_s)), frames_left)
-    return length if length >= _frames(min(range_s[0], 1.0)) else 0
+    length = min(_labels(rng.uniform(*range_s)), labels_left)
+    return length if length >= _labels(min(range_s[0], 1.0)) else 0
 
 
 def _turns(
     voices: int,
     length_s: tuple[float, float],
     gap_s: tuple[float, float],
-    num_frames: int,
+    num_labels: int,
     rng: np.random.Generator,
 ) -> Iterator[tuple[int, int]]:
     """Stretches [start, stop) in label frames, at most `voices` at once."""
     for _ in range(voices):
-        start = _frames(rng.uniform(*gap_s))
-        while start < num_frames:
-            length = _length(length_s, num_frames - start, rng)
+        start = _labels(rng.uniform(*gap_s))
+        while start < num_labels:
+            length = _length(length_s, num_labels - start, rng)
             if not length:
                 break
             yield start, start + length
-            start += length + _frames(rng.uniform(*gap_s))
+            start += length + _labels(rng.uniform(*gap_s))
 
 
 def _draw_class(settings: SceneSettings, bag: list[int], sounding: set[int], rng: np.random.Generator) -> int | None:
@@ -224,13 +224,13 @@ def _draw_class(settings: SceneSettings, bag: list[int], sounding: set[int], rng
     return None
 
 
-def _draw_path(settings: SceneSettings, room: Room, num_frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_path(settings: SceneSettings, room: Room, num_labels: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Positions at every 50 ms of a source that walks straight, or the one of a source at rest."""
     start = _draw_position(settings, room, rng)
     if rng.random() >= settings.moving_share:
         return start[None]
     # One position for each piece that `rooms.spatialise` cuts, the last one at or just past the end.
-    steps = np.arange(num_frames * SAMPLES_PER_LABEL // round(PATH_HOP_S * RATE_HZ) + 2) * PATH_HOP_S
+    steps = np.arange(num_labels * SAMPLES_PER_LABEL // round(PATH_HOP_S * RATE_HZ) + 2) * PATH_HOP_S
     walls = np.asarray(room.size_m)
     for _ in range(_TRIES):
         heading = np.deg2rad(rng.uniform(0, 360))
@@ -260,10 +260,10 @@ def scene_events(scene: Scene) -> Events:
     """The labels of a scene at 10 Hz: the direction at the middle of each label frame, distance in centimetres."""
     columns: list[list[NDArray]] = [[] for _ in range(6)]
     for event in scene.events:
-        frames = np.arange(event.start_frame, event.stop_frame)
-        azimuth, elevation, distance = seen_from_receiver(scene.room, event.frame_positions())
-        constant = np.ones(len(frames), dtype=np.int64)
-        row = (frames, constant * event.class_index, constant * event.source, azimuth, elevation, 100 * distance)
+        labels = np.arange(event.start_label, event.stop_label)
+        azimuth, elevation, distance = seen_from_receiver(scene.room, event.label_positions())
+        constant = np.ones(len(labels), dtype=np.int64)
+        row = (labels, constant * event.class_index, constant * event.source, azimuth, elevation, 100 * distance)
         for column, values in zip(columns, row, strict=True):
             column.append(values)
     if not scene.events:
@@ -278,9 +278,9 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
     `polyphony` counts the label frames with 0, 1, 2... labelled events at once. `hidden` events are never in the
     picture, `occluded` ones are behind a pillar or a person for at least half of their time.
     """
-    voices = np.zeros(scene.num_frames, dtype=np.int64)
+    voices = np.zeros(scene.num_labels, dtype=np.int64)
     for event in scene.events:
-        voices[event.start_frame : event.stop_frame] += 1
+        voices[event.start_label : event.stop_label] += 1
     kinds = Counter(interferer.kind for interferer in scene.interferers)
     return {
         "snr_db": float(scene.snr_db),

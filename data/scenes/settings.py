@@ -71,8 +71,8 @@ class SceneSettings:
     """Fewest and most pillars and people in a room that hide what is behind them from the picture."""
 
     def __post_init__(self) -> None:
-        frames = self.duration_s / LABEL_HOP_S
-        whole = math.isfinite(frames) and frames > 0 and abs(frames - round(frames)) < 1e-6
+        labels = self.duration_s / LABEL_HOP_S
+        whole = math.isfinite(labels) and labels > 0 and abs(labels - round(labels)) < 1e-6
         _check(whole, self, "duration_s", "a multiple of 0.1 above 0")
         _check(1 <= self.polyphony <= 5, self, "polyphony", "1 to 5")
         for name in ("interferers", "distractors"):

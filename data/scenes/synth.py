@@ -127,9 +127,9 @@ class ClipsTask:
         """Render the clips."""
         for clip in self.clips:
             name, scene = make_scene(self.settings, self.split, clip)
-            frames = render_jpegs(scene) if self.settings.with_video else []
+            pictures = render_jpegs(scene) if self.settings.with_video else []
             facts = scene_facts(scene)
-            yield Recording(name, scene.room.name, render_audio(scene), scene_events(scene), frames, facts=facts)
+            yield Recording(name, scene.room.name, render_audio(scene), scene_events(scene), pictures, facts=facts)
 
 
 def synthesise(settings: SynthSettings, root: str, run: Run = map) -> Store:
@@ -186,8 +186,8 @@ def write_tree(settings: SynthSettings, out_dir: str, run: TreeRun = map) -> Pat
     """The same scenes as files in the layout of STARSS23, below the local folder `out_dir`.
 
     `foa_dev/dev-{train,test}-synth/fold3_room1_mix001.wav`, likewise `metadata_dev` (csv, distance in centimetres) and,
-    with video, `video_dev` (mp4, 1920 x 960, 29.97 frames a second). Train and val are both `dev-train`, as rooms tell
-    them apart. Files that an earlier run finished are kept.
+    with video, `video_dev` (mp4, 1920 x 960, 29.97 pictures a second). Train and val are both `dev-train`, as rooms
+    tell them apart. Files that an earlier run finished are kept.
 
     Raises:
         UserError: the folder holds the scenes of other settings, or cannot be written.

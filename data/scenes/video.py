@@ -1,4 +1,4 @@
-"""Pictures of scenes: as the store keeps them, and as the frames of a video."""
+"""Pictures of scenes: as the store keeps them, and as those of a video."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from fractions import Fraction
 from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, Picture, encode_jpeg
 from data.scenes.painting import Glyph, Painter
 from data.scenes.parts import Scene
-from data.timing import FRAME_RATE_HZ
+from data.timing import PICTURE_RATE_HZ
 
 
-def render_jpegs(scene: Scene, rate_hz: float = FRAME_RATE_HZ) -> list[bytes]:
-    """The pictures that the store keeps: JPEG, frame j shows time j / rate. A picture that repeats is encoded once."""
+def render_jpegs(scene: Scene, rate_hz: float = PICTURE_RATE_HZ) -> list[bytes]:
+    """The pictures that the store keeps: JPEG, picture j shows time j / rate. One that repeats is encoded once."""
     painter = Painter(scene)
     known: dict[tuple[Glyph, ...], bytes] = {}
-    frames = []
+    pictures = []
     for j in range(round(scene.duration_s * rate_hz)):
         glyphs = painter.glyphs(j / rate_hz)
         if glyphs not in known:
             known[glyphs] = encode_jpeg(painter.picture(glyphs))
-        frames.append(known[glyphs])
-    return frames
+        pictures.append(known[glyphs])
+    return pictures
 
 
 def scene_pictures(

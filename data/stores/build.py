@@ -34,8 +34,8 @@ from data.stores.chunks import (
     write_manifest,
     write_shard,
 )
-from data.stores.rows import RawRow, class_frames, cut_rows, polyphony
-from data.timing import FRAME_RATE_HZ, LABEL_HOP_S
+from data.stores.rows import RawRow, cut_rows, labels_per_class, polyphony
+from data.timing import LABEL_HOP_S, PICTURE_RATE_HZ
 
 SHARD_BYTES = 64_000_000
 """What shards aim at; they are at most twice as large, and smaller only where a task has no more."""
@@ -55,9 +55,9 @@ class Recording:
     audio: NDArray[np.int16]
     """(4, N), 24 kHz, W, Y, Z, X."""
     events: Events
-    frames: Sequence[bytes] = ()
+    pictures: Sequence[bytes] = ()
     """JPEG pictures from time 0 on; none: there is no video."""
-    frame_rate_hz: float = FRAME_RATE_HZ
+    picture_rate_hz: float = PICTURE_RATE_HZ
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the report says of it, as JSON knows it."""
 
@@ -232,7 +232,7 @@ def write_task(one: WriteTask) -> tuple[str, Record]:
         if isinstance(found, Fault):
             faults.append(found)
             continue
-        cut = cut_rows(found.name, found.room, found.audio, found.events, found.frames, found.frame_rate_hz)
+        cut = cut_rows(found.name, found.room, found.audio, found.events, found.pictures, found.picture_rate_hz)
         if not cut:
             faults.append(Fault(found.name, f"{found.name} holds less than {LABEL_HOP_S} s of sound"))
             continue
@@ -243,7 +243,7 @@ def write_task(one: WriteTask) -> tuple[str, Record]:
                 "room": found.room,
                 "num_frames": sum(row["num_frames"] for row in cut),
                 "has_video": cut[0]["has_video"],
-                "class_frames": class_frames(cut),
+                "class_frames": labels_per_class(cut),
                 "polyphony": polyphony(cut),
                 "facts": dict(found.facts),
             }

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from data import storage
 from data.errors import UserError
-from data.stores.rows import RawRow, class_frames, decode_flac, decode_shard, encode_shard, polyphony
+from data.stores.rows import RawRow, decode_flac, decode_shard, encode_shard, labels_per_class, polyphony
 from data.timing import SAMPLES_PER_LABEL
 
 SCHEMA_VERSION = 2
@@ -298,7 +298,7 @@ def verify(store: Store) -> int:
                 _verify_row(row, uri)
             if [index_entry(row) for row in rows] != [dict(e) for e in index[place : place + len(rows)]]:
                 raise UserError(f"{uri}: its rows are not what the index of {store.root} says; make the store anew")
-            counts = [a + b for a, b in zip(counts, class_frames(rows), strict=True)]
+            counts = [a + b for a, b in zip(counts, labels_per_class(rows), strict=True)]
             at_once = [a + b for a, b in zip(at_once, polyphony(rows), strict=True)]
             place += len(rows)
         if (tuple(counts), tuple(at_once), place) != (split.class_frames, split.polyphony, len(index)):
@@ -314,8 +314,8 @@ def _verify_row(row: RawRow, uri: str) -> None:
     samples = decode_flac(row["audio"]).shape
     if samples != (4, row["num_samples"]) or row["num_samples"] < row["num_frames"] * SAMPLES_PER_LABEL:
         raise UserError(f"{uri}: {row['recording']} holds audio of shape {samples}, not (4, {row['num_samples']})")
-    for frame in dict.fromkeys(row["frames"]):
+    for picture in dict.fromkeys(row["frames"]):
         try:
-            Image.open(io.BytesIO(frame)).load()
+            Image.open(io.BytesIO(picture)).load()
         except OSError as error:
             raise UserError(f"{uri}: {row['recording']} holds a picture that cannot be read: {error}") from error

@@ -1,9 +1,10 @@
 """Rows of the chunk store: stretches of a recording, long enough to cut every window that starts in them.
 
-A raw row is a dict with the fields of `ROW_SCHEMA`: `audio` is FLAC (16 bit, W, Y, Z, X, 24 kHz), `frames` are
-JPEG pictures 448 x 224 at `frame_rate_hz` from the row's start, as far as the video goes, `events` dicts of the columns
-of `labels.Events` with frames counted from the row's start. The row owns `num_frames` label frames; audio, frames and
-events go on for a tail of up to 2.5 s, so that a 3 s window at any 0.5 s hop can be cut from one row.
+A raw row (`data.row_types.RawRow`) has the fields of `ROW_SCHEMA`: `audio` is FLAC (16 bit, W, Y, Z, X, 24 kHz),
+`frames` are JPEG pictures 448 x 224 at `frame_rate_hz` from the row's start, as far as the video goes, `events` dicts
+of the columns of `labels.Events` with label frames counted from the row's start. The row owns `num_frames` label
+frames; audio, pictures and events go on for a tail of up to 2.5 s, so that a 3 s window at any 0.5 s hop can be cut
+from one row. (The store's columns keep DCASE's "frame"; `data.timing` has the three words of the code.)
 
 In a shard each row is a row group of its own, pictures last: one contiguous read fetches a row, or all of it but the
 pictures.
@@ -23,9 +24,9 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
 from data.labels import Events
-from data.timing import FRAME_RATE_HZ, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL, stretches
+from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL, stretches
 
-FRAME_WIDTH, FRAME_HEIGHT = 448, 224
+PICTURE_WIDTH, PICTURE_HEIGHT = 448, 224
 MAX_POLYPHONY = 5
 
 _EVENT = pa.struct(
@@ -63,21 +64,21 @@ def cut_rows(
     room: str,
     audio: NDArray[np.int16],
     events: Events,
-    frames: Sequence[bytes] = (),
-    frame_rate_hz: float = FRAME_RATE_HZ,
+    pictures: Sequence[bytes] = (),
+    picture_rate_hz: float = PICTURE_RATE_HZ,
 ) -> list[RawRow]:
     """Cut one recording into raw rows.
 
-    `audio` is (4, N) int16 at 24 kHz, `frames` its JPEG pictures at `frame_rate_hz` from time 0 (none: no video). A row
-    that the video does not reach has none. What does not fill a label frame at the end of the audio is dropped, and
-    with it the events and pictures past the end.
+    `audio` is (4, N) int16 at 24 kHz, `pictures` its JPEG pictures at `picture_rate_hz` from time 0 (none: no video). A
+    row that the video does not reach has none. What does not fill a label frame at the end of the audio is dropped,
+    and with it the events and pictures past the end.
     """
     total = audio.shape[1] // SAMPLES_PER_LABEL
     rows = []
     for start, own_stop, stop in stretches(total):
         piece = audio[:, start * SAMPLES_PER_LABEL : stop * SAMPLES_PER_LABEL]
-        first, last = (round(frame * frame_rate_hz / LABEL_RATE_HZ) for frame in (start, stop))
-        seen = list(frames[first:last])
+        first, last = (round(label * picture_rate_hz / LABEL_RATE_HZ) for label in (start, stop))
+        seen = list(pictures[first:last])
         rows.append(
             {
                 "recording": recording,
@@ -86,7 +87,7 @@ def cut_rows(
                 "num_frames": own_stop - start,
                 "num_samples": piece.shape[1],
                 "has_video": bool(seen),
-                "frame_rate_hz": frame_rate_hz,
+                "frame_rate_hz": picture_rate_hz,
                 "events": event_dicts(events.between(start, stop)),
                 "audio": encode_flac(piece),
                 "frames": seen,
@@ -106,7 +107,7 @@ def row_events(row: RawRow) -> Events:
     return Events.build(*([event[field.name] for event in row["events"]] for field in fields(Events)))
 
 
-def class_frames(rows: Sequence[RawRow]) -> list[int]:
+def labels_per_class(rows: Sequence[RawRow]) -> list[int]:
     """Per class, label frames of the rows' own stretch with at least one such event."""
     counts = np.zeros(NUM_CLASSES, dtype=np.int64)
     for row in rows:

@@ -28,14 +28,14 @@ from data.files.video import encode_jpeg
 from data.scenes.sampling import make_room, profile, render_audio, sample_scene, scene_events
 from data.stores.chunks import Shard, Store, read_shard, write_shard
 from data.stores.rows import HEARD, cut_rows
-from data.timing import FRAME_RATE_HZ, LABEL_HOP_S, ROW_FRAMES, SAMPLES_PER_LABEL, TAIL_FRAMES
+from data.timing import LABEL_HOP_S, PICTURE_RATE_HZ, ROW_LABELS, SAMPLES_PER_LABEL, TAIL_LABELS
 from infra.bench.measure import finish, parser, stamp
 from infra.bench.storage import camera_pictures
 from trainables.config import InputConfig
 from trainables.prepare import PrepareRow
 
 HOURS, NODES = (7.5, 750.0, 75_000.0), (1, 8, 64)
-_ROWS_PER_HOUR = round(3600 / (ROW_FRAMES * LABEL_HOP_S))
+_ROWS_PER_HOUR = round(3600 / (ROW_LABELS * LABEL_HOP_S))
 # The simulated stretch of an epoch; what it costs is the same all through.
 _SIMULATED_ROWS = 20_000
 
@@ -70,10 +70,10 @@ def measure_row(with_pictures: bool, repeats: int) -> RowCost:
     scene = sample_scene(settings, make_room(settings, "room", 0), 0)
     pictures = [encode_jpeg(picture) for picture in camera_pictures(scene, 0)]
     audio, events = render_audio(scene), scene_events(scene)
-    row_samples = (ROW_FRAMES + TAIL_FRAMES) * SAMPLES_PER_LABEL
+    row_samples = (ROW_LABELS + TAIL_LABELS) * SAMPLES_PER_LABEL
     long = np.concatenate([audio, audio], axis=1)[:, :row_samples]
-    frames = (pictures + pictures)[: round(row_samples / SAMPLES_PER_LABEL / 10 * FRAME_RATE_HZ)]
-    row = cut_rows("recording", "room", long, events, frames)[0]
+    of_row = (pictures + pictures)[: round(row_samples / SAMPLES_PER_LABEL / 10 * PICTURE_RATE_HZ)]
+    row = cut_rows("recording", "room", long, events, of_row)[0]
     prepare = PrepareRow(InputConfig(), {"frames"} if with_pictures else set())
     columns = None if with_pictures else HEARD
     with tempfile.TemporaryDirectory() as root:
@@ -126,7 +126,7 @@ def _counted(root: str, shard: Shard, columns: list[str] | None) -> tuple[list[i
 
 def measure_plan(hours: float) -> dict[str, float]:
     """Seconds and bytes to plan an epoch over so many hours."""
-    extents = [Extent(0, ROW_FRAMES, ROW_FRAMES + TAIL_FRAMES)] * round(hours * _ROWS_PER_HOUR)
+    extents = [Extent(0, ROW_LABELS, ROW_LABELS + TAIL_LABELS)] * round(hours * _ROWS_PER_HOUR)
 
     def nothing(_wanted: Sequence[int]) -> Any:
         raise AssertionError("a plan fetches nothing")

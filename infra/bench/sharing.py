@@ -65,7 +65,7 @@ class Trial:
 
     def first_batch(self, dataset: Any, rate_hz: float) -> int:
         """Take the first batch from a dataset and do nothing with it; the number of windows in it."""
-        batch = next(WindowSampler(rows_of(dataset), BATCH, swap=True, frame_rate_hz=rate_hz).epoch(0))
+        batch = next(WindowSampler(rows_of(dataset), BATCH, swap=True, picture_rate_hz=rate_hz).epoch(0))
         return len(batch["valid"])
 
 
@@ -121,7 +121,7 @@ def measure_memory(store: Store, prepare: PrepareRow, columns: Collection[str], 
     assert bound >= FEWEST_ROWS * row_bytes, "the split has too few rows for a stream through a quarter of it"
     split = StreamedSplit(store=store, split="train", prepare=prepare, memory_bytes=bound)
     windows = split.windows(
-        columns, epochs=epochs, batch_size=BATCH, swap=True, frame_rate_hz=InputConfig().frame_rate_hz
+        columns, epochs=epochs, batch_size=BATCH, swap=True, picture_rate_hz=InputConfig().frame_rate_hz
     )
     started, count = time.perf_counter(), 0
     with watched_store() as seen:
