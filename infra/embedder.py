@@ -22,7 +22,8 @@ from torch import nn
 
 from data import storage
 from data.errors import UserError
-from data.feeding.windows import OF_WINDOWS, reaches_middle, shown_pictures
+from data.feeding.contract import OF_WINDOWS
+from data.feeding.cutter import reaches_middle, shown_pictures
 from data.stores.build import record_uri
 from data.stores.chunks import Shard, Store, read_shard
 from data.stores.embeddings import Part, write_part

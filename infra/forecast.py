@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.feeding.windows import Extent, training_windows
+from data.feeding.cutter import Extent
+from data.feeding.windows import training_windows
 from data.stores.chunks import Store, read_index
 from infra.calibration import Calibration
 from infra.estimate import Estimate, estimate

@@ -105,10 +105,8 @@ def read_stretch(store: Store, rows: Sequence[RowFacts], start: int, stop: int) 
     for row, content in read_whole(store, inside, ["audio", "frames", "frame_rate_hz"]):
         low, high = max(start - row.start_label, 0), min(stop - row.start_label, row.num_labels)
         sound.append(decode_flac(content["audio"])[:, low * SAMPLES_PER_LABEL : high * SAMPLES_PER_LABEL])
-        pictures, per_label = content["frames"], content["frame_rate_hz"] / LABEL_RATE_HZ
-        pictures += [
-            pictures[min(int(f * per_label + 0.5), len(pictures) - 1)] if pictures else None for f in range(low, high)
-        ]
+        seen, per_label = content["frames"], content["frame_rate_hz"] / LABEL_RATE_HZ
+        pictures += [seen[min(int(f * per_label + 0.5), len(seen) - 1)] if seen else None for f in range(low, high)]
         own = row.events.between(low, high)
         tables.append((own.frame + row.start_label + low - start, *own.columns()[1:]))
     events = Events.build(*(np.concatenate(column) for column in zip(*tables, strict=True)))

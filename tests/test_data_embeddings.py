@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.errors import UserError
+from data.feeding.contract import as_looked_at
 from data.feeding.stream import pack_row, unpack_rows
-from data.feeding.windows import WindowSampler, as_looked_at, evaluation_windows
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.stores import embeddings
 from data.stores.embeddings import (
     Embedded,
@@ -225,14 +226,14 @@ def test_windows_find_the_embeddings_of_their_swap():
 
 
 def test_training_windows_mix_swaps():
-    (batch,) = WindowSampler([row(100)], batch_size=15, swap=True, picture_rate_hz=2.0).epoch(0)
+    (batch,) = WindowSampler([row(100)], Sampling(batch_size=15, swap=True, picture_rate_hz=2.0)).epoch(0)
     ks = batch["i3d_embeddings"][:, 0, 1]
     assert len(set(ks.tolist())) > 3
     np.testing.assert_array_equal(batch["resnet_embeddings"][:, 0, 1], ks)
 
 
 def test_what_is_not_looked_at_is_not_cut():
-    (batch,) = WindowSampler(as_looked_at([row()], ["i3d_embeddings"]), batch_size=3).epoch(0)
+    (batch,) = WindowSampler(as_looked_at([row()], ["i3d_embeddings"]), Sampling(batch_size=3)).epoch(0)
     assert "i3d_embeddings" in batch
     assert "resnet_embeddings" not in batch
 

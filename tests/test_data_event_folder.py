@@ -6,9 +6,10 @@ import soundfile
 
 from data.classes import CLASS_NAMES, SHORT_NAMES
 from data.errors import UserError
+from data.scenes import event_folder
 from data.scenes.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt
 from data.scenes.mixing import render_audio, render_stems
-from data.scenes.sampling import event_folder, make_room, sample_scene, scene_events
+from data.scenes.sampling import make_room, sample_scene, scene_events
 from data.scenes.settings import SceneSettings
 from data.scenes.waveforms import REFERENCE_RMS, active_rms
 from data.timing import RATE_HZ, SAMPLES_PER_LABEL

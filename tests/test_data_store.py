@@ -28,8 +28,8 @@ def recording(seconds=70.0, seed=0, with_video=True):
     audio = (rng.standard_normal((4, int(seconds * 24_000))) * 1000).astype(np.int16)
     frame = np.arange(0, int(seconds * 10), 3)
     events = Events.build(frame, frame % 13, frame % 2, frame % 360 - 180.0, frame % 90, frame + 100.0)
-    pictures = [encode_jpeg(np.full((224, 448, 3), c, np.uint8)) for c in range(8)]
-    pictures = [pictures[i % 8] for i in range(int(seconds * 10))] if with_video else []
+    grey = [encode_jpeg(np.full((224, 448, 3), c, np.uint8)) for c in range(8)]
+    pictures = [grey[i % 8] for i in range(int(seconds * 10))] if with_video else []
     return audio, events, pictures
 
 

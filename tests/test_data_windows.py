@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from data.feeding.windows import Extent, WindowSampler, evaluation_windows, neighbour_distance, training_windows
+from data.feeding.cutter import Extent
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows, neighbour_distance, training_windows
 from data.swaps import NUM_SWAPS, swap_features, swap_pictures, swap_target
 
 PER_LABEL, BANDS = 4, 8
@@ -50,7 +51,7 @@ def test_windows_start_at_every_hop_that_fits():
 
 def test_labels_features_and_pictures_of_a_window_are_the_rows_own():
     row = prepared_row(own=60, tail=25)
-    for batch in WindowSampler([row], batch_size=4, seed=3).epoch(0):
+    for batch in WindowSampler([row], Sampling(batch_size=4, seed=3)).epoch(0):
         for i, start in enumerate(starts_of(batch)):
             np.testing.assert_array_equal(batch["target"][i], row["target"][start : start + 30])
             cut = row["features"][:, start * PER_LABEL : (start + 30) * PER_LABEL]
@@ -61,7 +62,7 @@ def test_labels_features_and_pictures_of_a_window_are_the_rows_own():
 
 def test_at_a_low_rate_the_nearest_pictures_are_taken():
     row = prepared_row(own=60, tail=25, rate_hz=2.0)
-    for batch in WindowSampler([row], batch_size=4, picture_rate_hz=2.0).epoch(0):
+    for batch in WindowSampler([row], Sampling(batch_size=4, picture_rate_hz=2.0)).epoch(0):
         for start, pictures in zip(starts_of(batch), batch["frames"], strict=True):
             shown = pictures[:, 0, 0, 0]
             assert len(shown) == 6
@@ -71,7 +72,7 @@ def test_at_a_low_rate_the_nearest_pictures_are_taken():
 
 def test_an_epoch_is_one_random_order_over_all_rows():
     rows = [prepared_row(str(i), own=60, tail=25, seed=i) for i in range(4)]
-    sampler = WindowSampler(rows, batch_size=8, seed=1)
+    sampler = WindowSampler(rows, Sampling(batch_size=8, seed=1))
     assert sampler.num_windows == 48
     assert len(list(sampler.epoch(0))) == len(sampler) == 6
     row_of = {row["features"][1, start * PER_LABEL, 0]: i for i, row in enumerate(rows) for start in range(0, 60, 5)}
@@ -86,7 +87,7 @@ def test_the_order_follows_from_seed_and_epoch():
     rows = [prepared_row(str(i), seed=i) for i in range(3)]
 
     def batches(seed, epoch):
-        sampler = WindowSampler(rows, batch_size=4, swap=True, seed=seed)
+        sampler = WindowSampler(rows, Sampling(batch_size=4, swap=True, seed=seed))
         return np.concatenate([b["features"] for b in sampler.epoch(epoch)])
 
     np.testing.assert_array_equal(batches(1, 2), batches(1, 2))
@@ -97,7 +98,7 @@ def test_the_order_follows_from_seed_and_epoch():
 def test_swaps_change_features_labels_and_pictures_alike():
     row = prepared_row(own=1, tail=29)
     row["frames"] = np.random.default_rng(0).integers(0, 255, row["frames"].shape, dtype=np.uint8)
-    sampler = WindowSampler([row], batch_size=1, swap=True)
+    sampler = WindowSampler([row], Sampling(batch_size=1, swap=True))
     seen = set()
     for epoch in range(80):
         (batch,) = sampler.epoch(epoch)
@@ -110,8 +111,8 @@ def test_swaps_change_features_labels_and_pictures_alike():
 
 def test_workers_share_the_same_global_batches():
     rows = [prepared_row(str(i), seed=i) for i in range(3)]
-    whole = list(WindowSampler(rows, batch_size=6, swap=True, seed=4).epoch(1))
-    parts = [list(WindowSampler(rows, 6, swap=True, seed=4, rank=r, world_size=2).epoch(1)) for r in range(2)]
+    whole = list(WindowSampler(rows, Sampling(batch_size=6, swap=True, seed=4)).epoch(1))
+    parts = [list(WindowSampler(rows, Sampling(6, swap=True, seed=4, rank=r, world_size=2)).epoch(1)) for r in range(2)]
     for batch, first, second in zip(whole, *parts, strict=True):
         joined = np.concatenate([first["features"], second["features"]])
         np.testing.assert_array_equal(batch["features"], joined)
@@ -119,7 +120,7 @@ def test_workers_share_the_same_global_batches():
 
 def test_a_limited_epoch_draws_anew_each_time():
     rows = [prepared_row(str(i), seed=i) for i in range(4)]
-    sampler = WindowSampler(rows, batch_size=4, epoch_windows=10)
+    sampler = WindowSampler(rows, Sampling(batch_size=4, epoch_windows=10))
     assert len(sampler) == 2
     first, second = (np.concatenate([b["features"] for b in sampler.epoch(e)]) for e in (0, 1))
     assert len(first) == 8
@@ -128,7 +129,7 @@ def test_a_limited_epoch_draws_anew_each_time():
 
 def test_a_short_recording_gives_one_padded_window():
     row = prepared_row(own=12, tail=0)
-    (batch,) = WindowSampler([row], batch_size=8).epoch(0)
+    (batch,) = WindowSampler([row], Sampling(batch_size=8)).epoch(0)
     assert batch["valid"][0].tolist() == [True] * 12 + [False] * 18
     assert not batch["target"][0, 12:].any()
     assert (batch["features"][0, :4, 12 * PER_LABEL :] == row["features"][:4].min()).all()
@@ -178,13 +179,13 @@ def test_boxes_turn_with_the_scene():
 def test_rows_without_pictures_give_batches_without_them():
     row = prepared_row()
     row["frames"], row["has_video"] = row["frames"][:0], False
-    assert "frames" not in next(WindowSampler([row], batch_size=2).epoch(0))
+    assert "frames" not in next(WindowSampler([row], Sampling(batch_size=2)).epoch(0))
 
 
 def test_a_row_without_video_is_black_beside_one_with_it():
     dark = prepared_row("b", seed=1)
     dark["frames"], dark["has_video"] = dark["frames"][:0], False
-    batch = next(WindowSampler([prepared_row(), dark], batch_size=24).epoch(0))
+    batch = next(WindowSampler([prepared_row(), dark], Sampling(batch_size=24)).epoch(0))
     assert sorted(batch["has_video"].tolist()) == [False] * 12 + [True] * 12
     assert not batch["frames"][~batch["has_video"]].any()
 
@@ -220,9 +221,9 @@ def test_distance_between_neighbours_tells_mixed_from_sorted():
 
 def test_impossible_requests_are_refused():
     with pytest.raises(UserError, match="no rows"):
-        WindowSampler([], batch_size=2)
+        WindowSampler([], Sampling(batch_size=2))
     with pytest.raises(UserError, match="batch size 5 cannot be shared by 2"):
-        WindowSampler([prepared_row()], batch_size=5, world_size=2)
+        WindowSampler([prepared_row()], Sampling(batch_size=5, world_size=2))
 
 
 def test_cutting_a_batch_takes_milliseconds():
@@ -232,7 +233,7 @@ def test_cutting_a_batch_takes_milliseconds():
         row["features"] = np.zeros((7, 225 * 8, 64), dtype=np.float32)
         row["frames"] = np.zeros((45, 64, 128, 3), dtype=np.uint8)
         rows.append(row)
-    sampler = WindowSampler(rows, batch_size=32, swap=True, picture_rate_hz=2.0)
+    sampler = WindowSampler(rows, Sampling(batch_size=32, swap=True, picture_rate_hz=2.0))
     list(sampler.epoch(0))[:1]
     started = time.process_time()
     count = sum(1 for _ in sampler.epoch(1))

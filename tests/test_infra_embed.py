@@ -21,8 +21,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from data.errors import UserError
+from data.feeding.contract import as_looked_at
 from data.feeding.feed import HeldRows
-from data.feeding.windows import WindowSampler, as_looked_at, evaluation_windows
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.labels import Events
 from data.scenes.video import encode_jpeg
 from data.stores.chunks import (
@@ -183,7 +184,9 @@ def test_windows_find_what_the_model_computes_from_pictures(store: Store, made: 
     last = rows[0][1]
     assert (last["num_frames"], len(last["frames"])) == (30, 3)
     rate_hz = INPUTS["frame_rate_hz"]
-    samplers = [iter(WindowSampler(r, 8, swap=True, epoch_windows=64, picture_rate_hz=rate_hz).epoch(1)) for r in rows]
+    samplers = [
+        iter(WindowSampler(r, Sampling(8, swap=True, epoch_windows=64, picture_rate_hz=rate_hz)).epoch(1)) for r in rows
+    ]
     kinds = [zip(*samplers, strict=True)]
     for k in range(NUM_SWAPS):
         batches = [evaluation_windows(those[-2:], 8, 30, 10, k, rate_hz) for those in rows]
@@ -235,7 +238,7 @@ def test_a_training_step_is_that_of_pictures(store: Store, made: Any, visual: st
         config = trial(made, visual, embedded)
         model = pretrained(config).train()
         rows = prepared(store, config)
-        sampler = WindowSampler(rows, 8, swap=True, seed=4, picture_rate_hz=INPUTS["frame_rate_hz"])
+        sampler = WindowSampler(rows, Sampling(8, swap=True, seed=4, picture_rate_hz=INPUTS["frame_rate_hz"]))
         batch = tensors(next(sampler.epoch(1)))
         seen = seen_in(batch, config.visual.columns)
         assert seen is not None

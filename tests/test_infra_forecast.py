@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.feeding.windows import WindowSampler
+from data.feeding.windows import Sampling, WindowSampler
 from data.stores.rows import encode_flac
 from infra.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.estimate import estimate
@@ -79,7 +79,7 @@ def test_steps_are_those_of_the_sampler() -> None:
             if (wanted is None or wanted >= batch)
             else CONFIG
         )
-        sampler = WindowSampler(rows, batch, epoch_windows=wanted)
+        sampler = WindowSampler(rows, Sampling(batch, epoch_windows=wanted))
         size = DataSize(train_windows=len(sampler._windows), eval_windows=0)
         assert size.steps(config) == len(sampler)
 

@@ -147,12 +147,12 @@ class TestStretch:
         assert (stretch.start_s, stretch.seconds) == (59.0, 6.0)
 
     def test_pictures_follow_their_rate(self, tmp_path):
-        pictures = [GREY[j % 4] for j in range(20)]
-        rows = cut_rows("r", "room1", sine(4.0), Events.build(), pictures, picture_rate_hz=5.0)
+        stored = [GREY[j % 4] for j in range(20)]
+        rows = cut_rows("r", "room1", sine(4.0), Events.build(), stored, picture_rate_hz=5.0)
         made = publish(tmp_path, {"train": [rows]})
         pictures = read_stretch(made, read_rows(made), 0, 40).pictures
         assert [GREY.index(picture) for picture in pictures[:9]] == [0, 1, 1, 2, 2, 3, 3, 0, 0]
-        assert pictures[39] == pictures[19]
+        assert pictures[39] == stored[19]
 
     def test_it_starts_where_it_is_busy_first(self, store):
         rows = rows_of_recording(read_rows(store), "fold3_room1_mix001")

@@ -39,13 +39,13 @@ CONFIG = TrialConfig(
 
 def recording(name: str, labels: int, seed: int) -> list[dict]:
     rng = np.random.default_rng(seed)
-    labels = np.sort(rng.integers(0, labels, 3 * labels))
+    at = np.sort(rng.integers(0, labels, 3 * labels))
     events = Events.build(
-        labels,
-        rng.integers(0, 13, len(labels)),
-        np.zeros(len(labels)),
-        rng.integers(-180, 181, len(labels)),
-        rng.integers(-40, 41, len(labels)),
+        at,
+        rng.integers(0, 13, len(at)),
+        np.zeros(len(at)),
+        rng.integers(-180, 181, len(at)),
+        rng.integers(-40, 41, len(at)),
     )
     audio = (rng.normal(0, 2000, (4, labels * 2400))).astype(np.int16)
     return [PrepareRow(INPUTS)(row) for row in cut_rows(name, "room", audio, events)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.feeding.windows import WindowSampler, evaluation_windows
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.labels import Events, adpit_target
 from data.stores.rows import cut_rows
 from trainables import prepare
@@ -161,7 +161,9 @@ def test_deterministic_and_picklable():
 
 def test_windows_can_be_cut():
     rows = [PrepareRow(INPUTS, ["frames"])(raw_row(labels)) for labels in (40, 65)]
-    (batch,) = WindowSampler(rows, batch_size=8, seed=1, swap=True, picture_rate_hz=INPUTS.frame_rate_hz).epoch(0)
+    (batch,) = WindowSampler(
+        rows, Sampling(batch_size=8, seed=1, swap=True, picture_rate_hz=INPUTS.frame_rate_hz)
+    ).epoch(0)
     assert batch["features"].shape == (8, 7, 240, 32)
     assert batch["frames"].shape == (8, 6, 32, 64, 3)
     valid = sum(int(batch["valid"].sum()) for batch, _ in evaluation_windows(rows, 4))

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES, SHORT_NAMES
-from data.feeding.windows import PreparedRow, as_looked_at, evaluation_windows
+from data.feeding.contract import PreparedRow, RowLabels, arrays_of, as_looked_at, labels_of
+from data.feeding.windows import evaluation_windows
 from data.labels import Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
 from data.timing import LABEL_RATE_HZ
@@ -57,7 +58,7 @@ def predict(
             rows, batch_size, config.inputs.window_labels, hop, k, config.inputs.frame_rate_hz
         )
         for batch, places in windows_of:
-            inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+            inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays_of(batch).items()}
             output = model(inputs["features"], seen_in(inputs, columns), inputs["has_video"])
             if k == IDENTITY:
                 count = int(inputs["valid"].sum())
@@ -100,25 +101,29 @@ def evaluate(
         total.loss_sum += loss_sum
         total.num_labels += num_labels
         if not total.example:
-            first = {name: np.array(told[0][name]) for name in ("recording", "start_frame")}
-            total.example = {**first, "output": outputs[0]}
+            first = told[0]
+            total.example = {
+                "recording": np.array(first["recording"]),
+                "start_frame": np.array(first["start_frame"]),
+                "output": outputs[0],
+            }
     return total
 
 
 def predict_recordings(
     model: SeldModel, rows: Iterable[Sequence[PreparedRow]], batch_size: int = 32
-) -> Iterator[tuple[list[PreparedRow], list[NDArray[np.float32]], float, int]]:
+) -> Iterator[tuple[list[RowLabels], list[NDArray[np.float32]], float, int]]:
     """Like `predict`, of rows that come a few at a time, in order of recording and start.
 
     Yields, as often as recordings are whole: their rows, without what takes memory, the outputs of these, and of what
     was predicted since the last time the sum of the loss and its label frames.
     """
-    told: list[PreparedRow] = []
+    told: list[RowLabels] = []
     outputs: list[NDArray[np.float32]] = []
     loss_sum, num_labels = 0.0, 0
     for piece in rows:
         predicted, loss, count = predict(model, piece, batch_size)
-        told += [{name: row[name] for name in ("recording", "start_frame", "num_frames", "events")} for row in piece]
+        told += [labels_of(row) for row in piece]
         outputs += predicted
         loss_sum += loss
         num_labels += count
@@ -133,7 +138,7 @@ def predict_recordings(
 
 
 def count_scores(
-    rows: Sequence[PreparedRow],
+    rows: Sequence[RowLabels],
     outputs: Sequence[NDArray[np.float32]],
     form: Output,
     threshold: float | NDArray[np.float64],
@@ -146,7 +151,7 @@ def count_scores(
 
 
 def recordings(
-    rows: Sequence[PreparedRow], outputs: Sequence[NDArray[np.float32]]
+    rows: Sequence[RowLabels], outputs: Sequence[NDArray[np.float32]]
 ) -> Iterator[tuple[Events, NDArray[np.float32]]]:
     """Rows put together again: the events of each recording and what was predicted for it, ordered by name."""
     by_name: dict[str, list[int]] = {}
@@ -206,6 +211,6 @@ def counts_from_array(values: NDArray[np.float64]) -> SeldCounts:
     return SeldCounts(**parts)
 
 
-def _own_events(row: PreparedRow, shift: int) -> Events:
+def _own_events(row: RowLabels, shift: int) -> Events:
     own = Events.build(*row["events"].T).between(0, row["num_frames"])
     return Events(own.frame + shift, *own.columns()[1:])

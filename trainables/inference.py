@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.feeding.contract import PreparedRow
 from data.labels import Events, adpit_target
 from data.timing import LABEL_RATE_HZ, RATE_HZ, stretches
 from trainables.evaluate import predict
@@ -27,7 +29,7 @@ def predict_clip(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any
     return np.concatenate(predict(model, list(_rows(model, audio, seen)), columns=(reads,) if reads else ())[0])
 
 
-def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None) -> Any:
+def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None) -> Iterator[PreparedRow]:
     inputs = model.config.inputs
     extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
     samples = RATE_HZ // LABEL_RATE_HZ
@@ -35,13 +37,15 @@ def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | Non
     for start, own_stop, stop in stretches(audio.shape[1] // samples):
         piece = torch.from_numpy(np.ascontiguousarray(audio[:, start * samples : stop * samples], np.float32))
         first, last = (round(label * inputs.frame_rate_hz / LABEL_RATE_HZ) for label in (start, stop))
-        yield {
+        row: dict[str, Any] = {
             "recording": "",
             "room": "",
             "start_frame": start,
             "num_frames": own_stop - start,
             "features": extract(piece)[:, : (stop - start) * inputs.features_per_label].numpy(),
             "target": adpit_target(Events.build(), stop - start),
+            "events": np.zeros((0, 6)),
             "has_video": seen is not None and len(seen) > 0,
             **({} if reads is None or seen is None else {reads: seen[first:last]}),
         }
+        yield cast(PreparedRow, row)

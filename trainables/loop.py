@@ -26,8 +26,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
+from data.feeding.contract import arrays_of
 from data.feeding.feed import Feed
-from data.feeding.windows import Windows
+from data.feeding.windows import Sampling, Windows
 from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
 from trainables.augment import Augment
 from trainables.checkpoint import TrialStore
@@ -129,16 +130,18 @@ def train(
     _check_distances(config, training, validation)
     sampler = training.windows(
         config.visual.columns,
+        Sampling(
+            batch_size=config.training.batch_size,
+            window_labels=config.inputs.window_labels,
+            hop_labels=config.inputs.train_hop_labels,
+            epoch_windows=config.training.epoch_windows,
+            swap=config.augment.channel_swaps,
+            seed=_mixed_seed(config.training.seed, attempt) if attempt else config.training.seed,
+            rank=session.rank,
+            world_size=session.world_size,
+            picture_rate_hz=config.inputs.frame_rate_hz,
+        ),
         epochs=config.training.epochs,
-        batch_size=config.training.batch_size,
-        window_labels=config.inputs.window_labels,
-        hop_labels=config.inputs.train_hop_labels,
-        epoch_windows=config.training.epoch_windows,
-        swap=config.augment.channel_swaps,
-        seed=_mixed_seed(config.training.seed, attempt) if attempt else config.training.seed,
-        rank=session.rank,
-        world_size=session.world_size,
-        picture_rate_hz=config.inputs.frame_rate_hz,
     )
     learner = Learner(config, model, len(sampler))
 
@@ -278,13 +281,14 @@ def _train_epoch(session: Session, model: nn.Module, learner: Learner, sampler: 
     loss_of = LOSSES[config.output.name]
     total = torch.zeros((), device=session.device)
     for index, batch in enumerate(sampler.epoch(epoch)):
+        arrays = arrays_of(batch)
         step = (epoch - 1) * len(sampler) + index
         learner.set_rate(step)
         features = torch.from_numpy(batch["features"]).to(session.device, non_blocking=True)
         looked_at = {
-            column: torch.from_numpy(batch[column]).to(session.device, non_blocking=True)
+            column: torch.from_numpy(arrays[column]).to(session.device, non_blocking=True)
             for column in config.visual.columns
-            if column in batch
+            if column in arrays
         }
         has_video = torch.from_numpy(batch["has_video"]).to(session.device)
         valid = torch.from_numpy(batch["valid"]).to(session.device)

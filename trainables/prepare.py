@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
-from data.feeding.windows import OF_WINDOWS
+from data.feeding.contract import OF_WINDOWS, PreparedRow
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
 from data.timing import HOP_LABELS, LABEL_RATE_HZ, RATE_HZ
@@ -26,6 +26,7 @@ from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
 
 if TYPE_CHECKING:
     from data.stores.embeddings import EmbeddingStore
+    from data.stores.rows import RawRow
 
 _INT16_SCALE = 1.0 / 32768.0
 
@@ -83,19 +84,15 @@ class PrepareRow:
             seen += entries * NUM_SWAPS * math.prod(store.manifest.shape) * np.dtype(np.float16).itemsize
         return np.dtype(np.float32).itemsize * (numbers + boxes) + has_video * seen
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Decode and extract.
-
-        Beside the contract's columns, `events` is float64 (n, 6), the columns of `data.labels.Events`. What does not
-        fill a label frame at the end is dropped.
-        """
+    def __call__(self, row: RawRow) -> PreparedRow:
+        """Decode and extract. What does not fill a label frame at the end is dropped."""
         from data.stores.rows import decode_flac, row_events  # which need libraries of the store
 
         labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
         audio = torch.from_numpy(decode_flac(row["audio"])).float().mul_(_INT16_SCALE)
         features = self._extract(audio)[:, : labels * self._inputs.features_per_label]
         events = row_events(row)
-        prepared = {
+        prepared: PreparedRow = {
             "recording": row["recording"],
             "room": row["room"],
             "start_frame": row["start_frame"],
@@ -107,19 +104,21 @@ class PrepareRow:
         }
         pictures = pictures_of(row, self._inputs) if self._needs_pictures() else None
         if "frames" in self._looks:
+            assert pictures is not None
             prepared["frames"] = pictures
         if self._boxes is not None:
             count = _count_pictures(labels, self._inputs.frame_rate_hz)
             prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], count, pictures)
         for column, store in self._embeddings.items():
-            prepared[column] = store.read(row["recording"], row["start_frame"], prepared["has_video"])
+            vectors = store.read(row["recording"], row["start_frame"], prepared["has_video"])
+            cast(dict[str, NDArray], prepared)[column] = vectors
         return prepared
 
     def _needs_pictures(self) -> bool:
         return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_pictures)
 
 
-def pictures_of(row: Mapping[str, Any], inputs: InputConfig) -> NDArray[np.uint8]:
+def pictures_of(row: RawRow, inputs: InputConfig) -> NDArray[np.uint8]:
     """The pictures of a stored row as a model sees them, uint8 (V, H, W, 3), entry j that of time j / frame_rate_hz."""
     width, height = inputs.frame_width, inputs.frame_height
     places, contents = distinct_pictures(row, inputs)
@@ -129,7 +128,7 @@ def pictures_of(row: Mapping[str, Any], inputs: InputConfig) -> NDArray[np.uint8
     return pictures
 
 
-def distinct_pictures(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
+def distinct_pictures(row: RawRow, inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
     """For each picture that a model sees, (V,), the stored one nearest in time to it, and those pictures' JPEG bytes.
 
     Pictures repeat where nothing moves: the same bytes are named once.

@@ -8,20 +8,22 @@ cannot draw from all rows at once. Pure numpy.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from data.feeding.windows import PreparedRow, Windows, WindowSampler, as_looked_at
+from data.feeding.contract import PreparedRow, as_looked_at
+from data.feeding.windows import Sampling, Windows, WindowSampler
 
 
 class Feed(Protocol):
     """A split, as one worker of a trial reads it."""
 
-    def windows(self, columns: Collection[str], *, epochs: int, **sampling: Any) -> Windows:
+    def windows(self, columns: Collection[str], sampling: Sampling, *, epochs: int) -> Windows:
         """Training batches with what a model that looks at these columns sees.
 
-        `epochs` is the number of the last epoch; `sampling` are the arguments of `WindowSampler` after its rows.
+        Args:
+            epochs: the number of the last epoch.
         """
         ...
 
@@ -45,8 +47,8 @@ class HeldRows:
     def __init__(self, rows: Sequence[PreparedRow]) -> None:
         self._rows = sorted(rows, key=lambda row: (row["recording"], row["start_frame"]))
 
-    def windows(self, columns: Collection[str], *, epochs: int, **sampling: Any) -> Windows:
-        return WindowSampler(as_looked_at(self._rows, columns), **sampling)
+    def windows(self, columns: Collection[str], sampling: Sampling, *, epochs: int) -> Windows:
+        return WindowSampler(as_looked_at(self._rows, columns), sampling)
 
     def recordings(
         self, columns: Collection[str], rank: int = 0, world_size: int = 1

@@ -15,13 +15,13 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
 
 from data.errors import UserError
-from data.feeding.windows import PreparedRow
+from data.feeding.contract import PreparedRow
 from data.stores.chunks import Shard, Store, read_shard
 from data.stores.rows import RawRow
 
@@ -207,9 +207,10 @@ class _Unhurried:
 
 def pack_row(row: PreparedRow) -> pa.Table:
     """A prepared row as a table of one row."""
-    columns: dict[str, pa.Array] = {name: pa.array([row[name]]) for name in _SCALARS}
-    for name in (column for column in _ARRAYS if column in row):
-        array = np.ascontiguousarray(row[name], dtype=_ARRAYS[name])
+    values = cast(dict[str, Any], row)
+    columns: dict[str, pa.Array] = {name: pa.array([values[name]]) for name in _SCALARS}
+    for name in (column for column in _ARRAYS if column in values):
+        array = np.ascontiguousarray(values[name], dtype=_ARRAYS[name])
         # An Arrow buffer around the array's own memory: no copy is made here.
         offsets = pa.py_buffer(np.array([0, array.nbytes], dtype=np.int64))
         columns[name] = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(array)])
@@ -222,11 +223,11 @@ def unpack_rows(table: pa.Table) -> Iterator[PreparedRow]:
     present = [name for name in _ARRAYS if name in table.column_names]
     contents = {name: _buffers(table.column(name)) for name in present}
     for i in range(table.num_rows):
-        row: PreparedRow = {name: table.column(name)[i].as_py() for name in _SCALARS}
+        row: dict[str, Any] = {name: table.column(name)[i].as_py() for name in _SCALARS}
         for name in present:
             shape = table.column(f"{name}_shape")[i].as_py()
             row[name] = np.frombuffer(contents[name][i], dtype=_ARRAYS[name]).reshape(shape)
-        yield row
+        yield cast(PreparedRow, row)
 
 
 def _buffers(column: pa.ChunkedArray) -> list[pa.Buffer]:

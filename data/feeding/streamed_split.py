@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
+from data.feeding.contract import PreparedRow
+from data.feeding.cutter import Extent
 from data.feeding.feed import Feed, HeldRows, share
 from data.feeding.stream import Place, Prepare, RowArrivals, rows_of
 from data.feeding.window_stream import WindowStream
-from data.feeding.windows import Extent, PreparedRow, Windows
+from data.feeding.windows import Sampling, Windows
 from data.stores.chunks import Store, read_index, read_shard
 
 # Rows of recordings that are evaluated together; two give a full batch of windows that do not overlap.
@@ -37,17 +39,17 @@ class StreamedSplit:
     cpus: int = 1
     workers: int = 1
 
-    def windows(self, columns: Collection[str], *, epochs: int, **sampling: Any) -> Windows:
+    def windows(self, columns: Collection[str], sampling: Sampling, *, epochs: int) -> Windows:
         index, prepare = self._index, self.prepare.looking_at(columns)
         row_bytes = self._row_bytes(index, prepare)
         places = [(row["shard"], row["row"]) for row in index]
         return WindowStream(
             [Extent(row["start_frame"], row["num_frames"], row["num_labels"]) for row in index],
             lambda wanted: self._arrivals(prepare, [places[number] for number in wanted], row_bytes),
+            sampling,
             held_rows=max(2, self.memory_bytes // (2 * row_bytes)),
             any_video=any(row["has_video"] for row in index),
             epochs=epochs,
-            **sampling,
         )
 
     def recordings(

@@ -12,16 +12,17 @@ Pure numpy; `data.feeding.stream` brings the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
-from data.feeding.windows import SEEN, Batch, Cutter, Extent, PreparedRow, Windows, training_windows
-from data.timing import HOP_LABELS, PICTURE_RATE_HZ, WINDOW_LABELS
+from data.feeding.contract import SEEN, Batch, PreparedRow
+from data.feeding.cutter import Cutter, Extent
+from data.feeding.windows import Sampling, Windows, training_windows
 
 MAX_LANES = 8
 # Rows of a lane that are in use together. A batch that ends one row and starts another holds one more.
@@ -51,33 +52,27 @@ class WindowStream(Windows):
         extents: of every row, in the order of the index.
         fetch: brings this worker's rows. It is asked for several epochs at once, so that the rows of the next are on
             their way while the last windows of this one are used.
-        picture_rate_hz: rate of the rows' pictures.
         any_video: whether any row has something to be seen.
         epochs: the number of the last epoch that will be asked for; epochs count from whatever is asked for first.
 
-    Epochs are to be asked for in turn; any other order costs a new start. UserError where the lanes, at most
-    `MAX_LANES`, are no multiple of the workers.
+    Epochs are to be asked for in turn; any other order costs a new start.
+
+    Raises:
+        UserError: there is no window, or the lanes, at most `MAX_LANES`, are no multiple of the workers.
     """
 
     def __init__(
         self,
         extents: Sequence[Extent],
         fetch: Fetch,
+        sampling: Sampling,
+        *,
         held_rows: int,
-        batch_size: int,
-        window_labels: int = WINDOW_LABELS,
-        hop_labels: int = HOP_LABELS,
-        epoch_windows: int | None = None,
-        swap: bool = False,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        picture_rate_hz: float = PICTURE_RATE_HZ,
         any_video: bool = True,
         epochs: int = 0,
     ) -> None:
-        windows = training_windows(extents, window_labels, hop_labels)
-        super().__init__(windows, batch_size, epoch_windows, swap, seed, rank, world_size)
+        super().__init__(training_windows(extents, sampling.window_labels, sampling.hop_labels), sampling)
+        batch_size, world_size = sampling.batch_size, sampling.world_size
         # A single batch that is not full has no equal parts: workers then may need the same rows.
         whole = self._per_epoch >= batch_size
         self._lanes = lanes_of(batch_size, held_rows) if whole else 1
@@ -89,8 +84,6 @@ class WindowStream(Windows):
             )
         self._mixed = max(1, held_rows // self._lanes - 1)
         self._fetch = fetch
-        self._window_labels = window_labels
-        self._rate_hz = picture_rate_hz
         self._any_video = any_video
         self._last_epoch = epochs
         self._arrivals: RowSource | None = None
@@ -110,7 +103,7 @@ class WindowStream(Windows):
                     if row not in held:
                         held[row] = next(arrivals)
                 if cutter is None and held:
-                    cutter = Cutter(held, self._like(next(iter(held.values()))), self._window_labels, self._rate_hz)
+                    cutter = self._cutter(held)
                 assert cutter is not None, "each worker has a part of every batch"
                 batch = cutter.batch(windows, swaps, own_labels_only=False)
                 for row in [row for row in held if last_use[row] == number]:
@@ -151,8 +144,12 @@ class WindowStream(Windows):
         """This worker's rows of an epoch in the order of their first use."""
         return list(dict.fromkeys(chain.from_iterable(windows[:, 0].tolist() for windows, _ in self.parts(epoch))))
 
-    def _like(self, row: PreparedRow) -> PreparedRow:
-        return {name: value for name, value in row.items() if name not in SEEN or len(value) or self._any_video}
+    def _cutter(self, held: Mapping[int, PreparedRow]) -> Cutter:
+        row = next(iter(held.values()))
+        empty = {column for column in SEEN if column in row and not len(row[column])}
+        # What no row of the split has anything of is not cut.
+        like = {name: value for name, value in row.items() if name not in empty or self._any_video}
+        return Cutter(held, cast(PreparedRow, like), self._sampling.window_labels, self._sampling.picture_rate_hz)
 
 
 def lanes_of(batch_size: int, held_rows: int) -> int:

@@ -217,8 +217,14 @@ def write_index(root: str, contents: Mapping[str, Sequence[tuple[Shard, Sequence
 
 def index_entry(row: RawRow) -> dict[str, Any]:
     """What the index says of a row."""
-    entry = {name: row[name] for name in ("recording", "room", "start_frame", "num_frames", "has_video")}
-    return {**entry, "num_labels": row["num_samples"] // SAMPLES_PER_LABEL}
+    return {
+        "recording": row["recording"],
+        "room": row["room"],
+        "start_frame": row["start_frame"],
+        "num_frames": row["num_frames"],
+        "has_video": row["has_video"],
+        "num_labels": row["num_samples"] // SAMPLES_PER_LABEL,
+    }
 
 
 def write_content(root: str, prefix: str, content: bytes, rows: int) -> Shard:

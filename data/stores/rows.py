@@ -1,6 +1,6 @@
 """Rows of the chunk store: stretches of a recording, long enough to cut every window that starts in them.
 
-A raw row (`data.row_types.RawRow`) has the fields of `ROW_SCHEMA`: `audio` is FLAC (16 bit, W, Y, Z, X, 24 kHz),
+A raw row (`RawRow`) has the fields of `ROW_SCHEMA`: `audio` is FLAC (16 bit, W, Y, Z, X, 24 kHz),
 `frames` are JPEG pictures 448 x 224 at `frame_rate_hz` from the row's start, as far as the video goes, `events` dicts
 of the columns of `labels.Events` with label frames counted from the row's start. The row owns `num_frames` label
 frames; audio, pictures and events go on for a tail of up to 2.5 s, so that a 3 s window at any 0.5 s hop can be cut
@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +56,37 @@ ROW_SCHEMA = pa.schema(
 HEARD = [name for name in ROW_SCHEMA.names if name != "frames"]
 """Columns of a row without its pictures."""
 
-RawRow = dict[str, Any]
+
+class StoredEvent(TypedDict):
+    """A row of `data.labels.Events`."""
+
+    frame: int
+    """Label frame, counted from the row's start."""
+    class_index: int
+    source: int
+    azimuth_deg: float
+    elevation_deg: float
+    distance_cm: float
+
+
+class RawRow(TypedDict):
+    """A row as `ROW_SCHEMA` has it. Whoever reads only some columns gets a row of those alone."""
+
+    recording: str
+    room: str
+    start_frame: int
+    """Label frame of the recording at which the row begins."""
+    num_frames: int
+    """Label frames that the row owns."""
+    num_samples: int
+    """With the tail."""
+    has_video: bool
+    frame_rate_hz: float
+    """Of the pictures."""
+    events: list[StoredEvent]
+    audio: bytes
+    frames: list[bytes]
+    """Pictures."""
 
 
 def cut_rows(
@@ -74,7 +104,7 @@ def cut_rows(
     and with it the events and pictures past the end.
     """
     total = audio.shape[1] // SAMPLES_PER_LABEL
-    rows = []
+    rows: list[RawRow] = []
     for start, own_stop, stop in stretches(total):
         piece = audio[:, start * SAMPLES_PER_LABEL : stop * SAMPLES_PER_LABEL]
         first, last = (round(label * picture_rate_hz / LABEL_RATE_HZ) for label in (start, stop))
@@ -96,15 +126,17 @@ def cut_rows(
     return rows
 
 
-def event_dicts(events: Events) -> list[dict[str, Any]]:
+def event_dicts(events: Events) -> list[StoredEvent]:
     """A table as the store's list of structs."""
     names = [field.name for field in fields(Events)]
-    return [dict(zip(names, row, strict=True)) for row in zip(*(c.tolist() for c in events.columns()), strict=True)]
+    rows = zip(*(c.tolist() for c in events.columns()), strict=True)
+    return [cast(StoredEvent, dict(zip(names, row, strict=True))) for row in rows]
 
 
 def row_events(row: RawRow) -> Events:
     """The events of a raw row as a table, tail included."""
-    return Events.build(*([event[field.name] for event in row["events"]] for field in fields(Events)))
+    events = cast(list[dict[str, Any]], row["events"])
+    return Events.build(*([event[field.name] for event in events] for field in fields(Events)))
 
 
 def labels_per_class(rows: Sequence[RawRow]) -> list[int]:

@@ -20,9 +20,10 @@ import numpy as np
 import ray
 import torch
 
+from data.feeding.contract import PreparedRow, arrays_of
 from data.feeding.stream import materialise, read_split, rows_of
 from data.feeding.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes
-from data.feeding.windows import Windows, WindowSampler, neighbour_distance
+from data.feeding.windows import Sampling, Windows, WindowSampler, neighbour_distance
 from data.stores.chunks import Store, read_index
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.noisy_store import noisy_store
@@ -46,16 +47,16 @@ def quiet_ray(cpus: int, object_store_bytes: int) -> Iterator[None]:
         yield
 
 
-def check(dataset: WindowDataset, rows: list[dict[str, Any]], inputs: InputConfig) -> float:
+def check(dataset: WindowDataset, rows: list[PreparedRow], inputs: InputConfig) -> float:
     """Both sides have to cut the same windows; the largest difference of their features."""
     sampler = WindowSampler(
-        rows, batch_size=len(dataset), picture_rate_hz=inputs.frame_rate_hz, epoch_windows=len(dataset)
+        rows, Sampling(batch_size=len(dataset), picture_rate_hz=inputs.frame_rate_hz, epoch_windows=len(dataset))
     )
     (windows, _) = next(iter(sampler.parts(0)))
     batch_of = {tuple(window): number for number, window in enumerate(dataset.windows.tolist())}
     largest = 0.0
     for start in range(0, len(windows), max(1, len(windows) // 8)):
-        ours = sampler.cut(windows[start : start + 1])
+        ours = arrays_of(sampler.cut(windows[start : start + 1]))
         theirs = dataset[batch_of[tuple(windows[start].tolist())]]
         assert ours.keys() == theirs.keys(), (ours.keys(), theirs.keys())
         for name, value in theirs.items():
@@ -73,15 +74,15 @@ def measure(
     prepare = PrepareRow(inputs, columns)
     index = read_index(store, "train").to_pylist()
     row_bytes, decoded = largest_row_bytes(index, prepare), decoded_bytes(index, prepare)
-    sampling: dict[str, Any] = {"batch_size": sizes["batch"], "swap": True, "picture_rate_hz": inputs.frame_rate_hz}
+    sampling = Sampling(batch_size=sizes["batch"], swap=True, picture_rate_hz=inputs.frame_rate_hz)
     bound = sizes["held"] * 2 * row_bytes
     with quiet_ray(2, decoded + bound + 300_000_000):
         rows = rows_of(materialise(read_split(store, "train", prepare)))
         difference = check(WindowDataset(store, "train", inputs, with_pictures, swap=False), rows, inputs)
-        shared = WindowSampler(rows, **sampling)
+        shared = WindowSampler(rows, sampling)
         streamed = StreamedSplit(
             store=store, split="train", prepare=prepare, memory_bytes=bound, cpus=sizes["cores"] - 1
-        ).windows(columns, epochs=EPOCHS, **sampling)
+        ).windows(columns, sampling, epochs=EPOCHS)
         loader = PlainLoader(
             WindowDataset(store, "train", inputs, with_pictures, swap=True),
             sizes["batch"],

@@ -18,7 +18,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data import storage
-from data.feeding.windows import Extent, training_windows
+from data.feeding.cutter import Extent
+from data.feeding.windows import training_windows
 from data.labels import Events, adpit_target
 from data.stores.chunks import Store, read_index, read_shard
 from data.stores.rows import HEARD, row_events

@@ -22,12 +22,13 @@ import numpy as np
 import torch
 
 from data import storage
+from data.feeding.cutter import Extent
 from data.feeding.window_stream import WindowStream
-from data.feeding.windows import Extent
+from data.feeding.windows import Sampling
 from data.files.video import encode_jpeg
 from data.scenes.sampling import make_room, profile, render_audio, sample_scene, scene_events
 from data.stores.chunks import Shard, Store, read_shard, write_shard
-from data.stores.rows import HEARD, cut_rows
+from data.stores.rows import HEARD, RawRow, cut_rows
 from data.timing import LABEL_HOP_S, PICTURE_RATE_HZ, ROW_LABELS, SAMPLES_PER_LABEL, TAIL_LABELS
 from infra.bench.measure import finish, parser, stamp
 from infra.bench.storage import camera_pictures
@@ -91,7 +92,7 @@ def measure_row(with_pictures: bool, repeats: int) -> RowCost:
     )
 
 
-def _counted(root: str, shard: Shard, columns: list[str] | None) -> tuple[list[int], dict[str, Any]]:
+def _counted(root: str, shard: Shard, columns: list[str] | None) -> tuple[list[int], RawRow]:
     """Bytes of each read that one row takes, and the row."""
     read: list[int] = []
 
@@ -133,7 +134,7 @@ def measure_plan(hours: float) -> dict[str, float]:
 
     tracemalloc.start()
     started = time.perf_counter()
-    stream = WindowStream(extents, nothing, held_rows=64, batch_size=32, swap=True)
+    stream = WindowStream(extents, nothing, Sampling(batch_size=32, swap=True), held_rows=64)
     next(iter(stream.parts(0)))
     seconds = time.perf_counter() - started
     peak = tracemalloc.get_traced_memory()[1]
