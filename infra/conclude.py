@@ -21,6 +21,7 @@ import torch
 from data import storage
 from data.feeding.streamed_split import open_feed
 from data.labels import Events
+from data.remembered import remembered
 from data.stores.chunks import Store, read_shard
 from data.stores.rows import row_events
 from infra.compare import FOLDER as COMPARISON
@@ -173,15 +174,10 @@ def _write_comparison(outcome: SweepOutcome, folder: Path) -> list[Path]:
 def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) -> dict[str, float]:
     """Validation scores of the trial's model as it was initialised; measured once, then read back."""
     uri = f"{sweep.uri}/untrained/{best.number:05d}.json"
-    if storage.exists(uri):
-        return json.loads(storage.read_bytes(uri))
     if shared is None:
-        return {}
-    measured = ray.get(
-        ray.remote(_score_untrained).remote(best.config, shared.feature_mean, shared.feature_std, shared.splits["val"])
-    )
-    storage.write_bytes(uri, json.dumps(measured).encode())
-    return measured
+        return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+    facts = (shared.feature_mean, shared.feature_std, shared.splits["val"])
+    return remembered(uri, lambda: ray.get(ray.remote(_score_untrained).remote(best.config, *facts)))
 
 
 def _score_untrained(

@@ -46,7 +46,7 @@ class Prepare(Protocol):
 
     @property
     def columns(self) -> list[str] | None:
-        """Columns of the raw row that it needs; nothing: all. No others are read."""
+        """Columns of the raw row that it needs; None: all. No others are read."""
         ...
 
     def __call__(self, row: RawRow, /) -> PreparedRow: ...

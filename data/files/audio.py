@@ -89,7 +89,7 @@ def _read(path: str, dtype: str) -> tuple[NDArray[Any], int]:
 
 
 def _declared_bytes(path: str) -> tuple[int, int] | None:
-    """Bytes of samples that a RIFF header announces, and those that are there; nothing for other formats.
+    """Bytes of samples that a RIFF header announces, and those that are there; None for other formats.
 
     libsndfile reads a truncated file to its end without a word.
     """

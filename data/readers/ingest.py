@@ -46,7 +46,7 @@ class IngestSettings:
     """How a tree is taken in."""
 
     val_rooms: tuple[str, ...] | None = None
-    """Rooms of the training set that are held out for validation; nothing: see `starss23.choose_val_rooms`."""
+    """Rooms of the training set that are held out for validation; None: see `starss23.choose_val_rooms`."""
     with_video: bool = True
     resample: bool = False
     """Accept other sample rates than 24 kHz and convert them."""
@@ -220,7 +220,7 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
 
 @contextmanager
 def _copies(root: str, *paths: str | None) -> Iterator[list[Path | None]]:
-    """The files on this machine's disk, for as long as the block lasts; nothing for those that are not there."""
+    """The files on this machine's disk, for as long as the block lasts; None for those that are not there."""
     with ExitStack() as stack:
         yield [p and stack.enter_context(storage.local_copy(storage.join(root, p))) for p in paths]  # type: ignore[misc]
 

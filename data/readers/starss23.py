@@ -35,7 +35,7 @@ class Clip:
     split: str
     wav: str
     csv: str | None
-    """Nothing: an evaluation recording, whose labels are not published."""
+    """None: an evaluation recording, whose labels are not published."""
     video: str | None
 
 

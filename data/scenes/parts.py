@@ -59,7 +59,7 @@ class SceneEvent(Presence):
     visible: bool
     seed: int
     excerpt: Excerpt | None = None
-    """Where its sound is recorded; nothing: it is made from its class and seed."""
+    """Where its sound is recorded; None: it is made from its class and seed."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import math
 import types
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
+from data.fields import from_text, typed, wording
 from data.timing import LABEL_HOP_S
 
 NEAREST_M: Final = 0.8
@@ -25,7 +25,7 @@ class SceneSettings:
     duration_s: float = 60.0
     """Length of a recording; a multiple of 0.1."""
     events: str | None = None
-    """Local folder of recordings `<class>/*.wav` to take events from; nothing: procedural ones."""
+    """Local folder of recordings `<class>/*.wav` to take events from; None: procedural ones."""
     polyphony: int = 2
     """Most events at once."""
     overlap: float = 0.25
@@ -175,53 +175,7 @@ def profile(name: str, overrides: Mapping[str, Any] = types.MappingProxyType({})
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
     """A value as the type of its field."""
-    given = value
-    if isinstance(value, str) and hint != str | None:
-        value = _parsed(value)
-        if _is_open_tuple(hint) and not isinstance(value, list | tuple):
-            value = (value,)
     try:
-        return _typed(value, hint)
+        return typed(from_text(value, hint) if isinstance(value, str) else value, hint)
     except TypeError:
-        raise UserError(f"scene setting {name} = {given!r}: it has to be {_wording(hint)}") from None
-
-
-def _parsed(text: str) -> Any:
-    """Numbers, lists of them, and true or false; anything else stays text."""
-    if text.strip().lower() in ("true", "false"):
-        return text.strip().lower() == "true"
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _is_open_tuple(hint: Any) -> bool:
-    return typing.get_origin(hint) is tuple and typing.get_args(hint)[-1] is Ellipsis
-
-
-def _typed(value: Any, hint: Any) -> Any:
-    """`value` as `hint` says; TypeError where it is something else."""
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        inner = typing.get_args(hint)
-        each = [inner[0]] * len(value) if _is_open_tuple(hint) else inner
-        if len(each) == len(value):
-            return tuple(_typed(item, kind) for item, kind in zip(value, each, strict=True))
-    elif hint is float and type(value) in (int, float):
-        return float(value)
-    elif type(value) is hint or (hint == str | None and (value is None or isinstance(value, str))):
-        return value
-    raise TypeError
-
-
-def _wording(hint: Any) -> str:
-    if hint == str | None:
-        return "text or nothing"
-    if typing.get_origin(hint) is not tuple:
-        return {int: "a whole number", float: "a number", bool: "true or false"}[hint]
-    inner = typing.get_args(hint)
-    if _is_open_tuple(hint):
-        return "a list of whole numbers"
-    if typing.get_origin(inner[0]) is tuple:
-        return f"a list of {len(inner)} pairs of numbers"
-    return "a pair of whole numbers" if inner[0] is int else "a pair of numbers"
+        raise UserError(f"scene setting {name} = {value!r}: it has to be {wording(hint)}") from None

@@ -66,7 +66,7 @@ class SynthSettings:
     seed: int = 0
     with_video: bool = True
     clips_per_task: int | None = None
-    """Clips that one task renders, to one shard or more; nothing: about as many as fill a shard."""
+    """Clips that one task renders, to one shard or more; None: about as many as fill a shard."""
 
     def __post_init__(self) -> None:
         for split in SYNTH_SPLITS:

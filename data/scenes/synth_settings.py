@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from data.errors import UserError
+from data.fields import typed
 from data.scenes.synth import SynthSettings
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "int | None": (int, type(None)),
-    "float": (int, float),
-    "bool": (bool,),
-    "str": (str,),
-}
 
 
 def synth_settings(
@@ -42,11 +36,15 @@ def synth_settings(
 
 def _check(given: Mapping[str, Any], where: str) -> None:
     kinds = {field.name: str(field.type) for field in fields(SynthSettings)}
+    hints = typing.get_type_hints(SynthSettings)
     for name, value in given.items():
         if name not in kinds:
             near = difflib.get_close_matches(str(name), kinds, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UserError(f"{where}: {name!r} is not a field; {hint}there are: {', '.join(kinds)}")
-        expected = _TYPES.get(kinds[name])
-        if expected is not None and type(value) not in expected:
-            raise UserError(f"{where}: {name} = {value!r}: has to be of type {kinds[name]}")
+        if name == "scene":
+            continue  # which has fields of its own
+        try:
+            typed(value, hints[name])
+        except TypeError:
+            raise UserError(f"{where}: {name} = {value!r}: has to be of type {kinds[name]}") from None
