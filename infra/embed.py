@@ -22,7 +22,7 @@ import torch
 
 from data import storage
 from data.errors import UserError
-from data.stores.build import Progress, finished, remove_others
+from data.stores.build import finished, remove_others
 from data.stores.chunks import MANIFEST_NAME, Store, open_store, read_index
 from data.stores.embeddings import (
     FOLDER,
@@ -33,6 +33,7 @@ from data.stores.embeddings import (
     open_embeddings,
     write_embeddings,
 )
+from data.stores.progress import Progress
 from data.timing import LABEL_HOP_S
 from infra.embedder import Job, PartRecord, RowTask, backbone_of, build_encoder, entry_shape, load_encoder, ray_embed
 from infra.ray_cluster import connect

@@ -17,7 +17,8 @@ from data.labels import adpit_target
 from data.readers import starss23
 from data.readers.ingest import IngestSettings, _tasks, ingest
 from data.readers.starss23 import Clip, choose_val_rooms, find_clips
-from data.scenes.sampling import render_audio, scene_events
+from data.scenes.mixing import render_audio
+from data.scenes.sampling import scene_events
 from data.scenes.synth import SynthSettings, make_scene, write_tree
 from data.scenes.video import render_jpegs
 from data.stores import build

@@ -8,18 +8,10 @@ import pytest
 from data.classes import NUM_CLASSES
 from data.geometry import angle_between_deg, unit_vector
 from data.scenes.interferers import KINDS, make_interferer
+from data.scenes.mixing import render_audio, render_stems
 from data.scenes.parts import Occluder
-from data.scenes.sampling import (
-    PROFILES,
-    SceneSettings,
-    make_room,
-    profile,
-    render_audio,
-    render_stems,
-    sample_scene,
-    scene_events,
-    scene_facts,
-)
+from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
+from data.scenes.settings import PROFILES, SceneSettings, profile
 from data.scenes.sources import make_source
 from data.scenes.waveforms import REFERENCE_RMS, active_rms
 from data.timing import RATE_HZ, SAMPLES_PER_LABEL

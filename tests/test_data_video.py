@@ -10,7 +10,8 @@ from data.errors import UserError
 from data.files.video import decode_jpeg, read_video, write_mp4
 from data.geometry import pixel_of
 from data.scenes.painting import Painter
-from data.scenes.sampling import SceneSettings, make_room, sample_scene, scene_events
+from data.scenes.sampling import make_room, sample_scene, scene_events
+from data.scenes.settings import SceneSettings
 from data.scenes.video import render_jpegs
 
 

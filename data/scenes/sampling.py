@@ -19,27 +19,10 @@ from data.geometry import angle_between_deg, unit_vector
 from data.labels import Events
 from data.scenes.event_folder import Excerpt, draw_excerpt, event_files
 from data.scenes.interferers import KINDS
-from data.scenes.mixing import Stems, render_audio, render_stems, sounding_samples
 from data.scenes.parts import PATH_HOP_S, Distractor, Interferer, Occluder, Scene, SceneEvent
 from data.scenes.rooms import Room, position_m, seen_from_receiver
-from data.scenes.settings import NEAREST_M, PROFILES, SceneSettings, profile
+from data.scenes.settings import NEAREST_M, SceneSettings
 from data.timing import LABEL_HOP_S, RATE_HZ, SAMPLES_PER_LABEL
-
-__all__ = [
-    "PROFILES",
-    "Scene",
-    "SceneEvent",
-    "SceneSettings",
-    "Stems",
-    "make_room",
-    "profile",
-    "render_audio",
-    "render_stems",
-    "sample_scene",
-    "scene_events",
-    "scene_facts",
-    "sounding_samples",
-]
 
 # A decoy is at least so far away from what it imitates.
 DECOY_APART_DEG: Final = 40.0

@@ -23,16 +23,10 @@ from data.files.audio import write_foa_wav
 from data.files.dcase_csv import write_events_csv
 from data.files.video import write_mp4
 from data.scenes.event_folder import event_files, event_folder_sha256
-from data.scenes.sampling import (
-    Scene,
-    SceneSettings,
-    make_room,
-    profile,
-    render_audio,
-    sample_scene,
-    scene_events,
-    scene_facts,
-)
+from data.scenes.mixing import render_audio
+from data.scenes.parts import Scene
+from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
+from data.scenes.settings import SceneSettings, profile
 from data.scenes.video import render_jpegs, scene_pictures
 from data.stores.build import SHARD_BYTES, Recording, Run, build
 from data.stores.chunks import Store

@@ -26,7 +26,9 @@ from data.feeding.cutter import Extent
 from data.feeding.window_stream import WindowStream
 from data.feeding.windows import Sampling
 from data.files.video import encode_jpeg
-from data.scenes.sampling import make_room, profile, render_audio, sample_scene, scene_events
+from data.scenes.mixing import render_audio
+from data.scenes.sampling import make_room, sample_scene, scene_events
+from data.scenes.settings import profile
 from data.stores.chunks import Shard, Store, read_shard, write_shard
 from data.stores.rows import HEARD, RawRow, cut_rows
 from data.timing import LABEL_HOP_S, PICTURE_RATE_HZ, ROW_LABELS, SAMPLES_PER_LABEL, TAIL_LABELS

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files.video import encode_jpeg
+from data.scenes.mixing import render_audio
 from data.scenes.painting import Painter
-from data.scenes.sampling import make_room, profile, render_audio, sample_scene, scene_events
+from data.scenes.sampling import make_room, sample_scene, scene_events
+from data.scenes.settings import profile
 from data.stores.rows import cut_rows, encode_shard
 from data.swaps import NUM_SWAPS, swap_audio
 from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ
