@@ -128,13 +128,13 @@ def test_rows_that_come_one_by_one_score_as_those_that_come_together() -> None:
         apart = evaluate(model, iter(pieces), thresholds, batch_size=4)
         for one, other in zip(apart.counts, together.counts, strict=True):
             np.testing.assert_allclose(counts_to_array(one), counts_to_array(other), rtol=1e-5)
-        assert (apart.labels, str(apart.example["recording"])) == (together.labels, "a") == (1350, "a")
+        assert (apart.num_labels, str(apart.example["recording"])) == (together.num_labels, "a") == (1350, "a")
         assert apart.loss_sum == pytest.approx(together.loss_sum, rel=1e-5)
         np.testing.assert_allclose(apart.example["output"], together.example["output"], atol=1e-6)
     direct = count_scores(rows, predict(model, rows)[0], FORM, 0.02)
     np.testing.assert_allclose(counts_to_array(together.counts[0]), counts_to_array(direct))
     assert counts_to_array(direct).sum() > 0
-    assert evaluate(model, [], thresholds).labels == 0
+    assert evaluate(model, [], thresholds).num_labels == 0
 
 
 def test_of_rows_gone_by_only_what_is_counted_is_kept() -> None:
