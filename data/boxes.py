@@ -29,12 +29,12 @@ VECTOR_WIDTH = 2 * MAX_BOXES * _POINTS
 Boxes = NDArray[np.float32]
 
 
-def read_boxes_csv(uri: str, num_frames: int) -> Boxes:
-    """Boxes of a recording, (num_frames, 6, 5), from a csv on disk or S3.
+def read_boxes_csv(uri: str, num_labels: int) -> Boxes:
+    """Boxes of a recording, (num_labels, 6, 5), from a csv on disk or S3.
 
-    Rows are `frame, left, top, right, bottom[, score]`, frames of 0.1 s counted from 0, the rest fractions of the
-    picture; a header line is accepted. Of more than six boxes in a frame the strongest stay; frames past the end are
-    left out.
+    Rows are `frame, left, top, right, bottom[, score]`, label frames of 0.1 s counted from 0, the rest fractions of the
+    picture; a header line is accepted. Of more than six boxes in a label frame the strongest stay; those past the end
+    are left out.
 
     Raises:
         UserError: naming file and line.
@@ -43,34 +43,34 @@ def read_boxes_csv(uri: str, num_frames: int) -> Boxes:
         lines = storage.read_bytes(uri).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the boxes of {uri}: {error}") from error
-    per_frame: dict[int, list[tuple[float, ...]]] = {}
+    per_label: dict[int, list[tuple[float, ...]]] = {}
     for number, line in enumerate(lines, 1):
         if line.strip() and not (number == 1 and line.lstrip().startswith("frame")):
-            frame, box = _parse_row(line, f"{uri}:{number}")
-            per_frame.setdefault(frame, []).append(box)
-    boxes = np.zeros((num_frames, MAX_BOXES, BOX_FIELDS), np.float32)
-    for frame, found in per_frame.items():
-        if frame < num_frames:
+            label, box = _parse_row(line, f"{uri}:{number}")
+            per_label.setdefault(label, []).append(box)
+    boxes = np.zeros((num_labels, MAX_BOXES, BOX_FIELDS), np.float32)
+    for label, found in per_label.items():
+        if label < num_labels:
             strongest = sorted(found, key=lambda box: -box[-1])[:MAX_BOXES]
-            boxes[frame, : len(strongest)] = strongest
+            boxes[label, : len(strongest)] = strongest
     return boxes
 
 
 def _parse_row(line: str, where: str) -> tuple[int, tuple[float, ...]]:
     cells = line.split(",")
     try:
-        frame, (left, top, right, bottom), scores = int(cells[0]), map(float, cells[1:5]), cells[5:]
+        label, (left, top, right, bottom), scores = int(cells[0]), map(float, cells[1:5]), cells[5:]
         (score,) = map(float, scores or ["1"])
     except ValueError as error:
         raise UserError(f"{where}: expected frame, left, top, right, bottom[, score], got {line.strip()!r}") from error
-    if frame < 0 or not (0 <= left < 1 and left < right <= left + 1 and 0 <= top < bottom <= 1):
+    if label < 0 or not (0 <= left < 1 and left < right <= left + 1 and 0 <= top < bottom <= 1):
         raise UserError(
             f"{where}: {line.strip()!r}: frames count from 0, and left < right, top < bottom are fractions of the "
             "picture in [0, 1]"
         )
     if not 0 < score <= 1:
         raise UserError(f"{where}: score {score:g}: has to be in (0, 1]")
-    return frame, (left, top, right, bottom, score)
+    return label, (left, top, right, bottom, score)
 
 
 def swap_boxes(boxes: Boxes, k: int) -> Boxes:

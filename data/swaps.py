@@ -96,26 +96,26 @@ def unswap_output(output: NDArray, k: int) -> NDArray:
     return turned
 
 
-def swap_frames(frames: NDArray, k: int) -> NDArray:
+def swap_pictures(pictures: NDArray, k: int) -> NDArray:
     """Equirectangular pictures (..., H, W, 3) under swap `k`: flips and rolls by quarters of the width.
 
     Azimuth a' = s a + o moves column x to x - W o / 360 (s = 1) or, mirrored, to W - x - W o / 360 (s = -1).
     Under the identity they are no copy.
     """
     if k == IDENTITY:
-        return frames
-    swap, width = SWAPS[k], frames.shape[-2]
+        return pictures
+    swap, width = SWAPS[k], pictures.shape[-2]
     if width % 4:
         raise ValueError(f"pictures of width {width} cannot be rolled by a quarter; use a width divisible by 4")
     if swap.elevation_sign < 0:
-        frames = frames[..., ::-1, :, :]
+        pictures = pictures[..., ::-1, :, :]
     shift = -width * swap.azimuth_offset_deg // 360 % width
     if swap.azimuth_sign > 0:
-        return np.roll(frames, shift, axis=-2)
-    mirrored = frames[..., ::-1, :]
-    swapped = np.empty(frames.shape, frames.dtype)
+        return np.roll(pictures, shift, axis=-2)
+    mirrored = pictures[..., ::-1, :]
+    swapped = np.empty(pictures.shape, pictures.dtype)
     # Mirrored pixels are copied one by one, and single bytes five times faster than three at a time.
-    for channel in range(frames.shape[-1]):
+    for channel in range(pictures.shape[-1]):
         swapped[..., :shift, channel] = mirrored[..., width - shift :, channel]
         swapped[..., shift:, channel] = mirrored[..., : width - shift, channel]
     return swapped

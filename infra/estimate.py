@@ -226,17 +226,17 @@ def _visual_part(visual: Any, width: int, at: _At) -> Cost:
     build = VISUAL_MODULES[visual.name]
     assert build is not None
     encoder, inputs = build(visual, width), at.inputs
-    pictures = (at.windows, inputs.window_images)
-    frames = torch.empty(*pictures, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8)
+    pictures = (at.windows, inputs.window_pictures)
+    shown = torch.empty(*pictures, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8)
     if isinstance(visual, ObjectBoxes):
         # Vectors of boxes are no part of the network.
         seen = torch.empty(*pictures, VECTOR_WIDTH)
     elif visual.columns == (visual.reads,):
-        return _measured(encoder, [frames], at, lambda frames: encoder.encode(encoder.embed(frames), at.labels))
+        return _measured(encoder, [shown], at, lambda shown: encoder.encode(encoder.embed(shown), at.labels))
     else:
         # Embeddings that all trials read: what they are made from decides their size alone.
         with torch.no_grad():
-            seen = encoder.embed(frames)
+            seen = encoder.embed(shown)
     return _measured(encoder, [seen], at, lambda seen: encoder.encode(seen, at.labels))
 
 
@@ -325,7 +325,7 @@ def batch_bytes(config: TrialConfig, windows: int) -> int:
     if "frames" in config.visual.columns:
         # Mixed pictures are floats, beside those that they are mixed from.
         each = 1 + FLOAT_BYTES if config.augment.mixup_alpha else 1
-        seen = each * inputs.window_images * inputs.frame_height * inputs.frame_width * 3
+        seen = each * inputs.window_pictures * inputs.frame_height * inputs.frame_width * 3
     elif "boxes" in config.visual.columns:
-        seen = FLOAT_BYTES * inputs.window_images * MAX_BOXES * BOX_FIELDS
+        seen = FLOAT_BYTES * inputs.window_pictures * MAX_BOXES * BOX_FIELDS
     return windows * (heard + target + seen)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from data.boxes import BOX_FIELDS, MAX_BOXES
-from data.labels import LABEL_RATE_HZ
+from data.timing import LABEL_RATE_HZ, RATE_HZ
 from infra.bench.measure import cpu_name
 from trainables.bundle import load_bundle
 from trainables.checkpoint import fetch_bundle
-from trainables.config import RATE_HZ, TrialConfig
+from trainables.config import TrialConfig
 from trainables.inference import predict_clip
 
 WARM_UPS, REPEATS = 2, 7

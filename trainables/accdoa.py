@@ -24,14 +24,14 @@ from trainables.config import Accdoa, MultiAccddoa, MultiAccdoa, Output
 
 NUM_DIRECTION_AXES = 3
 
-# The sources of one cell (frame and class) as three vectors and a spare: with one event A A A | A, with two
+# The sources of one cell (label frame and class) as three vectors and a spare: with one event A A A | A, with two
 # B0 B1 B0 | B1, with three C0 C1 C2 | C2. Which of the four each track is compared with, in every allowed way: the six
 # orders of the first three hold all of A, all of C and three of B; the spare gives the other three of B.
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 1, 3), (1, 0, 3), (1, 3, 0))
 
 
 def output_width(form: Output) -> int:
-    """Values in one output frame, e.g. 3 tracks x 3 axes x 13 classes = 117."""
+    """Values in one label frame of the output, e.g. 3 tracks x 3 axes x 13 classes = 117."""
     return form.tracks * form.axes * NUM_CLASSES
 
 
@@ -54,18 +54,18 @@ def accdoa_loss(output: Tensor, target: Tensor, valid: Tensor | None = None) -> 
 
 
 def adpit_loss(output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean squared error under the best assignment of tracks to events, chosen for each frame and class.
+    """Mean squared error under the best assignment of tracks to events, chosen for each label frame and class.
 
     Args:
         output: (B, T, 117), 3 tracks x 3 axes x 13 classes, or 156 with distance.
         target: (B, T, 6, 5, 13), dummy tracks A0 B0 B1 C0 C1 C2; activity, x, y, z, distance in metres
             (`data.labels.adpit_target`).
-        valid: bool (B, T); only these frames count. Nothing: all.
+        valid: bool (B, T); only these label frames count. None: all.
 
     Returns:
-        Scalar in the precision of float32 or better; 0 where no frame is valid.
+        Scalar in the precision of float32 or better; 0 where no label frame is valid.
     """
-    # Frames and classes last, in one piece: every step of the assignment then runs along contiguous memory.
+    # Label frames and classes last, in one piece: every step of the assignment then runs along contiguous memory.
     tracks = output.unflatten(-1, (MAX_TRACKS, -1, NUM_CLASSES)).float().permute(2, 3, 0, 1, 4).contiguous()
     nearest = _nearest_target(tracks.detach(), target.float())
     if valid is None:
@@ -73,8 +73,8 @@ def adpit_loss(output: Tensor, target: Tensor, valid: Tensor | None = None) -> T
     return _mean_over_valid(F.mse_loss(tracks, nearest, reduction="none").mean(dim=(0, 1, 4)), valid)
 
 
-def _mean_over_valid(per_frame: Tensor, valid: Tensor | None) -> Tensor:
-    return per_frame.mean() if valid is None else (per_frame * valid).sum() / valid.sum().clamp(min=1)
+def _mean_over_valid(per_label: Tensor, valid: Tensor | None) -> Tensor:
+    return per_label.mean() if valid is None else (per_label * valid).sum() / valid.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -118,7 +118,7 @@ class Detections:
         return len(self.frame)
 
     def events(self) -> Events:
-        """As an event table with angles in degrees; the source is the number of the row within its frame and class."""
+        """As an event table with angles in degrees; the source is the row's number in its label frame and class."""
         azimuth, elevation = angles_deg(self.vector)
         cell = self.frame * NUM_CLASSES + self.class_index
         distance_cm = None if self.distance_m is None else 100.0 * self.distance_m
@@ -135,7 +135,7 @@ def rank_within(key: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def decode(output: Tensor | NDArray, form: Output, threshold: float | NDArray = 0.5) -> Detections:
-    """Detections of a recording, ordered by frame, then class.
+    """Detections of a recording, ordered by label frame, then class.
 
     A track is active where its vector is longer than `threshold`. Active tracks of one class closer than
     `form.unify_deg` are one event, at the mean of their vectors; with two or more close pairs all three are.

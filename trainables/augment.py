@@ -1,7 +1,7 @@
 """Augmentation of batches on their way into the model: shifted in frequency, mixed, masked, each off by default.
 
-Channel swaps are made where windows are cut (`data.windows`), because labels and frames turn with them. Random numbers
-come from torch's global generator, which the loop seeds.
+Channel swaps are made where windows are cut (`data.feeding.windows`), as labels and pictures turn with them. Random
+numbers come from torch's global generator, which the loop seeds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 class Mix:
     """Mixup (Zhang et al., 2018): window i is `share` of itself and `1 - share` of window `partner[i]`.
 
-    Label rule: so is its loss, each part against its own target in its own valid frames. A mixed target would not do,
+    Label rule: so is its loss, each part against its own target in its own valid labels. A mixed target would not do,
     since the best assignment of tracks to the events of both is no mixture of the best for each.
 
     One share for the batch, as in the authors' release: the loss is then a mixture of two means over equally many valid

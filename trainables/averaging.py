@@ -1,4 +1,4 @@
-"""The mean of several predictions for the same frames: of overlapping windows, and of a window under channel swaps.
+"""The mean of several predictions for the same labels: of overlapping windows, and of a window under channel swaps.
 
 Which event a track of multi-ACCDOA follows is arbitrary, so tracks are brought into the order of the mean so far
 before they are added to it.
@@ -15,7 +15,7 @@ FloatArray = NDArray[np.floating]
 
 
 def align_tracks(values: FloatArray, reference: FloatArray) -> FloatArray:
-    """`values` (T, tracks, axes, classes) with the tracks of each frame and class in the order nearest to `reference`.
+    """`values` (T, tracks, axes, classes) with the tracks of each label and class in the order nearest to `reference`.
 
     Nearest in squared distance over all tracks; the first such order where several are. A copy.
     """
@@ -29,14 +29,14 @@ def align_tracks(values: FloatArray, reference: FloatArray) -> FloatArray:
 
 
 class TrackMean:
-    """The running mean over a recording's label frames, (num_frames, tracks, axes, classes)."""
+    """The running mean over a recording's label frames, (num_labels, tracks, axes, classes)."""
 
-    def __init__(self, num_frames: int, tracks: int, axes: int, classes: int) -> None:
-        self._sum = np.zeros((num_frames, tracks, axes, classes), dtype=np.float64)
-        self._count = np.zeros(num_frames, dtype=np.int64)
+    def __init__(self, num_labels: int, tracks: int, axes: int, classes: int) -> None:
+        self._sum = np.zeros((num_labels, tracks, axes, classes), dtype=np.float64)
+        self._count = np.zeros(num_labels, dtype=np.int64)
 
     def add(self, start: int, values: FloatArray) -> None:
-        """Add (T, tracks, axes, classes) from frame `start` on; what reaches past the end is left out."""
+        """Add (T, tracks, axes, classes) from label frame `start` on; what reaches past the end is left out."""
         values = values[: len(self._sum) - start]
         there = slice(start, start + len(values))
         # The sum points where the mean does, and zero agrees with every order alike: the first, unchanged.
@@ -44,6 +44,6 @@ class TrackMean:
         self._count[there] += 1
 
     def mean(self) -> NDArray[np.float32]:
-        """(num_frames, tracks * axes * classes)."""
+        """(num_labels, tracks * axes * classes)."""
         mean = self._sum / np.maximum(self._count, 1)[:, None, None, None]
         return mean.reshape(len(mean), -1).astype(np.float32)

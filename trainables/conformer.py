@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainables.config import ConformerConfig
 
-MAX_RELATIVE_FRAMES = 64
+MAX_RELATIVE_LABELS = 64
 """Label frames from which on a relative position makes no difference any more."""
 
 
@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
     `forward(query)` attends to itself, `forward(query, context)` to the context; (B, T, D) -> (B, T, D).
 
     Args:
-        relative_position: add a learned bias for each head and distance in frames to the attention logits (Raffel et
+        relative_position: add a learned bias for each head and distance in labels to the attention logits (Raffel et
             al., "Exploring the limits of transfer learning", 2020, section 2.1; clipped as in Shaw et al., 2018). It
             starts at zero, where attention is what it is without; there is no such parameter when off.
     """
@@ -54,7 +54,7 @@ class SelfAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
         self.relative_bias = (
-            nn.Parameter(torch.zeros(heads, 2 * MAX_RELATIVE_FRAMES + 1)) if relative_position else None
+            nn.Parameter(torch.zeros(heads, 2 * MAX_RELATIVE_LABELS + 1)) if relative_position else None
         )
 
     def forward(self, query: Tensor, context: Tensor | None = None) -> Tensor:
@@ -73,9 +73,9 @@ class SelfAttention(nn.Module):
     @staticmethod
     def _bias(table: Tensor, query: Tensor, key: Tensor) -> Tensor:
         """Table (heads, distances); queries, keys (B, heads, T, D) -> what is added to the logits (1, heads, T, T)."""
-        from_frame, to_frame = (torch.arange(x.shape[-2], device=table.device) for x in (query, key))
-        distance = (to_frame - from_frame[:, None]).clamp(-MAX_RELATIVE_FRAMES, MAX_RELATIVE_FRAMES)
-        return table[:, distance + MAX_RELATIVE_FRAMES].unsqueeze(0).to(query.dtype)
+        from_label, to_label = (torch.arange(x.shape[-2], device=table.device) for x in (query, key))
+        distance = (to_label - from_label[:, None]).clamp(-MAX_RELATIVE_LABELS, MAX_RELATIVE_LABELS)
+        return table[:, distance + MAX_RELATIVE_LABELS].unsqueeze(0).to(query.dtype)
 
 
 class FeedForward(nn.Module):
@@ -147,7 +147,7 @@ class ConformerLayer(nn.Module):
 
 
 class Conformer(nn.Module):
-    """A stack of Conformer blocks; (B, T, width) -> (B, T, width). Every frame is valid: windows have one length."""
+    """A stack of Conformer blocks; (B, T, width) -> (B, T, width). All steps are valid: windows have one length."""
 
     def __init__(self, width: int, config: ConformerConfig) -> None:
         super().__init__()

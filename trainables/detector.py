@@ -20,7 +20,7 @@ MIN_SCORE = 0.1
 
 
 class BoxDetector:
-    """Frames to boxes of people, on the CPU.
+    """Pictures to boxes of people, on the CPU.
 
     Args:
         state: the published state dict of `fasterrcnn_mobilenet_v3_large_fpn` (COCO).
@@ -41,15 +41,15 @@ class BoxDetector:
         self._network.eval()
 
     @torch.no_grad()
-    def __call__(self, frames: NDArray[np.uint8]) -> Boxes:
+    def __call__(self, pictures: NDArray[np.uint8]) -> Boxes:
         """uint8 pictures (V, H, W, 3) -> boxes (V, 6, 5)."""
-        boxes = np.zeros((len(frames), MAX_BOXES, BOX_FIELDS), np.float32)
-        size = np.array([frames.shape[2], frames.shape[1]] * 2, np.float32)
-        for index, frame in enumerate(frames):
-            if index and np.array_equal(frame, frames[index - 1]):
+        boxes = np.zeros((len(pictures), MAX_BOXES, BOX_FIELDS), np.float32)
+        size = np.array([pictures.shape[2], pictures.shape[1]] * 2, np.float32)
+        for index, picture in enumerate(pictures):
+            if index and np.array_equal(picture, pictures[index - 1]):
                 boxes[index] = boxes[index - 1]
                 continue
-            (found,) = self._network([torch.from_numpy(frame).movedim(-1, 0) / 255.0])
+            (found,) = self._network([torch.from_numpy(picture).movedim(-1, 0) / 255.0])
             people = (found["labels"] == PERSON).nonzero().flatten()[:MAX_BOXES]
             corners = found["boxes"][people].numpy() / size
             # An edge of the picture is the other one's neighbour; one that lies on it is brought just inside.

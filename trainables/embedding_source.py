@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from data.embeddings import Embedded, EmbeddingStore, open_embeddings
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ
-from data.windows import HOP_FRAMES
+from data.stores.embeddings import Embedded, EmbeddingStore, open_embeddings
+from data.timing import HOP_LABELS, LABEL_RATE_HZ
 from trainables.config import I3d, InputConfig, ResNetAndI3d, ResNetConformer, VisualEncoder
 from trainables.weights import read_weights, weights_sha256
 
@@ -30,7 +29,7 @@ def embedded(encoder: Backbone, inputs: InputConfig, data_sha256: str, weights_s
         "frame_rate_hz": inputs.frame_rate_hz,
     }
     if isinstance(encoder, I3d):
-        pictures |= {"window_s": inputs.window_s, "hop_s": HOP_FRAMES / LABEL_RATE_HZ}
+        pictures |= {"window_s": inputs.window_s, "hop_s": HOP_LABELS / LABEL_RATE_HZ}
     return Embedded(
         data_sha256=data_sha256,
         # As JSON has them, so that what was read is equal to what was written.

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES, SHORT_NAMES
-from data.labels import LABEL_RATE_HZ, Events
+from data.feeding.contract import PreparedRow, RowLabels, arrays_of, as_looked_at, labels_of
+from data.feeding.windows import evaluation_windows
+from data.labels import Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
-from data.windows import PreparedRow, as_looked_at, evaluation_windows
+from data.timing import LABEL_RATE_HZ
 from trainables.accdoa import LOSSES, decode
 from trainables.averaging import TrackMean
 from trainables.config import Output
@@ -30,7 +32,7 @@ THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))
 def predict(
     model: SeldModel, rows: Sequence[PreparedRow], batch_size: int = 32, columns: Sequence[str] | None = None
 ) -> tuple[list[NDArray[np.float32]], float, int]:
-    """Outputs of each row's own label frames, (num_frames, output width) each, in the order of `rows`.
+    """Outputs of each row's own label frames, (num_labels, output width) each, in the order of `rows`.
 
     Also the sum of the loss over all valid label frames of all windows, and their number. The model is left in
     evaluation mode. Its config says whether windows overlap and whether they are seen under all channel swaps.
@@ -50,22 +52,22 @@ def predict(
     # The scene as it is comes first: the order of its tracks is the one that the others are brought into.
     swaps = sorted(range(NUM_SWAPS), key=lambda k: k != IDENTITY) if config.inference.swap_average else [IDENTITY]
     means = [TrackMean(row["num_frames"], form.tracks, form.axes, NUM_CLASSES) for row in rows]
-    loss_sum, frames = 0.0, 0
+    loss_sum, num_labels = 0.0, 0
     for k in swaps:
         windows_of = evaluation_windows(
             rows, batch_size, config.inputs.window_labels, hop, k, config.inputs.frame_rate_hz
         )
         for batch, places in windows_of:
-            inputs = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+            inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays_of(batch).items()}
             output = model(inputs["features"], seen_in(inputs, columns), inputs["has_video"])
             if k == IDENTITY:
                 count = int(inputs["valid"].sum())
                 loss_sum += float(loss(output, inputs["target"], inputs["valid"])) * count
-                frames += count
+                num_labels += count
             windows = output.cpu().numpy().reshape(*output.shape[:2], form.tracks, form.axes, NUM_CLASSES)
             for (index, start), window in zip(places, unswap_output(windows, k), strict=True):
                 means[index].add(start, window)
-    return [mean.mean() for mean in means], loss_sum, frames
+    return [mean.mean() for mean in means], loss_sum, num_labels
 
 
 @dataclass(kw_only=True)
@@ -75,7 +77,7 @@ class Evaluation:
     counts: list[SeldCounts]
     """For each threshold."""
     loss_sum: float = 0.0
-    frames: int = 0
+    num_labels: int = 0
     """Label frames that the loss is summed over."""
     example: dict[str, NDArray] = field(default_factory=dict)
     """Recording, start and output of the first row; empty where there was none."""
@@ -93,46 +95,50 @@ def evaluate(
     """
     form = model.config.output
     total = Evaluation(counts=[SeldCounts.zero() for _ in thresholds])
-    for told, outputs, loss_sum, frames in predict_recordings(model, rows, batch_size):
+    for told, outputs, loss_sum, num_labels in predict_recordings(model, rows, batch_size):
         counted = [count_scores(told, outputs, form, threshold) for threshold in thresholds]
         total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
         total.loss_sum += loss_sum
-        total.frames += frames
+        total.num_labels += num_labels
         if not total.example:
-            first = {name: np.array(told[0][name]) for name in ("recording", "start_frame")}
-            total.example = {**first, "output": outputs[0]}
+            first = told[0]
+            total.example = {
+                "recording": np.array(first["recording"]),
+                "start_frame": np.array(first["start_frame"]),
+                "output": outputs[0],
+            }
     return total
 
 
 def predict_recordings(
     model: SeldModel, rows: Iterable[Sequence[PreparedRow]], batch_size: int = 32
-) -> Iterator[tuple[list[PreparedRow], list[NDArray[np.float32]], float, int]]:
+) -> Iterator[tuple[list[RowLabels], list[NDArray[np.float32]], float, int]]:
     """Like `predict`, of rows that come a few at a time, in order of recording and start.
 
     Yields, as often as recordings are whole: their rows, without what takes memory, the outputs of these, and of what
     was predicted since the last time the sum of the loss and its label frames.
     """
-    told: list[PreparedRow] = []
+    told: list[RowLabels] = []
     outputs: list[NDArray[np.float32]] = []
-    loss_sum, frames = 0.0, 0
+    loss_sum, num_labels = 0.0, 0
     for piece in rows:
         predicted, loss, count = predict(model, piece, batch_size)
-        told += [{name: row[name] for name in ("recording", "start_frame", "num_frames", "events")} for row in piece]
+        told += [labels_of(row) for row in piece]
         outputs += predicted
         loss_sum += loss
-        frames += count
+        num_labels += count
         # The last recording may go on in the next piece.
         whole = next(i for i, row in enumerate(told) if row["recording"] == told[-1]["recording"])
         if whole:
-            yield told[:whole], outputs[:whole], loss_sum, frames
+            yield told[:whole], outputs[:whole], loss_sum, num_labels
             told, outputs = told[whole:], outputs[whole:]
-            loss_sum, frames = 0.0, 0
+            loss_sum, num_labels = 0.0, 0
     if told:
-        yield told, outputs, loss_sum, frames
+        yield told, outputs, loss_sum, num_labels
 
 
 def count_scores(
-    rows: Sequence[PreparedRow],
+    rows: Sequence[RowLabels],
     outputs: Sequence[NDArray[np.float32]],
     form: Output,
     threshold: float | NDArray[np.float64],
@@ -145,7 +151,7 @@ def count_scores(
 
 
 def recordings(
-    rows: Sequence[PreparedRow], outputs: Sequence[NDArray[np.float32]]
+    rows: Sequence[RowLabels], outputs: Sequence[NDArray[np.float32]]
 ) -> Iterator[tuple[Events, NDArray[np.float32]]]:
     """Rows put together again: the events of each recording and what was predicted for it, ordered by name."""
     by_name: dict[str, list[int]] = {}
@@ -205,6 +211,6 @@ def counts_from_array(values: NDArray[np.float64]) -> SeldCounts:
     return SeldCounts(**parts)
 
 
-def _own_events(row: PreparedRow, shift: int) -> Events:
+def _own_events(row: RowLabels, shift: int) -> Events:
     own = Events.build(*row["events"].T).between(0, row["num_frames"])
     return Events(own.frame + shift, *own.columns()[1:])

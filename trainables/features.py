@@ -18,9 +18,9 @@ NUM_FEATURE_CHANNELS = 7
 
 _POWER_FLOOR = 1e-10
 _INTENSITY_EPS = float(torch.finfo(torch.float32).eps)
-# On the CPU each thread works on this many frames at a time: few enough that its cache holds their spectra from the FFT
+# On the CPU a thread takes this many feature frames at once: few enough that its cache holds their spectra from the FFT
 # to the mel bands, many enough that the calls themselves cost little.
-_CPU_BLOCK_FRAMES = 240
+_CPU_BLOCK_FEATURE_FRAMES = 240
 # Each group of neighbouring mel bands reads only the bins under it, an eighth of the dense product of 128 bands.
 # Sixteen fill a vector register; groups of other widths are slower.
 _MEL_GROUP_BANDS = 16
@@ -30,7 +30,7 @@ class FeatureExtractor(nn.Module):
     """FOA audio to (..., 7, N // hop, n_mels): four log-mel channels (dB; W Y Z X), three of intensity (Y Z X).
 
     Power spectra are floored at 1e-10 (-100 dB). Intensity is Re(conj(W) * [Y, Z, X]), scaled to length one in each
-    bin, then summed by the mel matrix. Frames are centred with reflection; the frame after the last hop is left out.
+    bin, then summed by the mel matrix. Feature frames are centred with reflection; none is after the last hop.
     """
 
     def __init__(self, n_fft: int = 512, hop: int = 150, n_mels: int = 128, rate_hz: int = 24_000) -> None:
@@ -58,33 +58,33 @@ class FeatureExtractor(nn.Module):
         Carries no gradient. Audio shorter than half an FFT is continued with zeros before it is reflected.
         """
         assert audio.shape[-2] == NUM_FOA_CHANNELS, f"expected (..., 4, samples), got {tuple(audio.shape)}"
-        num_frames = audio.shape[-1] // self.hop
+        feature_frames = audio.shape[-1] // self.hop
         leading = audio.shape[:-2]
         clips = audio.reshape(math.prod(leading), *audio.shape[-2:]).float()
         clips = F.pad(clips, (0, max(0, self.n_fft // 2 + 1 - clips.shape[-1])))
-        features = clips.new_empty(len(clips), NUM_FEATURE_CHANNELS, num_frames, self.n_mels)
+        features = clips.new_empty(len(clips), NUM_FEATURE_CHANNELS, feature_frames, self.n_mels)
         if audio.device.type != "cpu":
-            frames = self._frames(clips)[:, :, :num_frames]
-            self._features(frames.transpose(0, 1), out=features.transpose(0, 1))
+            pieces = self._pieces(clips)[:, :, :feature_frames]
+            self._features(pieces.transpose(0, 1), out=features.transpose(0, 1))
         else:
-            step = _CPU_BLOCK_FRAMES * torch.get_num_threads()
+            step = _CPU_BLOCK_FEATURE_FRAMES * torch.get_num_threads()
             for clip, of_clip in zip(clips, features, strict=True):
-                frames = self._frames(clip)
-                for start in range(0, num_frames, step):
-                    block = slice(start, min(start + step, num_frames))
-                    self._features(frames[:, block], out=of_clip[:, block])
-        return features.view(*leading, NUM_FEATURE_CHANNELS, num_frames, self.n_mels)
+                pieces = self._pieces(clip)
+                for start in range(0, feature_frames, step):
+                    block = slice(start, min(start + step, feature_frames))
+                    self._features(pieces[:, block], out=of_clip[:, block])
+        return features.view(*leading, NUM_FEATURE_CHANNELS, feature_frames, self.n_mels)
 
-    def _frames(self, clip: Tensor) -> Tensor:
+    def _pieces(self, clip: Tensor) -> Tensor:
         """Audio (..., N) continued by its reflection at both ends -> overlapping views (..., 1 + N // hop, n_fft)."""
         half = self.n_fft // 2
         # The three pieces copied one after the other are six times faster than reflecting `F.pad`.
         start, end = clip[..., 1 : half + 1].flip(-1), clip[..., -half - 1 : -1].flip(-1)
         return torch.cat((start, clip, end), dim=-1).unfold(-1, self.n_fft, self.hop)
 
-    def _features(self, frames: Tensor, out: Tensor) -> None:
-        """Frames (4, ..., n_fft) -> `out` (7, ..., n_mels), a view of any strides."""
-        spectrum = torch.fft.rfft(frames * self.window)
+    def _features(self, pieces: Tensor, out: Tensor) -> None:
+        """Pieces of sound (4, ..., n_fft) -> `out` (7, ..., n_mels), a view of any strides."""
+        spectrum = torch.fft.rfft(pieces * self.window)
         # Two contiguous planes: everything after runs over them at full vector width.
         real, imaginary = (plane.contiguous() for plane in torch.view_as_real(spectrum).unbind(-1))
         bins = real.new_empty(NUM_FEATURE_CHANNELS, *real.shape[1:])

@@ -131,17 +131,17 @@ def max_pool_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -
     return F.max_pool3d(x, kernel, stride, padding=before, ceil_mode=True)
 
 
-def split_halves(frames: Tensor) -> Tensor:
+def split_halves(pictures: Tensor) -> Tensor:
     """uint8 panoramas (B, V, H, 2 H, 3) -> clips (2 B, 3, V, H, H) in [-1, 1], left and right half of each in turn."""
-    height, width = frames.shape[2:4]
+    height, width = pictures.shape[2:4]
     if width != 2 * height:
         raise UserError(f"I3D takes panoramas twice as wide as high, got {width} x {height}; change inputs.frame_width")
-    halves = torch.stack(frames.split(height, dim=3), dim=1).flatten(0, 1)
+    halves = torch.stack(pictures.split(height, dim=3), dim=1).flatten(0, 1)
     # A view with the channels moved forward is stored channels-last, in which a CPU is a tenth faster.
     return halves.movedim(-1, 1).float() / 127.5 - 1.0
 
 
-def i3d_embedding(backbone: I3dBackbone, frames: Tensor) -> Tensor:
+def i3d_embedding(backbone: I3dBackbone, pictures: Tensor) -> Tensor:
     """uint8 panoramas (B, V, H, 2 H, 3) -> (B, T', 2 * width_out): the left half's vectors beside the right half's.
 
     Source: "Fusion of audio and visual embeddings for SELD" (ICASSP 2024), section 3.
@@ -149,7 +149,7 @@ def i3d_embedding(backbone: I3dBackbone, frames: Tensor) -> Tensor:
     Raises:
         UserError: the panoramas are not twice as wide as high.
     """
-    clips = split_halves(frames).to(backbone.Conv3d_1a_7x7.conv3d.weight.dtype)
+    clips = split_halves(pictures).to(backbone.Conv3d_1a_7x7.conv3d.weight.dtype)
     return backbone(clips).mean(dim=(3, 4)).unflatten(0, (-1, 2)).permute(0, 3, 1, 2).flatten(2)
 
 

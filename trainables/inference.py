@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.labels import LABEL_RATE_HZ, Events, adpit_target
-from data.windows import PreparedRow, stretches
-from trainables.config import RATE_HZ
+from data.feeding.contract import PreparedRow
+from data.labels import Events, adpit_target
+from data.timing import LABEL_RATE_HZ, RATE_HZ, stretches
 from trainables.evaluate import predict
 from trainables.features import FeatureExtractor
 from trainables.model import SeldModel
@@ -21,28 +22,30 @@ def predict_clip(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any
 
     Args:
         audio: (4, N) W Y Z X at 24 kHz, in [-1, 1].
-        seen: frames (V, H, W, 3) or boxes (V, 6, 5), as the model reads, at its size and rate from time 0; nothing or
+        seen: pictures (V, H, W, 3) or boxes (V, 6, 5), as the model reads, at its size and rate from time 0; nothing or
             V = 0: no video.
     """
     reads = model.config.visual.reads
     return np.concatenate(predict(model, list(_rows(model, audio, seen)), columns=(reads,) if reads else ())[0])
 
 
-def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None) -> Any:
+def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None) -> Iterator[PreparedRow]:
     inputs = model.config.inputs
     extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
     samples = RATE_HZ // LABEL_RATE_HZ
     reads = model.config.visual.reads
     for start, own_stop, stop in stretches(audio.shape[1] // samples):
         piece = torch.from_numpy(np.ascontiguousarray(audio[:, start * samples : stop * samples], np.float32))
-        first, last = (round(frame * inputs.frame_rate_hz / LABEL_RATE_HZ) for frame in (start, stop))
-        yield PreparedRow(
-            recording="",
-            room="",
-            start_frame=start,
-            num_frames=own_stop - start,
-            features=extract(piece)[:, : (stop - start) * inputs.features_per_label].numpy(),
-            target=adpit_target(Events.build(), stop - start),
-            has_video=seen is not None and len(seen) > 0,
+        first, last = (round(label * inputs.frame_rate_hz / LABEL_RATE_HZ) for label in (start, stop))
+        row: dict[str, Any] = {
+            "recording": "",
+            "room": "",
+            "start_frame": start,
+            "num_frames": own_stop - start,
+            "features": extract(piece)[:, : (stop - start) * inputs.features_per_label].numpy(),
+            "target": adpit_target(Events.build(), stop - start),
+            "events": np.zeros((0, 6)),
+            "has_video": seen is not None and len(seen) > 0,
             **({} if reads is None or seen is None else {reads: seen[first:last]}),
-        )
+        }
+        yield cast(PreparedRow, row)

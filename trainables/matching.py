@@ -1,6 +1,6 @@
-"""Which predicted event is which event of the reference: frame by frame and class by class, by angle.
+"""Which predicted event is which event of the reference: label frame by label frame, class by class, by angle.
 
-Every score of sound event localisation begins with this. Whole recordings are paired at once, not frame by frame.
+Every score of sound event localisation begins with this. Whole recordings are paired at once, not step by step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Located(Protocol):
 
 
 class Cells:
-    """The rows of a table in the first frames of a recording, grouped by cell: a frame and a class.
+    """The rows of a table in the first label frames of a recording, grouped by cell: a label frame and a class.
 
     Rows of a cell follow each other in file order: their place in it is their track.
     """
@@ -45,12 +45,12 @@ class Cells:
     unit: FloatArray
     """Directions of the grouped rows, (n, 3)."""
     count: IntArray
-    """Rows in each cell, (num_frames * 13,)."""
+    """Rows in each cell, (num_labels * 13,)."""
     first: IntArray
     """The first grouped row of each cell."""
 
-    def __init__(self, table: Events | Located, num_frames: int) -> None:
-        scored = np.nonzero((table.frame >= 0) & (table.frame < num_frames))[0]
+    def __init__(self, table: Events | Located, num_labels: int) -> None:
+        scored = np.nonzero((table.frame >= 0) & (table.frame < num_labels))[0]
         cell = table.frame[scored] * NUM_CLASSES + table.class_index[scored]
         self.rows = scored[np.argsort(cell, kind="stable")]
         if isinstance(table, Events):
@@ -59,7 +59,7 @@ class Cells:
             vector = table.vector[self.rows]
             vector = vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)
         self.unit = np.asarray(vector, dtype=np.float64)
-        self.count = np.bincount(cell, minlength=num_frames * NUM_CLASSES)
+        self.count = np.bincount(cell, minlength=num_labels * NUM_CLASSES)
         self.first = np.cumsum(self.count) - self.count
 
 

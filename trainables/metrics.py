@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ, Events
+from data.labels import Events
+from data.timing import LABEL_RATE_HZ
 from trainables.matching import Cells, FloatArray, IntArray, Located, match
 
 THRESHOLD_DEG = 20.0
-SEGMENT_FRAMES = LABEL_RATE_HZ
+SEGMENT_LABELS = LABEL_RATE_HZ
 SCORE_NAMES = ("ER", "F", "LE", "LR", "SELD")
 Average = Literal["macro", "micro", "present"]
 
@@ -108,24 +109,24 @@ class Intervals:
     high: FloatArray
 
 
-def seld_counts(reference: Events | Located, predicted: Events | Located, num_frames: int | None = None) -> SeldCounts:
+def seld_counts(reference: Events | Located, predicted: Events | Located, num_labels: int | None = None) -> SeldCounts:
     """Counts of one recording.
 
     Args:
-        num_frames: label frames of the recording; every segment that begins in them counts. Nothing: as the
-            challenge's evaluator counts, up to the last frame of the reference, which is itself left out when its
+        num_labels: label frames of the recording; every segment that begins in them counts. Nothing: as the
+            challenge's evaluator counts, up to the last label frame of the reference, which is itself left out when its
             index is a multiple of 10; later predictions are not seen.
     """
-    if num_frames is None:
-        num_frames = int(reference.frame.max()) if len(reference) else 0
-    segments = -(-num_frames // SEGMENT_FRAMES)
-    true = Cells(reference, segments * SEGMENT_FRAMES)
-    predicted_cells = Cells(predicted, segments * SEGMENT_FRAMES)
+    if num_labels is None:
+        num_labels = int(reference.frame.max()) if len(reference) else 0
+    segments = -(-num_labels // SEGMENT_LABELS)
+    true = Cells(reference, segments * SEGMENT_LABELS)
+    predicted_cells = Cells(predicted, segments * SEGMENT_LABELS)
     true_tracks, predicted_tracks = _tracks(true), _tracks(predicted_cells)
 
     matches = match(true, predicted_cells)
     shape = (segments, NUM_CLASSES, max(1, int(true.count.max(initial=0))))
-    segment, class_index = matches.cell // (NUM_CLASSES * SEGMENT_FRAMES), matches.cell % NUM_CLASSES
+    segment, class_index = matches.cell // (NUM_CLASSES * SEGMENT_LABELS), matches.cell % NUM_CLASSES
     track = np.ravel_multi_index((segment, class_index, matches.track), shape)
     size = int(np.prod(shape))
     error_count = np.bincount(track, minlength=size).reshape(shape)
@@ -136,7 +137,7 @@ def seld_counts(reference: Events | Located, predicted: Events | Located, num_fr
     both = (true_tracks > 0) & (predicted_tracks > 0)
     excess = np.maximum(predicted_tracks - true_tracks, 0)
     missing = np.maximum(true_tracks - predicted_tracks, 0)
-    # Both there, but never in the same frame: the evaluator counts the predicted tracks as missed, and no insertion.
+    # Both there, but never at the same time: the evaluator counts the predicted tracks as missed, and no insertion.
     unaligned = both & (matched == 0)
     false_positive = np.where(unaligned, 0, excess)
     false_negative = np.where(unaligned, predicted_tracks, missing)
@@ -158,8 +159,8 @@ def seld_counts(reference: Events | Located, predicted: Events | Located, num_fr
 
 
 def _tracks(cells: Cells) -> IntArray:
-    """The most rows that a class has in one frame of a segment: (segments, 13)."""
-    return cells.count.reshape(-1, SEGMENT_FRAMES, NUM_CLASSES).max(axis=1)
+    """The most rows that a class has in one label frame of a segment: (segments, 13)."""
+    return cells.count.reshape(-1, SEGMENT_LABELS, NUM_CLASSES).max(axis=1)
 
 
 def scores(counts: SeldCounts, average: Average = "macro") -> Scores:
@@ -216,7 +217,7 @@ def jackknife(
     """Intervals of scores, with one recording left out at a time, as DCASE publishes them.
 
     Student's t with one degree of freedom less than recordings, about the bias-corrected estimate. A score that is
-    NaN without some recording has NaN bounds. The cost grows with the recordings, not with their frames.
+    NaN without some recording has NaN bounds. The cost grows with the recordings, not with their length.
 
     Args:
         score: scores of counts, an array of any shape: `score_table`, with an average of one's choice.

@@ -1,7 +1,7 @@
 """The scores of DCASE 2024 Task 3: detection that depends on place and distance, and localisation with distance.
 
 Definition: Krause et al., "Sound event detection and localization with distance estimation" (2024), and the task of
-that year: all is counted frame by frame, and an event is found where the direction is off by 20 degrees at most and
+that year: all is counted by label frame, and an event is found where the direction is off by 20 degrees at most and
 the distance by at most its true value. The conventions are those of the challenge's evaluator, corner cases included.
 """
 
@@ -28,7 +28,7 @@ _COSINE_FACTOR = 1 / (1 + 1e-10)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SeldCounts2024:
-    """Sums over frames, arrays per class (13,). `a + b` is the counts of both."""
+    """Sums over label frames, arrays per class (13,). `a + b` is the counts of both."""
 
     true_positive: FloatArray
     """Events matched within 20 degrees and a relative distance error of 1."""
@@ -83,20 +83,20 @@ def distances_m(table: Events | Located) -> FloatArray:
 
 
 def seld_counts_2024(
-    reference: Events | Located, predicted: Events | Located, num_frames: int | None = None
+    reference: Events | Located, predicted: Events | Located, num_labels: int | None = None
 ) -> SeldCounts2024:
     """Counts of one recording; both tables have a distance in every row.
 
     Args:
-        num_frames: label frames of the recording. Nothing: as the challenge's evaluator counts, the frames before
+        num_labels: label frames of the recording. Nothing: as the challenge's evaluator counts, the frames before
             the last one of the reference; that one and what is predicted later are not seen.
 
     Raises:
-        UserError: a row in these frames has no distance, or one of the reference is not positive.
+        UserError: a row in these label frames has no distance, or one of the reference is not positive.
     """
-    if num_frames is None:
-        num_frames = int(reference.frame.max()) if len(reference) else 0
-    true, predicted_cells = Cells(reference, num_frames), Cells(predicted, num_frames)
+    if num_labels is None:
+        num_labels = int(reference.frame.max()) if len(reference) else 0
+    true, predicted_cells = Cells(reference, num_labels), Cells(predicted, num_labels)
     true_m = _distances(reference, true.rows, "reference")
     predicted_m = _distances(predicted, predicted_cells.rows, "prediction")
     if (true_m <= 0).any():
@@ -109,7 +109,7 @@ def seld_counts_2024(
     far = (matches.angle_deg > THRESHOLD_DEG) | (relative > RELATIVE_DISTANCE_THRESHOLD)
     far_count = np.bincount(class_index[far], minlength=NUM_CLASSES).astype(np.float64)
 
-    true_count, predicted_count = (c.count.reshape(num_frames, NUM_CLASSES) for c in (true, predicted_cells))
+    true_count, predicted_count = (c.count.reshape(num_labels, NUM_CLASSES) for c in (true, predicted_cells))
     matched = np.minimum(true_count, predicted_count)
     return SeldCounts2024(
         true_positive=_per_class(matched) - far_count,

@@ -1,6 +1,6 @@
-"""From a row as it is stored to a row as windows are cut from it: decoded, with features, targets and frames.
+"""From a row as it is stored to a row as windows are cut from it: decoded, with features, targets and pictures.
 
-The contract of the result is `data.windows`'. Runs once a row and sweep, on whatever process reads the row.
+The contract of the result is `data.feeding.windows`'. Runs once a row and sweep, on whatever process reads the row.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -16,21 +16,23 @@ from numpy.typing import NDArray
 
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
-from data.labels import LABEL_RATE_HZ, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
+from data.feeding.contract import OF_WINDOWS, PreparedRow
+from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
-from data.windows import HOP_FRAMES, OF_WINDOWS
+from data.timing import HOP_LABELS, LABEL_RATE_HZ, RATE_HZ
 from trainables.box_source import BoxSource
-from trainables.config import RATE_HZ, InputConfig
+from trainables.config import InputConfig
 from trainables.features import NUM_FEATURE_CHANNELS, FeatureExtractor
 
 if TYPE_CHECKING:
-    from data.embeddings import EmbeddingStore
+    from data.stores.embeddings import EmbeddingStore
+    from data.stores.rows import RawRow
 
 _INT16_SCALE = 1.0 / 32768.0
 
 
 class PrepareRow:
-    """Raw store row (`data.rows`) -> prepared row. Picklable; the same row gives the same result everywhere.
+    """Raw store row (`data.stores.rows`) -> prepared row. Picklable; the same row gives the same result everywhere.
 
     Args:
         looks: what models will look at, by the columns' names; the other columns are left out and cost nothing.
@@ -59,9 +61,9 @@ class PrepareRow:
     @property
     def columns(self) -> list[str] | None:
         """Columns of the raw row that are needed; nothing: all. Pictures are most of a store."""
-        from data.rows import HEARD
+        from data.stores.rows import HEARD
 
-        return None if self._needs_frames() else HEARD
+        return None if self._needs_pictures() else HEARD
 
     def looking_at(self, columns: Collection[str]) -> PrepareRow:
         """The same for a model that looks at these columns, which must be among those looked at."""
@@ -78,23 +80,19 @@ class PrepareRow:
         boxes = images * MAX_BOXES * BOX_FIELDS if "boxes" in self._looks else 0.0
         seen = images * inputs.frame_width * inputs.frame_height * 3 if "frames" in self._looks else 0.0
         for column, store in self._embeddings.items():
-            entries = 1 / HOP_FRAMES if column in OF_WINDOWS else images
+            entries = 1 / HOP_LABELS if column in OF_WINDOWS else images
             seen += entries * NUM_SWAPS * math.prod(store.manifest.shape) * np.dtype(np.float16).itemsize
         return np.dtype(np.float32).itemsize * (numbers + boxes) + has_video * seen
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Decode and extract.
-
-        Beside the contract's columns, `events` is float64 (n, 6), the columns of `data.labels.Events`. What does not
-        fill a label frame at the end is dropped.
-        """
-        from data.rows import decode_flac, row_events  # which need libraries of the store
+    def __call__(self, row: RawRow) -> PreparedRow:
+        """Decode and extract. What does not fill a label frame at the end is dropped."""
+        from data.stores.rows import decode_flac, row_events  # which need libraries of the store
 
         labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
         audio = torch.from_numpy(decode_flac(row["audio"])).float().mul_(_INT16_SCALE)
         features = self._extract(audio)[:, : labels * self._inputs.features_per_label]
         events = row_events(row)
-        prepared = {
+        prepared: PreparedRow = {
             "recording": row["recording"],
             "room": row["room"],
             "start_frame": row["start_frame"],
@@ -104,32 +102,34 @@ class PrepareRow:
             "events": np.stack([column.astype(np.float64) for column in events.columns()], axis=1),
             "has_video": bool(row["has_video"]),
         }
-        frames = frames_of(row, self._inputs) if self._needs_frames() else None
+        pictures = pictures_of(row, self._inputs) if self._needs_pictures() else None
         if "frames" in self._looks:
-            prepared["frames"] = frames
+            assert pictures is not None
+            prepared["frames"] = pictures
         if self._boxes is not None:
-            count = _count_frames(labels, self._inputs.frame_rate_hz)
-            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], count, frames)
+            count = _count_pictures(labels, self._inputs.frame_rate_hz)
+            prepared["boxes"] = self._boxes(row["recording"], row["start_frame"], count, pictures)
         for column, store in self._embeddings.items():
-            prepared[column] = store.read(row["recording"], row["start_frame"], prepared["has_video"])
+            vectors = store.read(row["recording"], row["start_frame"], prepared["has_video"])
+            cast(dict[str, NDArray], prepared)[column] = vectors
         return prepared
 
-    def _needs_frames(self) -> bool:
-        return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_frames)
+    def _needs_pictures(self) -> bool:
+        return "frames" in self._looks or (self._boxes is not None and self._boxes.reads_pictures)
 
 
-def frames_of(row: Mapping[str, Any], inputs: InputConfig) -> NDArray[np.uint8]:
-    """The pictures of a stored row as a model sees them, uint8 (V, H, W, 3), frame j that of time j / frame_rate_hz."""
+def pictures_of(row: RawRow, inputs: InputConfig) -> NDArray[np.uint8]:
+    """The pictures of a stored row as a model sees them, uint8 (V, H, W, 3), entry j that of time j / frame_rate_hz."""
     width, height = inputs.frame_width, inputs.frame_height
-    places, contents = distinct_frames(row, inputs)
-    frames = np.empty((len(places), height, width, 3), dtype=np.uint8)
+    places, contents = distinct_pictures(row, inputs)
+    pictures = np.empty((len(places), height, width, 3), dtype=np.uint8)
     for index, content in enumerate(contents):
-        frames[places == index] = decode_picture(content, width, height)
-    return frames
+        pictures[places == index] = decode_picture(content, width, height)
+    return pictures
 
 
-def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
-    """For each frame of a stored row, (V,), the stored picture nearest in time to it, and those pictures' JPEG bytes.
+def distinct_pictures(row: RawRow, inputs: InputConfig) -> tuple[NDArray[np.int64], list[bytes]]:
+    """For each picture that a model sees, (V,), the stored one nearest in time to it, and those pictures' JPEG bytes.
 
     Pictures repeat where nothing moves: the same bytes are named once.
     """
@@ -137,7 +137,7 @@ def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArra
     if not (row["has_video"] and len(stored)):
         return np.zeros(0, dtype=np.int64), []
     labels = row["num_samples"] * LABEL_RATE_HZ // RATE_HZ
-    count = _count_frames(labels, inputs.frame_rate_hz)
+    count = _count_pictures(labels, inputs.frame_rate_hz)
     stored_each = row["frame_rate_hz"] / inputs.frame_rate_hz
     # The video may end before the sound does.
     count = min(count, math.ceil(len(stored) / stored_each - 1e-6))
@@ -147,7 +147,7 @@ def distinct_frames(row: Mapping[str, Any], inputs: InputConfig) -> tuple[NDArra
     return np.array(places, dtype=np.int64), list(seen)
 
 
-def _count_frames(labels: int, rate_hz: float) -> int:
+def _count_pictures(labels: int, rate_hz: float) -> int:
     """Pictures in so many label frames."""
     return math.ceil(labels * rate_hz / LABEL_RATE_HZ - 1e-6)
 

@@ -23,7 +23,7 @@ _PIXEL_STD = (0.229, 0.224, 0.225)
 
 Embedding = Tensor | tuple[Tensor, ...]
 Seen = Tensor | tuple[Tensor, ...]
-"""What an encoder reads: one column of a batch (`data.windows`), or one for each of its own encoders."""
+"""What an encoder reads: one column of a batch (`data.feeding.windows`), or one for each of its own encoders."""
 
 # Windows, steps, width; pictures have two axes more.
 _EMBEDDING_AXES = 3
@@ -33,7 +33,7 @@ class VisualEncoder(nn.Module):
     """What every visual encoder is: pictures to embeddings, which can be computed once and kept, and on from there."""
 
     def embed(self, seen: Any) -> Any:
-        """Frames (B, V, H, W, 3) uint8, or boxes (B, V, 6, 5) -> (B, steps of its own, embedding width), or several.
+        """Pictures (B, V, H, W, 3) uint8, or boxes (B, V, 6, 5) -> (B, steps of its own, embedding width), or several.
 
         What has been embedded before, in that shape and any precision, stays as it is.
         """
@@ -67,13 +67,13 @@ class BackboneEncoder(VisualEncoder):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self.look(seen)
 
-    def look(self, frames: Tensor) -> Tensor:
+    def look(self, pictures: Tensor) -> Tensor:
         """`embed`, through the backbone."""
         raise NotImplementedError
 
 
 class ResNetConformerEncoder(BackboneEncoder):
-    """A ResNet on each frame, pooled into columns of the panorama, projected, a Conformer over time (section 3)."""
+    """A ResNet on each picture, pooled into columns of the panorama, projected, a Conformer over time (section 3)."""
 
     backbone: ResNetBackbone
     pixel_mean: Tensor
@@ -87,12 +87,12 @@ class ResNetConformerEncoder(BackboneEncoder):
         self.register_buffer("pixel_mean", 255.0 * torch.tensor(_PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", 255.0 * torch.tensor(_PIXEL_STD).view(3, 1, 1), persistent=False)
 
-    def look(self, frames: Tensor) -> Tensor:
+    def look(self, pictures: Tensor) -> Tensor:
         # A view with the channels moved forward is stored channels-last, in which a CPU convolves 1.7 times faster.
-        pictures = frames.flatten(0, 1).movedim(-1, 1).to(self.project.weight.dtype)
-        pooled = self.pool(self.backbone((pictures - self.pixel_mean) / self.pixel_std))
+        each = pictures.flatten(0, 1).movedim(-1, 1).to(self.project.weight.dtype)
+        pooled = self.pool(self.backbone((each - self.pixel_mean) / self.pixel_std))
         # The columns of each channel lie side by side.
-        return pooled.flatten(1).unflatten(0, frames.shape[:2])
+        return pooled.flatten(1).unflatten(0, pictures.shape[:2])
 
     def encode(self, embedding: Tensor, steps: int) -> Tensor:
         return self.conformer(resample_time(self.project(embedding), steps))
@@ -108,8 +108,8 @@ class I3dEncoder(BackboneEncoder):
         self.upsample = config.upsample
         self.project = nn.Linear(2 * self.backbone.width_out, width)
 
-    def look(self, frames: Tensor) -> Tensor:
-        return i3d_embedding(self.backbone, frames)
+    def look(self, pictures: Tensor) -> Tensor:
+        return i3d_embedding(self.backbone, pictures)
 
     def encode(self, embedding: Tensor, steps: int) -> Tensor:
         return upsample_time(self.project(embedding), steps, self.upsample)

@@ -19,7 +19,7 @@ from ray import train, tune
 from ray.train.torch import TorchTrainer
 from ray.tune.result import RESULT_DUPLICATE
 
-from data.streamed_split import StreamedSplit
+from data.feeding.streamed_split import StreamedSplit
 from trainables.checkpoint import TrialStore, trial_uri
 from trainables.config_tree import from_dict
 from trainables.loop import train as train_trial

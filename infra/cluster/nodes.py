@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data import storage
 from data.errors import UserError
-from data.store import MANIFEST_NAME, Store
+from data.stores.chunks import MANIFEST_NAME, Store
 
 _ANSWER_TIMEOUT_S = 60.0
 

@@ -45,9 +45,10 @@ def data_synth(
     Data that is there already is kept, and an interrupted run goes on.
     Example: `seldtune data synth crowd --profile standard --set polyphony=4 --set snr_db=5,10`
     """
-    from data.synth import synthesise, write_tree
-    from infra.console.arguments import parse_assignments
-    from infra.synth_settings import synth_settings
+    from data.scenes.synth import synthesise, write_tree
+    from data.scenes.synth_settings import synth_settings
+    from infra.arguments import parse_assignments
+    from infra.yaml_mapping import read_mapping
 
     options = {
         "profile": profile,
@@ -59,7 +60,8 @@ def data_synth(
         "with_video": video,
     }
     scene = parse_assignments(fix or [])
-    made = synth_settings(config, options, scene if events is None else {**scene, "events": events})
+    given = {} if config is None else read_mapping(config, "fields, e.g. `train_clips: 20`")
+    made = synth_settings(given, str(config), options, scene if events is None else {**scene, "events": events})
     if tree is not None:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
             folder = write_tree(made, str(tree), run=processes.map)
@@ -99,10 +101,10 @@ def data_ingest(
     What is unusual is counted, what cannot be read is named, the rest is taken in. A crash costs little: say it again.
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
-    from data.ingest import IngestSettings, ingest
-    from infra.cluster.join import on_cluster
-    from infra.datasets.ingest_report import ingest_document, show_ingest
-    from infra.stack.settings import load_settings
+    from data.readers.ingest import IngestSettings, ingest
+    from infra.ingest_report import ingest_document, show_ingest
+    from infra.ray_cluster import on_cluster
+    from infra.settings import load_settings
 
     settings = load_settings(need=("s3",))
     settings.export()
@@ -130,8 +132,8 @@ def data_verify(
 
     Example: `seldtune data verify s3://seldtune/data/quickstart`
     """
-    from data.store import open_store, verify
-    from infra.stack.settings import load_settings
+    from data.stores.chunks import open_store, verify
+    from infra.settings import load_settings
 
     load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
     store = open_store(root)

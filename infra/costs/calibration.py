@@ -25,9 +25,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from data import storage
-from data.feed import Feed, HeldRows
-from data.store import Store, read_shard
-from data.windows import PreparedRow
+from data.feeding.contract import PreparedRow
+from data.feeding.feed import Feed, HeldRows
+from data.feeding.windows import Sampling
+from data.stores.chunks import Store, read_shard
 from infra.estimate import estimate
 from infra.record.trials import TrialRecord
 from trainables.config import TrialConfig
@@ -275,18 +276,20 @@ def _timed(
     # As many evaluated windows as the time allows, and not more than there are.
     windows = max(1, int(rate * _MODEL_S / window_flops))
     length = config.inputs.window_labels
-    evaluated = [{**row, "num_frames": min(row["num_frames"], windows * length)} for row in rows[:1]]
+    evaluated: list[PreparedRow] = [{**row, "num_frames": min(row["num_frames"], windows * length)} for row in rows[:1]]
     session = _Alone(device, {"train": HeldRows(rows), "val": HeldRows(evaluated)})
     bands = np.zeros((len(rows[0]["features"]), 1, config.inputs.n_mels), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         train(config, session, TrialStore(folder), bands, bands + 1.0, {})
     sampler = session.feed("train").windows(
         config.visual.columns,
+        Sampling(
+            batch_size=batch,
+            epoch_windows=training.epoch_windows,
+            window_labels=length,
+            hop_labels=config.inputs.train_hop_labels,
+        ),
         epochs=1,
-        batch_size=batch,
-        epoch_windows=training.epoch_windows,
-        window_frames=length,
-        hop_frames=config.inputs.train_hop_labels,
     )
     # What the second epoch took; the first has paid for what a process does once.
     eval_windows = -(-evaluated[0]["num_frames"] // length)

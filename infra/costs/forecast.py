@@ -7,9 +7,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.store import Store, read_index
-from data.windows import Extent, training_windows
-from infra.costs.calibration import Calibration
+import numpy as np
+
+from data.feeding.cutter import Extent
+from data.feeding.windows import training_windows
+from data.stores.chunks import Store, read_index
+from infra.calibration import Calibration
 from infra.estimate import Estimate, estimate
 from trainables.checkpoint import KEEP_CHECKPOINTS
 from trainables.config import InputConfig, TrialConfig
@@ -30,7 +33,7 @@ class DataSize:
     """Windows of the validation split, one after the other."""
 
     def steps(self, config: TrialConfig) -> int:
-        """Optimiser steps of an epoch (`data.windows.Windows`)."""
+        """Optimiser steps of an epoch (`data.feeding.windows.Windows`)."""
         windows = min(config.training.epoch_windows or self.train_windows, self.train_windows)
         return max(1, windows // config.training.batch_size)
 

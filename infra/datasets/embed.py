@@ -21,8 +21,10 @@ import ray
 import torch
 
 from data import storage
-from data.build import Progress, finished, remove_others
-from data.embeddings import (
+from data.errors import UserError
+from data.stores.build import finished, remove_others
+from data.stores.chunks import MANIFEST_NAME, Store, open_store, read_index
+from data.stores.embeddings import (
     FOLDER,
     Embedded,
     EmbeddingManifest,
@@ -31,21 +33,11 @@ from data.embeddings import (
     open_embeddings,
     write_embeddings,
 )
-from data.errors import UserError
-from data.labels import LABEL_HOP_S
-from data.store import MANIFEST_NAME, Store, open_store, read_index
-from infra.cluster.join import connect
-from infra.datasets.embedder import (
-    Job,
-    PartRecord,
-    RowTask,
-    backbone_of,
-    build_encoder,
-    entry_shape,
-    load_encoder,
-    ray_embed,
-)
-from infra.stack.settings import Settings
+from data.stores.progress import Progress
+from data.timing import LABEL_HOP_S
+from infra.embedder import Job, PartRecord, RowTask, backbone_of, build_encoder, entry_shape, load_encoder, ray_embed
+from infra.ray_cluster import connect
+from infra.settings import Settings
 from trainables.config import I3d, NoAudio, ResNetConformer, TrialConfig, VisualOnly
 from trainables.config_tree import override, to_flat
 from trainables.embedding_source import Backbone, embedded

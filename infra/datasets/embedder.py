@@ -21,16 +21,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data import storage
-from data.build import record_uri
-from data.embeddings import Part, write_part
 from data.errors import UserError
-from data.rows import SAMPLES_PER_LABEL, RawRow
-from data.store import Shard, Store, read_shard
-from data.swaps import NUM_SWAPS, swap_frames
-from data.windows import HOP_FRAMES, OF_WINDOWS, reaches_middle, shown_frames
+from data.feeding.contract import OF_WINDOWS
+from data.feeding.cutter import reaches_middle, shown_pictures
+from data.stores.build import record_uri
+from data.stores.chunks import Shard, Store, read_shard
+from data.stores.embeddings import Part, write_part
+from data.stores.rows import RawRow
+from data.swaps import NUM_SWAPS, swap_pictures
+from data.timing import HOP_LABELS, SAMPLES_PER_LABEL
 from trainables.config import I3d, TrialConfig
 from trainables.embedding_source import Backbone
-from trainables.prepare import decode_picture, distinct_frames
+from trainables.prepare import decode_picture, distinct_pictures
 from trainables.visual_encoders import BackboneEncoder, build_visual_encoder
 from trainables.weights import load_pretrained
 
@@ -119,12 +121,12 @@ class Embedder:
         storage.write_bytes(record_uri(self._job.root, task.key), record.to_json().encode())
         return task.key, record
 
-    def _look(self, frames: NDArray[np.uint8]) -> NDArray[np.float16]:
-        at_once = max(1, _PICTURES_AT_ONCE[self._device.type] // frames.shape[1])
+    def _look(self, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
+        at_once = max(1, _PICTURES_AT_ONCE[self._device.type] // pictures.shape[1])
         with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, enabled=self._half):
             found = [
-                self._encoder.look(torch.from_numpy(frames[i : i + at_once]).to(self._device)).half().cpu().numpy()
-                for i in range(0, len(frames), at_once)
+                self._encoder.look(torch.from_numpy(pictures[i : i + at_once]).to(self._device)).half().cpu().numpy()
+                for i in range(0, len(pictures), at_once)
             ]
         return np.concatenate(found)
 
@@ -135,10 +137,10 @@ def embed_row(
     """A stored row's distinct vectors (N, ...), and which of them is each entry under each swap, (entries, 8).
 
     Args:
-        look: frames (N, V, H, W, 3) -> (N, steps, D).
+        look: pictures (N, V, H, W, 3) -> (N, steps, D).
     """
     inputs = config.inputs
-    stored, contents = distinct_frames(row, inputs)
+    stored, contents = distinct_pictures(row, inputs)
     pictures = np.stack([decode_picture(content, inputs.frame_width, inputs.frame_height) for content in contents])
     entries = _entries(row, config, len(stored))
     if not len(entries):
@@ -148,7 +150,7 @@ def embed_row(
     places = np.empty((len(entries), NUM_SWAPS), dtype=np.int32)
     for k in range(NUM_SWAPS):
         # A turned picture may be one that was there before; what is shown twice is computed once.
-        digests = [_digest(swap_frames(picture, k)) for picture in pictures]
+        digests = [_digest(swap_pictures(picture, k)) for picture in pictures]
         for i, shown in enumerate(entries):
             indices = stored[shown].tolist()
             place = known.setdefault(tuple(digests[j] for j in indices), len(known))
@@ -160,24 +162,24 @@ def embed_row(
     step = max(1, 512 // entries.shape[1])
     for begin in range(0, len(todo), step):
         piece = todo[begin : begin + step]
-        found.append(look(np.stack([swap_frames(pictures[indices], k) for k, indices in piece])))
+        found.append(look(np.stack([swap_pictures(pictures[indices], k) for k, indices in piece])))
     vectors = np.concatenate(found)
     return vectors if isinstance(config.visual, I3d) else vectors[:, 0], places
 
 
-def _entries(row: RawRow, config: TrialConfig, frames: int) -> NDArray[np.int64]:
-    """What each entry shows, as places among the row's frames: (V, 1) single ones, or (W, pictures of a window)."""
+def _entries(row: RawRow, config: TrialConfig, pictures: int) -> NDArray[np.int64]:
+    """What each entry shows, as places among the row's pictures: (V, 1) single ones, or (W, pictures of a window)."""
     if backbone_of(config).embedded_as not in OF_WINDOWS:
-        return np.arange(frames)[:, None]
-    images, rate_hz, labels = config.inputs.window_images, config.inputs.frame_rate_hz, config.inputs.window_labels
+        return np.arange(pictures)[:, None]
+    images, rate_hz, labels = config.inputs.window_pictures, config.inputs.frame_rate_hz, config.inputs.window_labels
     total = row["num_samples"] // SAMPLES_PER_LABEL
     # Windows whose middle the video does not reach count as unseen.
     starts = [
         start
-        for start in range(0, row["num_frames"], HOP_FRAMES)
-        if reaches_middle(frames, rate_hz, start, min(start + labels, total))
+        for start in range(0, row["num_frames"], HOP_LABELS)
+        if reaches_middle(pictures, rate_hz, start, min(start + labels, total))
     ]
-    return np.array([shown_frames(start, images, rate_hz, frames) for start in starts]).reshape(-1, images)
+    return np.array([shown_pictures(start, images, rate_hz, pictures) for start in starts]).reshape(-1, images)
 
 
 def _digest(picture: NDArray[np.uint8]) -> bytes:
@@ -231,6 +233,8 @@ def entry_shape(config: TrialConfig) -> tuple[int, ...]:
     """Of what the network makes of one entry."""
     inputs, of_windows = config.inputs, isinstance(config.visual, I3d)
     with torch.device("meta"):
-        frames = torch.zeros(1, inputs.window_images if of_windows else 1, inputs.frame_height, inputs.frame_width, 3)
-        _, *shape = build_encoder(config).eval().look(frames).shape
+        pictures = torch.zeros(
+            1, inputs.window_pictures if of_windows else 1, inputs.frame_height, inputs.frame_width, 3
+        )
+        _, *shape = build_encoder(config).eval().look(pictures).shape
     return tuple(shape) if of_windows else tuple(shape[1:])

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from data.build import Built
-from infra.datasets.inspection import describe, show
-from infra.datasets.rows import read_rows
+from data.stores.build import Built
+from infra.inspection import describe, show
+from infra.store_rows import read_rows
 
 
 def ingest_document(built: Built) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.classes import CLASS_NAMES
-from data.rows import SAMPLES_PER_LABEL, decode_flac
-from data.store import Store, open_store
-from infra.datasets.picture import draw_recording
-from infra.datasets.rows import RowFacts, read_rows, read_whole, rows_of_recording, split_names
+from data.stores.chunks import Store, open_store
+from data.stores.rows import decode_flac
+from data.timing import SAMPLES_PER_LABEL
+from infra.recording_picture import draw_recording
+from infra.store_rows import RowFacts, read_rows, read_whole, rows_of_recording, split_names
 
 FULL_SCALE = 32_768
 SILENCE_DBFS = -120.0
@@ -85,7 +86,7 @@ def describe(store: Store, rows: Sequence[RowFacts], sound_rows: int | None = SO
 
 def polyphony(rows: Sequence[RowFacts]) -> list[int]:
     """Label frames with 0, 1, 2, ... events at a time."""
-    counts = [np.bincount(row.events.frame, minlength=row.num_frames) for row in rows]
+    counts = [np.bincount(row.events.frame, minlength=row.num_labels) for row in rows]
     return np.bincount(np.concatenate([np.zeros(0, np.int64), *counts])).tolist()
 
 
@@ -114,7 +115,7 @@ def _sound(store: Store, rows: Sequence[RowFacts], most: int | None) -> dict[str
     count = len(rows) if most is None else min(most, len(rows))
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)] if count else []
     levels = [
-        sound_levels(decode_flac(content["audio"])[:, : row.num_frames * SAMPLES_PER_LABEL])
+        sound_levels(decode_flac(content["audio"])[:, : row.num_labels * SAMPLES_PER_LABEL])
         for row, content in read_whole(store, chosen, ["audio"])
     ]
     names = ("rms_dbfs", "peak_dbfs", "clipped_share")

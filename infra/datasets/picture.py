@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.geometry import angles_deg, pixel_of
-from data.labels import LABEL_HOP_S, LABEL_RATE_HZ, Events
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL, decode_flac
-from data.store import Store
-from infra.console.palette import COLOURS
-from infra.datasets.rows import RowFacts, read_whole
+from data.labels import Events
+from data.stores.chunks import Store
+from data.stores.rows import decode_flac
+from data.timing import LABEL_HOP_S, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
+from infra.report import COLOURS
+from infra.store_rows import RowFacts, read_whole
 from trainables.accdoa import rank_within
 from trainables.features import FeatureExtractor
 
@@ -38,17 +39,17 @@ class Stretch:
 
     recording: str
     split: str
-    start_frame: int
+    start_label: int
     audio: NDArray[np.int16]
     """(4, N), W Y Z X."""
     events: Events
-    """Frames counted from the stretch's start."""
+    """Label frames counted from the stretch's start."""
     pictures: list[bytes | None]
     """For each label frame the JPEG picture at its start."""
 
     @property
     def start_s(self) -> float:
-        return self.start_frame * LABEL_HOP_S
+        return self.start_label * LABEL_HOP_S
 
     @property
     def seconds(self) -> float:
@@ -69,7 +70,7 @@ def draw_recording(
         raise UserError(f"the picture is a PNG, but {out} does not end in .png; choose such a name")
     if not seconds >= LABEL_HOP_S:
         raise UserError(f"a picture of {seconds:g} s shows nothing; choose at least {LABEL_HOP_S:g} s")
-    total = rows[-1].start_frame + rows[-1].num_frames
+    total = rows[-1].start_label + rows[-1].num_labels
     if at_s is not None and not 0 <= at_s < total / LABEL_RATE_HZ:
         raise UserError(f"{rows[0].recording} lasts {total / LABEL_RATE_HZ:.1f} s; {at_s:g} s is outside of it")
     count = round(min(seconds * LABEL_RATE_HZ, total))
@@ -90,7 +91,7 @@ def busy_start(rows: Sequence[RowFacts], total: int, count: int) -> int:
     """The first whole second from which `count` label frames hold nine tenths of the most events that so many hold."""
     active = np.zeros(total + 1, np.int64)
     for row in rows:
-        np.add.at(active, row.start_frame + row.events.frame + 1, 1)
+        np.add.at(active, row.start_label + row.events.frame + 1, 1)
     before = active.cumsum()
     starts = np.arange(0, max(total - count, 0) + 1, LABEL_RATE_HZ)
     held = before[np.minimum(starts + count, total)] - before[starts]
@@ -99,17 +100,15 @@ def busy_start(rows: Sequence[RowFacts], total: int, count: int) -> int:
 
 def read_stretch(store: Store, rows: Sequence[RowFacts], start: int, stop: int) -> Stretch:
     """Label frames [start, stop) of a recording, put together from its rows; each row gives its own stretch only."""
-    inside = [row for row in rows if row.start_frame < stop and row.start_frame + row.num_frames > start]
+    inside = [row for row in rows if row.start_label < stop and row.start_label + row.num_labels > start]
     sound, pictures, tables = [], [], []
     for row, content in read_whole(store, inside, ["audio", "frames", "frame_rate_hz"]):
-        low, high = max(start - row.start_frame, 0), min(stop - row.start_frame, row.num_frames)
+        low, high = max(start - row.start_label, 0), min(stop - row.start_label, row.num_labels)
         sound.append(decode_flac(content["audio"])[:, low * SAMPLES_PER_LABEL : high * SAMPLES_PER_LABEL])
-        frames, per_label = content["frames"], content["frame_rate_hz"] / LABEL_RATE_HZ
-        pictures += [
-            frames[min(int(f * per_label + 0.5), len(frames) - 1)] if frames else None for f in range(low, high)
-        ]
+        seen, per_label = content["frames"], content["frame_rate_hz"] / LABEL_RATE_HZ
+        pictures += [seen[min(int(f * per_label + 0.5), len(seen) - 1)] if seen else None for f in range(low, high)]
         own = row.events.between(low, high)
-        tables.append((own.frame + row.start_frame + low - start, *own.columns()[1:]))
+        tables.append((own.frame + row.start_label + low - start, *own.columns()[1:]))
     events = Events.build(*(np.concatenate(column) for column in zip(*tables, strict=True)))
     return Stretch(rows[0].recording, rows[0].split, start, np.concatenate(sound, axis=1), events, pictures)
 
@@ -129,8 +128,8 @@ def plot_stretch(stretch: Stretch, path: Path) -> None:
     _draw_waveforms(panels[0], stretch)
     _draw_log_mel(panels[1], features[0], stretch)
     _draw_directions(panels[2:], features, stretch)
-    for letter, frame in zip("ABCDEF", instants, strict=False):
-        time_s = stretch.start_s + frame * LABEL_HOP_S
+    for letter, label in zip("ABCDEF", instants, strict=False):
+        time_s = stretch.start_s + label * LABEL_HOP_S
         for panel in panels:
             panel.axvline(time_s, color="black", linewidth=0.8, linestyle=":")
         panels[0].text(time_s, 1.02, letter, transform=panels[0].get_xaxis_transform(), ha="center", va="bottom")
@@ -153,17 +152,17 @@ def class_style(class_index: int) -> tuple[str, Any]:
 
 def busiest(stretch: Stretch) -> list[int]:
     """Label frames with most events, some way apart, in order of time; none without video."""
-    seen = [frame for frame, picture in enumerate(stretch.pictures) if picture is not None]
+    seen = [label for label, picture in enumerate(stretch.pictures) if picture is not None]
     if not seen:
         return []
     events_at = np.bincount(stretch.events.frame, minlength=len(stretch.pictures))
     apart = max(1, len(seen) // (MOST_PICTURES + 1))
     chosen: list[int] = []
-    for frame in sorted(seen, key=lambda f: (-events_at[f], f)):
-        if len(chosen) == (MOST_PICTURES if events_at[frame] else FEWEST_PICTURES):
+    for label in sorted(seen, key=lambda f: (-events_at[f], f)):
+        if len(chosen) == (MOST_PICTURES if events_at[label] else FEWEST_PICTURES):
             break
-        if all(abs(frame - other) >= apart for other in chosen):
-            chosen.append(frame)
+        if all(abs(label - other) >= apart for other in chosen):
+            chosen.append(label)
     return sorted(chosen)
 
 
@@ -187,8 +186,8 @@ def directions(features: NDArray[np.float32]) -> tuple[NDArray, NDArray, NDArray
 def tracks(events: Events) -> list[Events]:
     """Unbroken lines: events of one class and source, a label frame apart, that do not jump by a right angle or more.
 
-    Going round at azimuth +-180 is such a jump. Where a class and source has several events in a frame, the first of
-    each frame make one line, the second another.
+    Going round at azimuth +-180 is such a jump. Where a class and source has several events at a time, the first of
+    each make one line, the second another.
     """
     key = events.class_index * (events.source.max(initial=0) + 1) + events.source
     rank = rank_within(key * (events.frame.max(initial=0) + 1) + events.frame)
@@ -273,20 +272,20 @@ def _draw_directions(axes: Sequence[Any], features: NDArray[np.float32], stretch
 
 def _draw_pictures(figure: Any, instants: Sequence[int], stretch: Stretch) -> None:
     """Pictures three in a row, with a marker and the class's name where each label says that it is."""
-    from data.video_files import decode_jpeg  # what draws scenes: nothing else here needs it
+    from data.files.video import decode_jpeg  # what draws scenes: nothing else here needs it
 
     grid = list(figure.subplots(math.ceil(len(instants) / 3), min(3, len(instants)), squeeze=False).flat)
-    for letter, frame, axes in zip("ABCDEF", instants, grid, strict=False):
-        content = stretch.pictures[frame]
+    for letter, label, axes in zip("ABCDEF", instants, grid, strict=False):
+        content = stretch.pictures[label]
         assert content is not None
         picture = decode_jpeg(content)
         height, width = picture.shape[:2]
         axes.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased")
-        axes.set_title(f"{letter}: {stretch.start_s + frame * LABEL_HOP_S:.1f} s", fontsize=9, loc="left", pad=2)
+        axes.set_title(f"{letter}: {stretch.start_s + label * LABEL_HOP_S:.1f} s", fontsize=9, loc="left", pad=2)
         axes.set(xlim=(0, width), ylim=(height, 0), yticks=(), xticks=[width * k / 4 for k in range(5)])
         axes.set_xticklabels(["180°", "90°", "0°", "-90°", "-180°"], fontsize=7)
         axes.tick_params(length=2, pad=1)
-        _draw_labels(axes, stretch.events.select(stretch.events.frame == frame), width, height)
+        _draw_labels(axes, stretch.events.select(stretch.events.frame == label), width, height)
     for axes in grid[len(instants) :]:
         axes.set_axis_off()
 

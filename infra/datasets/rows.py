@@ -9,8 +9,8 @@ from itertools import groupby
 
 from data.errors import UserError
 from data.labels import Events
-from data.rows import RawRow, row_events
-from data.store import SPLITS, Manifest, Shard, Store, read_shard
+from data.stores.chunks import SPLITS, Manifest, Shard, Store, read_shard
+from data.stores.rows import RawRow, row_events
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +22,8 @@ class RowFacts:
     index: int
     """Its place in the shard."""
     recording: str
-    start_frame: int
-    num_frames: int
+    start_label: int
+    num_labels: int
     has_video: bool
     events: Events
     """Of its own label frames, counted from the row's start."""
@@ -42,8 +42,11 @@ def read_rows(store: Store) -> list[RowFacts]:
             split=name,
             shard=shard,
             index=index,
+            recording=row["recording"],
+            start_label=row["start_frame"],
+            num_labels=row["num_frames"],
+            has_video=row["has_video"],
             events=row_events(row).between(0, row["num_frames"]),
-            **{column: row[column] for column in columns[:-1]},
         )
         for name in split_names(store.manifest)
         for shard in store.manifest.splits[name].shards
@@ -62,7 +65,7 @@ def rows_of_recording(rows: Sequence[RowFacts], recording: str | None) -> list[R
     if name not in names:
         near = get_close_matches(name, names, n=5, cutoff=0.5) or names[:5]
         raise UserError(f"there is no recording {name!r} among the {len(names)} here; near it: {', '.join(near)}")
-    return sorted((row for row in rows if row.recording == name), key=lambda row: row.start_frame)
+    return sorted((row for row in rows if row.recording == name), key=lambda row: row.start_label)
 
 
 def read_whole(store: Store, rows: Sequence[RowFacts], columns: list[str]) -> Iterator[tuple[RowFacts, RawRow]]:

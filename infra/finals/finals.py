@@ -18,10 +18,12 @@ import ray
 
 from data import storage
 from data.errors import UserError
-from data.store import Store, open_store
-from infra.cluster.join import connect
-from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
-from infra.finals.report import Finalist, Finals, Training
+from data.remembered import remembered
+from data.stores.chunks import Store, open_store
+from infra.claim import read_driver
+from infra.evidence import PROTOCOL, Evidence, flat_counts
+from infra.finals_report import Finalist, Finals, Training
+from infra.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.latency import Latency, measure_latency
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
@@ -228,12 +230,12 @@ def _training(outcome: SweepOutcome, record: TrialRecord, counts: list[SeldCount
 def _latency(sweep: SweepStore, record: TrialRecord, settings: Settings) -> Latency:
     """Measured once on a worker of the cluster, when nothing else of this sweep runs, then read back."""
     uri = f"{sweep.uri}/latency/{record.number:05d}.json"
-    if storage.exists(uri):
-        return Latency(**json.loads(storage.read_bytes(uri)))
-    connect(settings)
-    measured = ray.get(ray.remote(num_cpus=1)(measure_latency).remote(best_bundle(sweep, record)))
-    storage.write_bytes(uri, json.dumps(asdict(measured)).encode())
-    return measured
+
+    def measure() -> dict[str, object]:
+        connect(settings)
+        return asdict(ray.get(ray.remote(num_cpus=1)(measure_latency).remote(best_bundle(sweep, record))))
+
+    return Latency(**remembered(uri, measure))
 
 
 def _register(request: FinalsRequest, outcome: SweepOutcome, winner: Finalist) -> ModelVersion:

@@ -12,14 +12,16 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from data.audio_files import read_foa_wav
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
-from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
+from data.files.audio import read_foa_wav
+from data.files.dcase_csv import read_events_csv, write_events_csv
+from data.labels import Events
+from data.timing import LABEL_HOP_S, RATE_HZ
 from trainables.accdoa import Detections, decode
 from trainables.box_source import BoxSource, boxes_at
-from trainables.config import RATE_HZ, InputConfig, ObjectBoxes, TrialConfig
+from trainables.config import InputConfig, ObjectBoxes, TrialConfig
 from trainables.config_tree import from_dict
 from trainables.metrics import SCORE_NAMES, score_values, scores, seld_counts
 
@@ -51,7 +53,7 @@ def predict_files(
     inputs: dict[str, NDArray[Any]] = {"audio": audio[None].astype(np.float32)}
     reads = config.visual.reads
     if reads is not None:
-        seen = _frames(config, video)
+        seen = _pictures(config, video)
         if isinstance(config.visual, ObjectBoxes):
             seen = _boxes(config.visual, config.inputs, seen, boxes, audio.shape[1])
         if not len(seen):
@@ -84,25 +86,25 @@ def predict_files(
     }
 
 
-def _frames(config: TrialConfig, video: Path | None) -> NDArray[Any]:
+def _pictures(config: TrialConfig, video: Path | None) -> NDArray[Any]:
     """The video's pictures (V, H, W, 3) as the model sees them; V = 0 without a video."""
     size = config.inputs
     if video is None:
         return np.zeros((0, size.frame_height, size.frame_width, 3), np.uint8)
-    from data.video_files import read_video  # PyAV: nothing else here needs it
+    from data.files.video import read_video  # PyAV: nothing else here needs it
 
     return read_video(video, size.frame_width, size.frame_height, size.frame_rate_hz)
 
 
 def _boxes(
-    visual: ObjectBoxes, size: InputConfig, frames: NDArray[Any], csv: Path | None, samples: int
+    visual: ObjectBoxes, size: InputConfig, pictures: NDArray[Any], csv: Path | None, samples: int
 ) -> NDArray[Any]:
     """Boxes (V, 6, 5) from a csv, or by the model's detector from its pictures; V = 0 without either."""
     if csv is not None:
         return boxes_at(str(csv), 0, math.ceil(samples / RATE_HZ * size.frame_rate_hz), size.frame_rate_hz)
     if visual.detector is None:
         return np.zeros((0, MAX_BOXES, BOX_FIELDS), np.float32)
-    return BoxSource(None, visual.detector, size.frame_rate_hz)("", 0, len(frames), frames)
+    return BoxSource(None, visual.detector, size.frame_rate_hz)("", 0, len(pictures), pictures)
 
 
 def load_registered(model_uri: str) -> tuple[Any, TrialConfig, NDArray[np.float64]]:
@@ -126,7 +128,7 @@ def load_registered(model_uri: str) -> tuple[Any, TrialConfig, NDArray[np.float6
     return model, config, np.array(thresholds)
 
 
-def plot_prediction(detections: Detections, reference: Events | None, num_frames: int, path: Path, title: str) -> None:
+def plot_prediction(detections: Detections, reference: Events | None, num_labels: int, path: Path, title: str) -> None:
     """Azimuth and elevation over time, a colour for each class: predicted as dots, the truth as wide pale strokes."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -139,7 +141,7 @@ def plot_prediction(detections: Detections, reference: Events | None, num_frames
     if reference is not None:
         tables.insert(0, (reference, {"s": 60, "alpha": 0.25, "marker": "s", "linewidths": 0}))
     for table, style in tables:
-        inside = table.select(table.frame < num_frames)
+        inside = table.select(table.frame < num_labels)
         for class_index in np.unique(inside.class_index).tolist():
             rows = inside.select(inside.class_index == class_index)
             time_s = (rows.frame + 0.5) * LABEL_HOP_S
@@ -153,7 +155,7 @@ def plot_prediction(detections: Detections, reference: Events | None, num_frames
     # 180 degrees is behind; azimuth grows to the left, so left is up.
     axes[0].set(ylabel="azimuth (deg, left is +90)", ylim=(-185, 185), yticks=range(-180, 181, 60))
     axes[1].set(ylabel="elevation (deg)", xlabel="time (s)", ylim=(-95, 95), yticks=range(-90, 91, 45))
-    axes[1].set_xlim(0, num_frames * LABEL_HOP_S)
+    axes[1].set_xlim(0, num_labels * LABEL_HOP_S)
     for panel in axes:
         panel.grid(alpha=0.25)
     figure.suptitle(title + (" (dots: predicted, pale: truth)" if reference is not None else ""))

@@ -14,11 +14,11 @@ from typing import Any
 import optuna
 
 from data.errors import UserError
-from data.store import Store
-from infra.cluster.nodes import require_shared
-from infra.costs.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
-from infra.costs.feasible import feasibility, worker_memory_bytes
-from infra.costs.forecast import (
+from data.stores.chunks import Store
+from infra.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
+from infra.data_memory import plan_data
+from infra.feasible import feasibility, worker_memory_bytes
+from infra.forecast import (
     DataSize,
     SweepForecast,
     TrialForecast,

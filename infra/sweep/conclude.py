@@ -19,20 +19,21 @@ import ray
 import torch
 
 from data import storage
+from data.feeding.streamed_split import open_feed
 from data.labels import Events
-from data.rows import row_events
-from data.store import Store, read_shard
-from data.streamed_split import open_feed
-from infra.comparison.compare import compare
-from infra.comparison.report import FOLDER as COMPARISON
-from infra.comparison.report import report_files
-from infra.comparison.trials import LoadedSweep
-from infra.models.predict import plot_prediction
-from infra.models.register import CHALLENGER, ModelVersion, register_best
-from infra.record.trials import SweepStore, TrialRecord, best_trial
-from infra.sweep.data import SharedData
-from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
-from infra.sweep.run import SweepOutcome
+from data.remembered import remembered
+from data.stores.chunks import Store, read_shard
+from data.stores.rows import row_events
+from infra.compare import FOLDER as COMPARISON
+from infra.compare import report_files
+from infra.compared_trials import LoadedSweep
+from infra.comparison import compare
+from infra.predict import plot_prediction
+from infra.records import FAILED, SweepStore, TrialRecord, best_trial
+from infra.registry import CHALLENGER, ModelVersion, register_best
+from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.shared_data import SharedData
+from infra.sweep import SweepOutcome
 from trainables.accdoa import decode
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict
@@ -171,15 +172,10 @@ def _write_comparison(outcome: SweepOutcome, folder: Path) -> list[Path]:
 def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) -> dict[str, float]:
     """Validation scores of the trial's model as it was initialised; measured once, then read back."""
     uri = f"{sweep.uri}/untrained/{best.number:05d}.json"
-    if storage.exists(uri):
-        return json.loads(storage.read_bytes(uri))
     if shared is None:
-        return {}
-    measured = ray.get(
-        ray.remote(_score_untrained).remote(best.config, shared.feature_mean, shared.feature_std, shared.splits["val"])
-    )
-    storage.write_bytes(uri, json.dumps(measured).encode())
-    return measured
+        return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+    facts = (shared.feature_mean, shared.feature_std, shared.splits["val"])
+    return remembered(uri, lambda: ray.get(ray.remote(_score_untrained).remote(best.config, *facts)))
 
 
 def _score_untrained(
@@ -206,9 +202,9 @@ def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path
     plot_prediction(detections, reference, len(example["output"]), path, title)
 
 
-def _events_of(store: Store, recording: str, start_frame: int) -> Events:
+def _events_of(store: Store, recording: str, start_label: int) -> Events:
     for shard in store.split("val").shards:
         for row in read_shard(store, shard, ["recording", "start_frame", "events"]):
-            if (row["recording"], row["start_frame"]) == (recording, start_frame):
+            if (row["recording"], row["start_frame"]) == (recording, start_label):
                 return row_events(row)
-    raise LookupError(f"{recording} from frame {start_frame} is not in the validation split of {store.root}")
+    raise LookupError(f"{recording} from frame {start_label} is not in the validation split of {store.root}")

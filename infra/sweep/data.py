@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.store import Store
-from data.stream import materialise, read_split, unpack_rows, user_errors
-from data.streamed_split import StreamedSplit
-from infra.sweep.data_memory import DataPlan
+from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
+from data.feeding.streamed_split import StreamedSplit
+from data.remembered import remembered_bytes
+from data.stores.chunks import Store
+from infra.data_memory import DataPlan
 from trainables.box_source import box_source
 from trainables.config import ObjectBoxes, TrialConfig
 from trainables.embedding_source import embedding_stores
@@ -41,7 +42,7 @@ class SharedData:
     """The splits of a sweep, and the statistics that models normalise by."""
 
     splits: dict[str, Any]
-    """Split -> materialised `ray.data.Dataset` of prepared rows (`data.windows`), or a `StreamedSplit`."""
+    """Split -> materialised `ray.data.Dataset` of prepared rows (`data.feeding.windows`), or a `StreamedSplit`."""
     feature_mean: NDArray[np.float32]
     """(7, 1, n_mels)."""
     feature_std: NDArray[np.float32]
@@ -109,11 +110,12 @@ def feature_statistics(dataset: Any, uri: str) -> tuple[NDArray[np.float32], NDA
     They are alike for the channels that a swap exchanges, and the intensity keeps its zero, so that normalising and
     swapping commute: log-mel of W by itself, of Y, Z, X together, intensities together about zero.
     """
-    try:
-        kept = np.load(io.BytesIO(storage.read_bytes(uri)))
-        return kept["mean"], kept["std"]
-    except FileNotFoundError:
-        pass
+    kept = np.load(io.BytesIO(remembered_bytes(uri, lambda: _statistics(dataset))))
+    return kept["mean"], kept["std"]
+
+
+def _statistics(dataset: Any) -> bytes:
+    """`mean` and `std` as numpy keeps arrays."""
     with user_errors():
         moments = dataset.map_batches(_moments, batch_size=None, batch_format="pyarrow").take_all()
     count = sum(m["count"] for m in moments)
@@ -127,8 +129,7 @@ def feature_statistics(dataset: Any, uri: str) -> tuple[NDArray[np.float32], NDA
     measured = {"mean": mean[:, None].astype(np.float32), "std": std[:, None].astype(np.float32)}
     sink = io.BytesIO()
     np.savez(sink, **measured)
-    storage.write_bytes(uri, sink.getvalue())
-    return measured["mean"], measured["std"]
+    return sink.getvalue()
 
 
 def _statistics_uri(root: str, store: Store, prepare: PrepareRow) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.errors import UserError
-from data.store import Store, read_index
-from data.streamed_split import FEWEST_ROWS, decoded_bytes, largest_row_bytes
+from data.feeding.streamed_split import FEWEST_ROWS, decoded_bytes, largest_row_bytes
+from data.stores.chunks import Store, read_index
 from trainables.prepare import PrepareRow
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def plan_data(
 
 
 def divide(indices: Mapping[str, list[dict[str, Any]]], prepare: PrepareRow, allowed: int) -> DataPlan:
-    """The plan for splits with these indices (`data.store.INDEX_SCHEMA`) in so many bytes."""
+    """The plan for splits with these indices (`data.stores.chunks.INDEX_SCHEMA`) in so many bytes."""
     sizes = {split: decoded_bytes(index, prepare) for split, index in indices.items()}
     shared = tuple(sizes)
     if sum(sizes.values()) > allowed:

@@ -10,14 +10,11 @@ import pytest
 import torch
 
 from data.errors import UserError
-from data.store import read_shard
-from data.swaps import NUM_SWAPS, swap_frames
-from infra.bench import measure
-from infra.bench.data import feeding, sharing
-from infra.bench.data.noisy_store import noisy_store
-from infra.bench.data.plain_loader import WindowDataset
-from infra.bench.model import embeddings, features, metrics, swaps, training_step
-from support.bench_results import PROMISED, check_result
+from data.stores.chunks import read_shard
+from data.swaps import NUM_SWAPS, swap_pictures
+from infra.bench import embeddings, features, feeding, measure, metrics, sharing, swaps, training_step
+from infra.bench.noisy_store import noisy_store
+from infra.bench.plain_loader import WindowDataset
 from trainables.config import InputConfig, ResNetConformer
 from trainables.config_tree import from_dict
 from trainables.prepare import PrepareRow
@@ -95,8 +92,8 @@ def test_features_that_differ_are_not_timed():
 
 @pytest.mark.parametrize("k", range(NUM_SWAPS))
 def test_pixel_by_pixel_is_the_swap(k):
-    frame = np.random.default_rng(k).integers(0, 256, (3, 8, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(swaps.swap_pixel_by_pixel(frame, k), swap_frames(frame, k))
+    picture = np.random.default_rng(k).integers(0, 256, (3, 8, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(swaps.swap_pixel_by_pixel(picture, k), swap_pictures(picture, k))
 
 
 def test_swaps():
@@ -195,7 +192,7 @@ SMALL = InputConfig(n_fft=512, hop=300, n_mels=16, frame_width=64, frame_height=
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
-    return noisy_store(str(tmp_path_factory.mktemp("noise")), clips=16, clip_s=5.0, with_frames=True)
+    return noisy_store(str(tmp_path_factory.mktemp("noise")), clips=16, clip_s=5.0, with_pictures=True)
 
 
 def test_pictures_of_the_noisy_store_do_not_repeat(noise):

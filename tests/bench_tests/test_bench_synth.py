@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from data.geometry import angle_between_deg, unit_vector
-from data.mixing import render_audio
-from data.rooms import Room, position_m
-from data.scene_parts import SceneEvent
-from infra.bench.data import synth
-from support.bench_results import check_result
-from support.scene_measures import heard_direction
+from data.scenes.mixing import render_audio
+from data.scenes.parts import SceneEvent
+from data.scenes.rooms import Room, position_m
+from infra.bench import synth
 
 WALLS = Room("walls", (4.0, 3.6, 2.5), (2.1, 1.7, 1.4), 0.2)
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.rows import encode_flac
-from data.windows import WindowSampler
-from infra.costs.calibration import Calibration, Point, assume, describe_machine, fit
-from infra.costs.feasible import Feasibility
-from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
+from data.feeding.windows import Sampling, WindowSampler
+from data.stores.rows import encode_flac
+from infra.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.estimate import estimate
 from infra.plan.plan import Plan, _forecast
 from infra.search.searcher import try_out
@@ -75,14 +73,14 @@ def test_a_machine_has_one_name() -> None:
 
 
 def test_steps_are_those_of_the_sampler() -> None:
-    rows = [_row(f"r{i}", frames) for i, frames in enumerate((600, 95, 20))]
+    rows = [_row(f"r{i}", num_labels) for i, num_labels in enumerate((600, 95, 20))]
     for wanted, batch in ((None, 16), (64, 16), (4096, 16), (None, 512)):
         config = (
             override(CONFIG, {"training.epoch_windows": wanted, "training.batch_size": batch})
             if (wanted is None or wanted >= batch)
             else CONFIG
         )
-        sampler = WindowSampler(rows, batch, epoch_windows=wanted)
+        sampler = WindowSampler(rows, Sampling(batch, epoch_windows=wanted))
         size = DataSize(train_windows=len(sampler._windows), eval_windows=0)
         assert size.steps(config) == len(sampler)
 
@@ -157,24 +155,24 @@ def test_other_configs_of_a_space_are_refused_by_what_is_known(monkeypatch: pyte
         refuses(config)
 
 
-def _row(recording: str, frames: int) -> dict[str, object]:
+def _row(recording: str, num_labels: int) -> dict[str, object]:
     per_label = INPUTS.features_per_label
     return {
         "recording": recording,
         "start_frame": 0,
-        "num_frames": frames,
-        "features": np.zeros((7, frames * per_label, 4), dtype=np.float32),
-        "target": np.zeros((frames, 6, 5, 13), dtype=np.float32),
+        "num_frames": num_labels,
+        "features": np.zeros((7, num_labels * per_label, 4), dtype=np.float32),
+        "target": np.zeros((num_labels, 6, 5, 13), dtype=np.float32),
         "has_video": False,
     }
 
 
-def _raw(recording: str, start: int, frames: int, labels: int) -> dict[str, object]:
+def _raw(recording: str, start: int, num_labels: int, labels: int) -> dict[str, object]:
     return {
         "recording": recording,
         "room": "r",
         "start_frame": start,
-        "num_frames": frames,
+        "num_frames": num_labels,
         "num_samples": labels * 2400,
         "audio": encode_flac(np.zeros((4, labels * 2400), dtype=np.int16)),
         "frames": [],

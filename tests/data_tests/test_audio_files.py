@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.audio_files import read_foa_wav, write_foa_wav
 from data.errors import UserError
+from data.files.audio import read_foa_wav, write_foa_wav
 
 
 def tone(rate_hz=24_000, channels=4, seconds=0.5):

@@ -8,7 +8,7 @@ import pytest
 from data.boxes import MAX_BOXES, VECTOR_WIDTH, gaussian_vectors, read_boxes_csv, swap_boxes
 from data.errors import UserError
 from data.geometry import direction_of_pixel, unit_vector
-from data.swaps import IDENTITY, NUM_SWAPS, swap_angles, swap_frames
+from data.swaps import IDENTITY, NUM_SWAPS, swap_angles, swap_pictures
 
 BOX = (0.125, 0.25, 0.375, 0.5, 0.8)
 
@@ -31,13 +31,13 @@ def random_boxes(count: int) -> np.ndarray:
 @pytest.mark.parametrize("k", range(NUM_SWAPS))
 def test_a_box_stays_around_its_object(k):
     """A bright rectangle in a picture and the box around it turn alike."""
-    frame = np.zeros((32, 64, 3), np.uint8)
-    frame[8:16, 8:24] = 255
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[8:16, 8:24] = 255
     (left, top, right, bottom, score) = swap_boxes(boxes_of(BOX), k)[0, 0]
     bright = np.zeros((32, 64), bool)
     columns = np.arange(round(64 * left), round(64 * right)) % 64
     bright[round(32 * top) : round(32 * bottom), columns] = True
-    np.testing.assert_array_equal(swap_frames(frame, k)[..., 0] > 0, bright)
+    np.testing.assert_array_equal(swap_pictures(picture, k)[..., 0] > 0, bright)
     assert score == np.float32(0.8)
 
 

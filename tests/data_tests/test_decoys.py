@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from data.geometry import angle_between_deg, unit_vector
-from data.mixing import render_audio
-from data.painting import GLYPH_RADIUS_DEG, Painter
-from data.rooms import seen_from_receiver
-from data.rows import SAMPLES_PER_LABEL
-from data.scene_settings import profile
-from data.scenes import DECOY_APART_DEG, make_room, sample_scene
-from support.scene_measures import cover_of
+from data.scenes.mixing import render_audio
+from data.scenes.painting import GLYPH_RADIUS_DEG, Painter
+from data.scenes.rooms import seen_from_receiver
+from data.scenes.sampling import DECOY_APART_DEG, make_room, sample_scene
+from data.scenes.settings import profile
+from data.timing import SAMPLES_PER_LABEL
 
 
 def hard_scene(seed, **overrides):
@@ -25,15 +24,15 @@ def hard_scene(seed, **overrides):
 
 def pairs(scene):
     """Each decoy with the event that it imitates."""
-    events = {(e.class_index, e.start_frame, e.stop_frame): e for e in scene.events if e.visible}
-    return [(events[d.class_index, d.start_frame, d.stop_frame], d) for d in scene.decoys]
+    events = {(e.class_index, e.start_label, e.stop_label): e for e in scene.events if e.visible}
+    return [(events[d.class_index, d.start_label, d.stop_label], d) for d in scene.decoys]
 
 
 def loudness(audio, scene, source):
     """Energy of the recording from where a source is, frame by frame, by a cardioid."""
     total = 0.0
-    for frame, place in zip(range(source.start_frame, source.stop_frame), source.frame_positions(), strict=True):
-        w, y, z, x = audio[:, frame * SAMPLES_PER_LABEL : (frame + 1) * SAMPLES_PER_LABEL]
+    for label, place in zip(range(source.start_label, source.stop_label), source.label_positions(), strict=True):
+        w, y, z, x = audio[:, label * SAMPLES_PER_LABEL : (label + 1) * SAMPLES_PER_LABEL]
         ahead = place - np.asarray(scene.room.receiver_m)
         ahead = ahead / np.linalg.norm(ahead)
         total += np.square(0.5 * (w + ahead[0] * x + ahead[1] * y + ahead[2] * z)).sum()
@@ -56,12 +55,12 @@ def test_sound_alone_is_chance_the_picture_alone_is_poor_and_both_together_are_r
         audio, painter = render_audio(scene).astype(np.float64), Painter(scene)
         for event, decoy in pairs(scene):
             by_sound.append(loudness(audio, scene, event) > loudness(audio, scene, decoy))
-            time_s = (event.start_frame + event.num_frames // 2) / 10
+            time_s = (event.start_label + event.num_labels // 2) / 10
             glyphs = painter.glyphs(time_s)
             picture = painter.picture(glyphs)
             by_both.append(colour_share(picture, scene, event, time_s) > colour_share(picture, scene, decoy, time_s))
             # Whatever is in the picture may be what sounds.
-            labelled = sum(e.visible and e.start_frame <= 10 * time_s < e.stop_frame for e in scene.events)
+            labelled = sum(e.visible and e.start_label <= 10 * time_s < e.stop_label for e in scene.events)
             by_picture.append(labelled / len(glyphs))
     assert len(by_sound) > 50
     chance = 3 * 0.5 / np.sqrt(len(by_sound))
@@ -91,7 +90,7 @@ def test_a_decoy_is_a_twin_in_another_direction():
             assert not decoy.visible
             assert scene.hidden_share(event) == scene.hidden_share(decoy) == 0
             assert decoy.seed != event.seed
-            here, there = event.frame_positions() - microphone, decoy.frame_positions() - microphone
+            here, there = event.label_positions() - microphone, decoy.label_positions() - microphone
             apart.append(angle_between_deg(here, there).min())
             nearer.append(np.linalg.norm(here, axis=1).mean() - np.linalg.norm(there, axis=1).mean())
             louder.append(event.level_db - decoy.level_db)

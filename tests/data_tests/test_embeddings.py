@@ -8,8 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data import embeddings
-from data.embeddings import (
+from data.errors import UserError
+from data.feeding.contract import as_looked_at
+from data.feeding.stream import pack_row, unpack_rows
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
+from data.stores import embeddings
+from data.stores.embeddings import (
     Embedded,
     EmbeddingManifest,
     decode_part,
@@ -18,10 +22,7 @@ from data.embeddings import (
     write_embeddings,
     write_part,
 )
-from data.errors import UserError
-from data.stream import pack_row, unpack_rows
 from data.swaps import NUM_SWAPS
-from data.windows import WindowSampler, as_looked_at, evaluation_windows
 
 OF = Embedded(
     data_sha256="d" * 64,
@@ -225,14 +226,14 @@ def test_windows_find_the_embeddings_of_their_swap():
 
 
 def test_training_windows_mix_swaps():
-    (batch,) = WindowSampler([row(100)], batch_size=15, swap=True, frame_rate_hz=2.0).epoch(0)
+    (batch,) = WindowSampler([row(100)], Sampling(batch_size=15, swap=True, picture_rate_hz=2.0)).epoch(0)
     ks = batch["i3d_embeddings"][:, 0, 1]
     assert len(set(ks.tolist())) > 3
     np.testing.assert_array_equal(batch["resnet_embeddings"][:, 0, 1], ks)
 
 
 def test_what_is_not_looked_at_is_not_cut():
-    (batch,) = WindowSampler(as_looked_at([row()], ["i3d_embeddings"]), batch_size=3).epoch(0)
+    (batch,) = WindowSampler(as_looked_at([row()], ["i3d_embeddings"]), Sampling(batch_size=3)).epoch(0)
     assert "i3d_embeddings" in batch
     assert "resnet_embeddings" not in batch
 
@@ -240,7 +241,7 @@ def test_what_is_not_looked_at_is_not_cut():
 def test_rows_without_video_are_zero():
     blind = {**row(), "has_video": False, "resnet_embeddings": np.zeros((0, NUM_SWAPS, 2), np.float16)}
     blind["i3d_embeddings"] = np.zeros((0, NUM_SWAPS, 3, 2), np.float16)
-    ((batch, _),) = evaluation_windows([row(), blind], 8, 30, frame_rate_hz=2.0)
+    ((batch, _),) = evaluation_windows([row(), blind], 8, 30, picture_rate_hz=2.0)
     assert batch["has_video"].tolist() == [True, True, False, False]
     for name in ("resnet_embeddings", "i3d_embeddings"):
         assert batch[name][1].any()

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import event_folder
 from data.classes import CLASS_NAMES, SHORT_NAMES
 from data.errors import UserError
-from data.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt
-from data.mixing import render_audio, render_stems
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_settings import SceneSettings
-from data.scenes import make_room, sample_scene, scene_events
-from data.waveforms import REFERENCE_RMS, active_rms
+from data.scenes import event_folder
+from data.scenes.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt
+from data.scenes.mixing import render_audio, render_stems
+from data.scenes.sampling import make_room, sample_scene, scene_events
+from data.scenes.settings import SceneSettings
+from data.scenes.waveforms import REFERENCE_RMS, active_rms
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 
 CLASSES = (0, 7, 11)
 
@@ -98,9 +98,9 @@ def test_sounds_are_mono_at_24_khz_without_silence_and_levelled(folder):
     for path, seconds in ((files[0][0], 1.2), (files[0][1], 9.0), (files[7][0], 0.8)):
         excerpt = draw_excerpt([path], 100 * RATE_HZ, np.random.default_rng(0))
         assert excerpt.samples == pytest.approx(seconds * RATE_HZ, abs=960)
-        assert excerpt.num_frames == round(10 * seconds)
+        assert excerpt.num_labels == round(10 * seconds)
         sound = read_excerpt(excerpt)
-        assert sound.shape == (excerpt.num_frames * SAMPLES_PER_LABEL,)
+        assert sound.shape == (excerpt.num_labels * SAMPLES_PER_LABEL,)
         assert sound.dtype == np.float32
         assert active_rms(sound) == pytest.approx(REFERENCE_RMS, rel=0.03)
         spectrum = np.abs(np.fft.rfft(sound))
@@ -141,21 +141,21 @@ def test_unusable_files_are_named(tmp_path, content, problem):
 def test_the_shortest_of_sounds_lasts_one_label_frame(tmp_path):
     path = write(tmp_path, "knock/a.wav", tone(0.01))
     excerpt = draw_excerpt([path], RATE_HZ, np.random.default_rng(0))
-    assert excerpt.num_frames == 1
+    assert excerpt.num_labels == 1
     assert np.isfinite(read_excerpt(excerpt)).all()
 
 
 def test_labels_last_as_long_as_the_files(folder):
     scene = scene_of(folder, rt60_s=(0, 0), moving_share=0.5, event_s=(2.0, 5.0))
-    lengths = {event.excerpt.path.rsplit("/")[-1]: event.num_frames for event in scene.events}
+    lengths = {event.excerpt.path.rsplit("/")[-1]: event.num_labels for event in scene.events}
     assert lengths["slam.WAV"] == 8
     assert lengths["a.wav"] == 12
     assert lengths["x.wav"] >= 10
-    assert len(scene_events(scene)) == sum(event.num_frames for event in scene.events)
+    assert len(scene_events(scene)) == sum(event.num_labels for event in scene.events)
     for event, (_, sound) in zip(scene.events, render_stems(scene).events, strict=True):
-        power = np.square(sound[0, : event.num_frames * SAMPLES_PER_LABEL]).reshape(event.num_frames, -1).mean(axis=1)
+        power = np.square(sound[0, : event.num_labels * SAMPLES_PER_LABEL]).reshape(event.num_labels, -1).mean(axis=1)
         assert power.min() > 0.25 * np.median(power)
-        assert np.abs(sound[0, (event.num_frames + 1) * SAMPLES_PER_LABEL :]).max(initial=0.0) < 1e-4
+        assert np.abs(sound[0, (event.num_labels + 1) * SAMPLES_PER_LABEL :]).max(initial=0.0) < 1e-4
 
 
 def test_a_scene_does_not_depend_on_those_before_it(folder, monkeypatch):
@@ -178,10 +178,10 @@ def test_a_scene_does_not_depend_on_those_before_it(folder, monkeypatch):
 def test_a_decoy_from_the_folder_lasts_as_long_as_its_event(folder):
     scene = scene_of(folder, decoy_share=1.0, visible_share=1.0)
     assert len(scene.decoys) > len(scene.events) / 2
-    twins = {(e.class_index, e.start_frame): e for e in scene.events}
+    twins = {(e.class_index, e.start_label): e for e in scene.events}
     other = 0
     for decoy in scene.decoys:
-        event = twins[decoy.class_index, decoy.start_frame]
-        assert decoy.num_frames == event.num_frames == decoy.excerpt.num_frames == event.excerpt.num_frames
+        event = twins[decoy.class_index, decoy.start_label]
+        assert decoy.num_labels == event.num_labels == decoy.excerpt.num_labels == event.excerpt.num_labels
         other += decoy.excerpt != event.excerpt
     assert other > 0

@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import build, starss23, storage
+from data import storage
 from data.errors import UserError
+from data.files.video import decode_jpeg, write_mp4
 from data.geometry import angle_between_deg, unit_vector
-from data.ingest import IngestSettings, _tasks, ingest
 from data.labels import adpit_target
-from data.rows import decode_flac, row_events
-from data.scenes import render_audio, scene_events
-from data.starss23 import Clip, choose_val_rooms, find_clips
-from data.store import open_store, read_shard, verify
-from data.synth import SynthSettings, make_scene, write_tree
-from data.video import render_jpegs
-from data.video_files import decode_jpeg, write_mp4
-from support.children import run_and_kill
-from support.starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_wav
+from data.readers import starss23
+from data.readers.ingest import IngestSettings, _tasks, ingest
+from data.readers.starss23 import Clip, choose_val_rooms, find_clips
+from data.scenes.mixing import render_audio
+from data.scenes.sampling import scene_events
+from data.scenes.synth import SynthSettings, make_scene, write_tree
+from data.scenes.video import render_jpegs
+from data.stores import build
+from data.stores.chunks import open_store, read_shard, verify
+from data.stores.rows import decode_flac, row_events
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data_golden.npz"
 SOUND_ONLY = IngestSettings(with_video=False)
@@ -220,7 +221,7 @@ def test_what_is_bad_is_named_with_file_and_line_and_the_rest_taken_in(tree, tmp
 
 
 def test_a_mended_file_is_read_again_and_nothing_else(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr("data.ingest.SHARD_BYTES", 1)
+    monkeypatch.setattr("data.readers.ingest.SHARD_BYTES", 1)
     out = str(tmp_path / "out")
     for number in (1, 2, 3):
         tree.add(f"fold3_room{number}_mix001", video=False, seed=number)
@@ -373,7 +374,7 @@ def test_twenty_synthetic_recordings_come_back_as_they_were_made(tmp_path):
 
 
 @pytest.mark.slow
-def test_frames_stay_within_one_frame_time_over_ten_minutes(tree, tmp_path):
+def test_pictures_stay_within_one_picture_time_over_ten_minutes(tree, tmp_path):
     """Each picture of a 29.97 Hz video says its number; taking every third one would be 18 frames late in the end."""
     seconds = 600.0
     name = "fold3_room1_mix001"
@@ -400,10 +401,10 @@ def test_frames_stay_within_one_frame_time_over_ten_minutes(tree, tmp_path):
 
 KILLED = """
 import sys, time
-import data.ingest
-from data.ingest import ingest
+import data.readers.ingest
+from data.readers.ingest import ingest
 
-data.ingest.SHARD_BYTES = 1
+data.readers.ingest.SHARD_BYTES = 1
 
 def run(function, tasks):
     for task in tasks:
@@ -417,7 +418,7 @@ ingest(sys.argv[1], sys.argv[2], run=run)
 
 @pytest.mark.slow
 def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr("data.ingest.SHARD_BYTES", 1)
+    monkeypatch.setattr("data.readers.ingest.SHARD_BYTES", 1)
     for number in range(6):
         tree.add(f"fold3_room{number}_mix001", video=False, seed=number)
     out = tmp_path / "killed"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from data.labels import Events, adpit_target, read_events_csv, write_events_csv
+from data.files.dcase_csv import read_events_csv, write_events_csv
+from data.labels import Events, adpit_target
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data_golden.npz"
 
@@ -33,7 +34,7 @@ def test_distances_are_part_of_the_target_in_metres():
     assert target[1, 0, 4, 5] == 0.0
 
 
-def test_target_leaves_out_frames_past_the_end():
+def test_target_leaves_out_labels_past_the_end():
     events = Events.build([0, 3, 9], [1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0])
     target = adpit_target(events, 4)
     assert target.shape == (4, 6, 5, 13)
@@ -83,8 +84,11 @@ def test_exact_duplicates_are_dropped_unless_wanted(tmp_path):
         ("5,1,0,10", "got 4"),
         ("5,1,0,10,0,100,7", "got 7"),
         ("-1,1,0,10,0", "frame -1"),
-        ("5,1,0,190,0", "out of range"),
-        ("5,1,0,nan,0", "out of range"),
+        ("1.5,1,0,10,0", "have to be whole numbers"),
+        ("1,1,1e300,10,0", "have to be whole numbers"),
+        ("5,1,0,370,0", "out of range"),
+        ("5,1,0,0,91", "out of range"),
+        ("5,1,0,nan,0", "expected finite numbers"),
     ],
 )
 def test_faults_are_named_with_file_and_line(tmp_path, line, message):
@@ -107,7 +111,7 @@ def test_written_files_are_read_back(tmp_path):
     assert read_events_csv(tmp_path / "a.csv").distance_cm.tolist() == [100, 250]
 
 
-def test_between_counts_frames_from_its_start():
+def test_between_counts_labels_from_its_start():
     events = Events.build([0, 10, 19, 20], [0, 1, 2, 3], [0] * 4, [0] * 4, [0] * 4)
     cut = events.between(10, 20)
     assert cut.frame.tolist() == [0, 9]

@@ -5,12 +5,11 @@ import pytest
 
 from data.classes import NUM_CLASSES
 from data.geometry import pixel_of, unit_vector
-from data.painting import GLYPH_COLOURS, Painter, draw_glyph, paint_room
-from data.rooms import Room, position_m
-from data.scene_parts import Distractor, Occluder, Scene, SceneEvent
-from data.scene_settings import profile
-from data.scenes import make_room, sample_scene
-from support.scene_measures import apart, centroid, cover_of, painted
+from data.scenes.painting import GLYPH_COLOURS, Painter, draw_glyph, paint_room
+from data.scenes.parts import Distractor, Occluder, Scene, SceneEvent
+from data.scenes.rooms import Room, position_m
+from data.scenes.sampling import make_room, sample_scene
+from data.scenes.settings import profile
 
 ROOM = Room("room1", (6.0, 5.0, 3.0), (3.0, 2.5, 1.5), 0.3)
 
@@ -126,12 +125,12 @@ def test_what_is_hidden_by_geometry_is_hidden_in_the_picture():
     for seed in range(12):
         scene = sample_scene(settings, make_room(settings, "room1", seed), seed)
         pillars = tuple(Occluder(o.azimuth_deg, o.distance_m, o.width_m, 9.0, False) for o in scene.occluders)
-        scene = Scene(scene.room, scene.events, scene.num_frames, 20.0, 0, occluders=pillars)
+        scene = Scene(scene.room, scene.events, scene.num_labels, 20.0, 0, occluders=pillars)
         painter = Painter(scene, 896, 448)
         for event in scene.events:
             # A ring, a cross and the like have no colour at their centre, or hardly any.
             if event.visible and event.class_index in (0, 1, 4, 5, 7, 8, 10, 12):
-                time_s = (event.start_frame + event.stop_frame) / 20
+                time_s = (event.start_label + event.stop_label) / 20
                 place = event.position_at(np.array([time_s]))
                 (glyph,) = painter.glyphs(time_s)
                 column, row = pixel_of(glyph.azimuth_deg, glyph.elevation_deg, 896, 448)

@@ -10,19 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.files.video import TREE_RATE_HZ, write_mp4
 from data.geometry import angle_between_deg, pixel_of, unit_vector
 from data.labels import Events
-from data.mixing import render_audio, render_stems, sounding_samples
-from data.painting import Painter
-from data.rooms import Room, position_m, seen_from_receiver, spatialise
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_parts import Scene, SceneEvent
-from data.scene_settings import PROFILES, SceneSettings, profile
-from data.scenes import make_room, sample_scene, scene_events, scene_facts
-from data.swaps import NUM_SWAPS, swap_angles, swap_audio, swap_frames
-from data.video import scene_pictures
-from data.video_files import TREE_RATE_HZ, write_mp4
-from support.scene_measures import apart, centroid, cover_of, heard_direction, painted, reverberation_s
+from data.scenes.mixing import render_audio, render_stems, sounding_samples
+from data.scenes.painting import Painter
+from data.scenes.parts import Scene, SceneEvent
+from data.scenes.rooms import Room, position_m, seen_from_receiver, spatialise
+from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
+from data.scenes.settings import PROFILES, SceneSettings, profile
+from data.scenes.video import scene_pictures
+from data.swaps import NUM_SWAPS, swap_angles, swap_audio, swap_pictures
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 from trainables.metrics import scores, seld_counts
 
 OPEN = Room("open", (9.0, 9.0, 5.0), (4.5, 4.5, 2.5), 0.0)
@@ -153,8 +152,8 @@ def test_levels_of_the_stems_are_the_scenes_facts(name):
     for interferer, (begin, sound), level_db in zip(
         scene.interferers, stems.interferers, facts["interferer_db"], strict=True
     ):
-        assert begin == interferer.start_frame * SAMPLES_PER_LABEL
-        power = np.square(sound[0, : interferer.num_frames * SAMPLES_PER_LABEL].astype(float)).mean()
+        assert begin == interferer.start_label * SAMPLES_PER_LABEL
+        power = np.square(sound[0, : interferer.num_labels * SAMPLES_PER_LABEL].astype(float)).mean()
         assert 10 * np.log10(power / signal) == pytest.approx(level_db, abs=0.01)
     mixed = stems.mix_events() + stems.noise
     for begin, sound in stems.decoys + stems.interferers:
@@ -184,16 +183,16 @@ def test_polyphony_of_the_sound_is_the_scenes(tmp_path):
         rt60_s=(0, 0),
     )
     scene = sample_scene(settings, make_room(settings, "room1", 1), 1)
-    voices = np.zeros(scene.num_frames, dtype=int)
+    voices = np.zeros(scene.num_labels, dtype=int)
     for begin, sound in render_stems(scene).events:
-        stem = np.zeros(scene.num_frames * SAMPLES_PER_LABEL)
+        stem = np.zeros(scene.num_labels * SAMPLES_PER_LABEL)
         stem[begin : begin + sound.shape[1]] = sound[0]
         power = np.square(stem).reshape(-1, SAMPLES_PER_LABEL).mean(axis=1)
         voices += power > 0.25 * np.median(power[power > 0])
     assert np.bincount(voices).tolist() == scene_facts(scene)["polyphony"]
     assert voices.max() >= 3
     labels = scene_events(scene)
-    np.testing.assert_array_equal(np.bincount(labels.frame, minlength=scene.num_frames), voices)
+    np.testing.assert_array_equal(np.bincount(labels.frame, minlength=scene.num_labels), voices)
     cells = labels.frame * 13 + labels.class_index
     assert np.bincount(cells).max() > 1, "no two events of one class at once"
 
@@ -273,7 +272,7 @@ def prove_swaps_agree(recording, k, channels=unchanged, pictures=unchanged):
     azimuth, elevation = swap_angles(labels.azimuth_deg[0], labels.elevation_deg[0], k)
     heard = heard_direction(swap_audio(channels(audio), k))
     assert angle_between_deg(heard, unit_vector(azimuth, elevation)) < 1.0
-    column, row = centroid(cover_of(swap_frames(pictures(picture), k), RING))
+    column, row = centroid(cover_of(swap_pictures(pictures(picture), k), RING))
     expected = pixel_of(azimuth, elevation, 448, 224)
     assert apart(column, expected[0], 448) < PIXEL
     assert abs(row - expected[1]) < PIXEL
@@ -300,7 +299,7 @@ def test_oracle_labels_have_perfect_scores(name):
     labels = scene_events(scene)
 
     def score(predicted):
-        return scores(seld_counts(labels, predicted, scene.num_frames), "present")
+        return scores(seld_counts(labels, predicted, scene.num_labels), "present")
 
     perfect = score(labels)
     assert (perfect.error_rate, perfect.f_score, perfect.localisation_recall) == pytest.approx((0, 1, 1), abs=1e-9)

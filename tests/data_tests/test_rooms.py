@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from data.rooms import Room, early_responses, image_sources, late_response, position_m, spatialise
-from data.rows import RATE_HZ
+from data.scenes.rooms import Room, early_responses, image_sources, late_response, position_m, spatialise
+from data.timing import RATE_HZ
 
 OPEN = Room("open", (9.0, 9.0, 5.0), (4.5, 4.5, 2.5), 0.0)
 WALLS = Room("walls", (6.3, 4.7, 2.9), (3.05, 2.4, 1.5), 0.4)

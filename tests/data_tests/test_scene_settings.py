@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from data.errors import UserError
-from data.scene_settings import PROFILES, SceneSettings, profile
+from data.scenes.settings import PROFILES, SceneSettings, profile
 
 
 @pytest.mark.parametrize(

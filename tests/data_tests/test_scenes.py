@@ -7,22 +7,14 @@ import pytest
 
 from data.classes import NUM_CLASSES
 from data.geometry import angle_between_deg, unit_vector
-from data.interferers import KINDS, make_interferer
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_parts import Occluder
-from data.scenes import (
-    PROFILES,
-    SceneSettings,
-    make_room,
-    profile,
-    render_audio,
-    render_stems,
-    sample_scene,
-    scene_events,
-    scene_facts,
-)
-from data.sources import make_source
-from data.waveforms import REFERENCE_RMS, active_rms
+from data.scenes.interferers import KINDS, make_interferer
+from data.scenes.mixing import render_audio, render_stems
+from data.scenes.parts import Occluder
+from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
+from data.scenes.settings import PROFILES, SceneSettings, profile
+from data.scenes.sources import make_source
+from data.scenes.waveforms import REFERENCE_RMS, active_rms
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 
 EASY = SceneSettings(duration_s=12.0)
 
@@ -115,9 +107,9 @@ def test_each_event_is_heard_from_where_its_label_says(rt60, limit_deg):
     for seed in range(2):
         scene = easy_scene(seed, settings)
         for event, (_, sound) in zip(scene.events, render_stems(scene).events, strict=True):
-            frames = np.arange(event.start_frame, event.stop_frame)
-            truth = event.position_at((frames + 0.5) * 0.1) - np.asarray(scene.room.receiver_m)
-            for i in range(1, len(frames) - 1):
+            labels_of = np.arange(event.start_label, event.stop_label)
+            truth = event.position_at((labels_of + 0.5) * 0.1) - np.asarray(scene.room.receiver_m)
+            for i in range(1, len(labels_of) - 1):
                 w, y, z, x = sound[:, i * SAMPLES_PER_LABEL : (i + 1) * SAMPLES_PER_LABEL].astype(float)
                 heard = np.array([(w * x).sum(), (w * y).sum(), (w * z).sum()])
                 if (w**2).mean() > 1e-6:
@@ -126,21 +118,21 @@ def test_each_event_is_heard_from_where_its_label_says(rt60, limit_deg):
     assert np.median(errors[False]) < limit_deg
 
 
-def test_labels_cover_events_from_their_first_frame_to_their_last():
+def test_labels_cover_events_from_first_to_last():
     scene = easy_scene(7)
     labels = scene_events(scene)
     for event in scene.events:
         mine = labels.select((labels.class_index == event.class_index) & (labels.source == event.source))
-        assert set(range(event.start_frame, event.stop_frame)) <= set(mine.frame.tolist())
+        assert set(range(event.start_label, event.stop_label)) <= set(mine.frame.tolist())
     assert (np.diff(labels.frame) >= 0).all()
-    assert len(labels) == sum(event.stop_frame - event.start_frame for event in scene.events)
+    assert len(labels) == sum(event.stop_label - event.start_label for event in scene.events)
 
 
-def test_labels_hold_the_direction_at_the_middle_of_the_frame():
+def test_labels_hold_the_direction_at_their_middle():
     scene = next(s for s in map(easy_scene, range(50)) if any(e.moving for e in s.events))
     event = next(e for e in scene.events if e.moving)
     labels = scene_events(scene)
-    row = np.flatnonzero((labels.frame == event.start_frame + 3) & (labels.source == event.source))[0]
+    row = np.flatnonzero((labels.frame == event.start_label + 3) & (labels.source == event.source))[0]
     # 0.35 s after the start: step 7 of the path.
     offset = event.positions_m[7] - np.asarray(scene.room.receiver_m)
     label = unit_vector(labels.azimuth_deg[row], labels.elevation_deg[row])
@@ -177,7 +169,7 @@ def test_no_more_than_asked_are_there_at_once_and_all_stay_in_the_room(voices, m
     for seed in range(5):
         scene = easy_scene(seed, settings)
         for thing in getattr(scene, voices):
-            counts[thing.start_frame : thing.stop_frame] += 1
+            counts[thing.start_label : thing.stop_label] += 1
             assert (thing.positions_m > 0).all()
             assert (thing.positions_m < scene.room.size_m).all()
         assert counts.max() <= most

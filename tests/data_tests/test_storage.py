@@ -12,10 +12,9 @@ import pytest
 
 from data import storage
 from data.errors import UserError
-from data.ingest import ingest
-from data.store import open_store, read_shard, verify
-from data.synth import SynthSettings, synthesise
-from support.starss23_tree import Tree
+from data.readers.ingest import ingest
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import open_store, read_shard, verify
 
 KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
 TINY = SynthSettings(
@@ -201,7 +200,7 @@ def test_a_tree_on_s3_is_taken_in_like_one_on_disk(s3, tmp_path):
 
 @pytest.mark.slow
 def test_a_bucket_that_vanishes_is_said_and_spoils_nothing(s3, tmp_path, monkeypatch):
-    monkeypatch.setattr("data.ingest.SHARD_BYTES", 1)
+    monkeypatch.setattr("data.readers.ingest.SHARD_BYTES", 1)
     tree = Tree(tmp_path / "tree")
     out = str(tmp_path / "out")
     tree.add("fold3_room1_mix001", video=False)

@@ -10,17 +10,16 @@ import pytest
 
 from data import storage
 from data.errors import UserError
+from data.files.video import encode_jpeg
 from data.labels import Events
-from data.rows import HEARD, class_frames, cut_rows, decode_flac, decode_shard, encode_shard, row_events
-from data.store import (
+from data.stores.chunks import (
     open_store,
     read_index,
     read_shard,
     verify,
     write_manifest,
 )
-from data.video_files import encode_jpeg
-from support.stores import publish
+from data.stores.rows import HEARD, cut_rows, decode_flac, decode_shard, encode_shard, labels_per_class, row_events
 
 
 def recording(seconds=70.0, seed=0, with_video=True):
@@ -28,26 +27,26 @@ def recording(seconds=70.0, seed=0, with_video=True):
     audio = (rng.standard_normal((4, int(seconds * 24_000))) * 1000).astype(np.int16)
     frame = np.arange(0, int(seconds * 10), 3)
     events = Events.build(frame, frame % 13, frame % 2, frame % 360 - 180.0, frame % 90, frame + 100.0)
-    pictures = [encode_jpeg(np.full((224, 448, 3), c, np.uint8)) for c in range(8)]
-    frames = [pictures[i % 8] for i in range(int(seconds * 10))] if with_video else []
-    return audio, events, frames
+    grey = [encode_jpeg(np.full((224, 448, 3), c, np.uint8)) for c in range(8)]
+    pictures = [grey[i % 8] for i in range(int(seconds * 10))] if with_video else []
+    return audio, events, pictures
 
 
 def small_store(root, seconds=7.0):
-    audio, events, frames = recording(seconds)
-    rows = cut_rows("fold3_room1_mix001", "room1", audio, events, frames)
+    audio, events, pictures = recording(seconds)
+    rows = cut_rows("fold3_room1_mix001", "room1", audio, events, pictures)
     return publish(root, {"train": [rows]}, {"seed": 1})
 
 
 def test_rows_own_a_minute_and_carry_a_tail():
-    audio, events, frames = recording(70.0)
-    first, second = cut_rows("r", "room1", audio, events, frames)
+    audio, events, pictures = recording(70.0)
+    first, second = cut_rows("r", "room1", audio, events, pictures)
     assert (first["start_frame"], first["num_frames"], first["num_samples"]) == (0, 600, 625 * 2400)
     assert (second["start_frame"], second["num_frames"], second["num_samples"]) == (600, 100, 100 * 2400)
     np.testing.assert_array_equal(decode_flac(first["audio"]), audio[:, : 625 * 2400])
     np.testing.assert_array_equal(decode_flac(second["audio"]), audio[:, 600 * 2400 :])
-    assert first["frames"] == frames[:625]
-    assert second["frames"] == frames[600:]
+    assert first["frames"] == pictures[:625]
+    assert second["frames"] == pictures[600:]
     assert row_events(second).frame.tolist() == events.between(600, 700).frame.tolist()
     assert row_events(first).frame.max() == 624
     np.testing.assert_array_equal(row_events(first).distance_cm, events.between(0, 625).distance_cm)
@@ -56,7 +55,7 @@ def test_rows_own_a_minute_and_carry_a_tail():
 def test_class_counts_leave_the_tail_out():
     audio, events, _ = recording(70.0)
     expected = np.bincount(events.class_index, minlength=13).tolist()
-    assert class_frames(cut_rows("r", "room1", audio, events)) == expected
+    assert labels_per_class(cut_rows("r", "room1", audio, events)) == expected
 
 
 def test_events_past_the_end_and_a_part_of_a_label_frame_are_dropped():
@@ -68,8 +67,8 @@ def test_events_past_the_end_and_a_part_of_a_label_frame_are_dropped():
 
 
 def test_shards_keep_rows_and_their_bytes_repeat():
-    audio, events, frames = recording(4.0)
-    rows = cut_rows("r", "room1", audio, events, frames)
+    audio, events, pictures = recording(4.0)
+    rows = cut_rows("r", "room1", audio, events, pictures)
     content = encode_shard(rows)
     assert content == encode_shard(rows)
     assert decode_shard(io.BytesIO(content)) == rows
@@ -77,9 +76,9 @@ def test_shards_keep_rows_and_their_bytes_repeat():
 
 
 def test_a_picture_that_repeats_is_stored_once():
-    audio, events, frames = recording(10.0)
-    distinct = sum(map(len, set(frames)))
-    (row,) = cut_rows("r", "room1", audio, events, frames)
+    audio, events, pictures = recording(10.0)
+    distinct = sum(map(len, set(pictures)))
+    (row,) = cut_rows("r", "room1", audio, events, pictures)
     assert len(encode_shard([row])) < len(row["audio"]) + 2 * distinct + 20_000
 
 

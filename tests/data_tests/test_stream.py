@@ -5,22 +5,25 @@ import io
 import shutil
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from data.errors import UserError
-from data.feed import HeldRows
+from data.feeding.cutter import Extent
+from data.feeding.feed import HeldRows
+from data.feeding.stream import _ReadRows, _ReadShards, materialise, pack_row, read_split, rows_of, unpack_rows
+from data.feeding.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes, open_feed
+from data.feeding.window_stream import WindowStream
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.labels import adpit_target
-from data.rows import HEARD, SAMPLES_PER_LABEL, decode_flac, row_events
-from data.store import open_store, read_index, read_shard
-from data.stream import _ReadRows, _ReadShards, materialise, pack_row, read_split, rows_of, unpack_rows
-from data.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes, open_feed
-from data.synth import SynthSettings, synthesise
-from data.window_stream import WindowStream
-from data.windows import Extent, WindowSampler, evaluation_windows
-from infra.bench.search.own_ray import own_ray
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import open_store, read_index, read_shard
+from data.stores.rows import HEARD, decode_flac, row_events
+from data.timing import SAMPLES_PER_LABEL
+from infra.bench.own_ray import own_ray
 
 SETTINGS = SynthSettings(
     train_clips=5, val_clips=1, test_clips=0, clip_s=7.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_task=2
@@ -123,7 +126,7 @@ def test_a_split_arrives_whole_and_ready_for_windows(cluster, store):
     for row in rows:
         for name in ("features", "target", "events", "frames"):
             np.testing.assert_array_equal(row[name], direct[row["recording"]][name])
-    batch = next(WindowSampler(rows, batch_size=4, swap=True).epoch(0))
+    batch = next(WindowSampler(rows, Sampling(batch_size=4, swap=True)).epoch(0))
     assert batch["features"].shape == (4, 7, 30, 2)
     assert sum(b["valid"].sum() for b, _ in evaluation_windows(rows, 4)) == 5 * 70
 
@@ -216,7 +219,7 @@ def raw_rows(store, split):
     return [raw for shard in store.split(split).shards for raw in read_shard(store, shard)]
 
 
-SAMPLING = {"batch_size": 4, "swap": True, "seed": 2, "frame_rate_hz": 10.0}
+SAMPLING = Sampling(batch_size=4, swap=True, seed=2)
 
 
 @pytest.mark.slow
@@ -225,13 +228,13 @@ def test_streamed_batches_are_those_of_the_plan_for_any_number_of_workers(cluste
     planned = WindowStream(
         [Extent.of(row) for row in rows],
         lambda wanted: InOrder(rows[number] for number in wanted),
+        SAMPLING,
         held_rows=16,
         any_video=False,
-        **SAMPLING,
     )
     split = streamed(many, rows=32)
-    parts = [split.windows([], epochs=2, rank=rank, world_size=2, **SAMPLING) for rank in range(2)]
-    alone = split.windows([], epochs=2, **SAMPLING)
+    parts = [split.windows([], replace(SAMPLING, rank=rank, world_size=2), epochs=2) for rank in range(2)]
+    alone = split.windows([], SAMPLING, epochs=2)
     for epoch in (1, 2):
         batches = zip(planned.epoch(epoch), alone.epoch(epoch), *(p.epoch(epoch) for p in parts), strict=True)
         for expected, got, first, second in batches:
@@ -276,7 +279,7 @@ def test_a_split_larger_than_its_memory_passes_through_it(cluster, many):
     size = decoded_bytes(read_index(many, "train").to_pylist(), bulky)
     assert size >= 4 * split.memory_bytes
     most, seen = 0.0, 0
-    windows = split.windows([], epochs=2, **SAMPLING)
+    windows = split.windows([], SAMPLING, epochs=2)
     for epoch in (1, 2):
         for batch in windows.epoch(epoch):
             seen += len(batch["valid"])
@@ -290,7 +293,7 @@ def test_a_split_larger_than_its_memory_passes_through_it(cluster, many):
 
 @pytest.mark.slow
 def test_nothing_is_left_when_a_reader_stops_early(cluster, many):
-    windows = streamed(many, prepare=Bulky(), rows=6).windows([], epochs=50, **SAMPLING)
+    windows = streamed(many, prepare=Bulky(), rows=6).windows([], SAMPLING, epochs=50)
     batches = windows.epoch(1)
     next(batches)
     windows.close()
@@ -300,7 +303,7 @@ def test_nothing_is_left_when_a_reader_stops_early(cluster, many):
     recordings.close()
     assert wait_until(lambda: store_bytes(cluster) < 1e6 and cluster.available_resources().get("CPU") == 2.0)
     with pytest.raises(RuntimeError, match="trouble"):
-        fail_in_an_epoch(streamed(many, rows=6).windows([], epochs=50, **SAMPLING))
+        fail_in_an_epoch(streamed(many, rows=6).windows([], SAMPLING, epochs=50))
     assert wait_until(lambda: store_bytes(cluster) < 1e6 and cluster.available_resources().get("CPU") == 2.0)
 
 
@@ -328,7 +331,7 @@ def test_recordings_come_in_order_and_each_to_one_worker(cluster, many):
 
 @pytest.mark.slow
 def test_a_feed_of_a_dataset_holds_its_rows(cluster, many):
-    windows = open_feed(materialise(read_split(many, "train", prepare))).windows([], epochs=1, **SAMPLING)
+    windows = open_feed(materialise(read_split(many, "train", prepare))).windows([], SAMPLING, epochs=1)
     assert isinstance(windows, WindowSampler)
     assert windows.num_windows == 48
 
@@ -342,13 +345,13 @@ def test_a_damaged_row_reaches_the_reader_of_a_stream_as_one_line(cluster, many,
     content[1000:1100] = bytes(100)
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{path.name} is corrupted") as refused:
-        list(streamed(copy).windows([], epochs=1, **SAMPLING).epoch(1))
+        list(streamed(copy).windows([], SAMPLING, epochs=1).epoch(1))
     assert "\n" not in str(refused.value)
 
 
 def test_too_little_memory_for_a_stream_is_refused(many):
     with pytest.raises(UserError, match=r"'train' needs room for 4 rows of 0 MB"):
-        streamed(many, rows=3).windows([], epochs=1, **SAMPLING)
+        streamed(many, rows=3).windows([], SAMPLING, epochs=1)
 
 
 def test_no_more_is_read_than_is_asked_for(store, monkeypatch):

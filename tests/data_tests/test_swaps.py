@@ -7,14 +7,14 @@ import pytest
 
 from data.geometry import angle_between_deg, pixel_of, unit_vector
 from data.labels import Events, adpit_target
-from data.rooms import encoding_gains
+from data.scenes.rooms import encoding_gains
 from data.swaps import (
     IDENTITY,
     NUM_SWAPS,
     swap_angles,
     swap_audio,
     swap_features,
-    swap_frames,
+    swap_pictures,
     swap_target,
     unswap_output,
 )
@@ -87,13 +87,13 @@ def test_outputs_of_a_swapped_scene_turn_back(k):
 
 @ALL
 def test_pixels_move_as_their_label(k):
-    frames = np.zeros((2, 32, 64, 3), dtype=np.uint8)
+    pictures = np.zeros((2, 32, 64, 3), dtype=np.uint8)
     # The centre of pixel (row 5, column 11).
     azimuth, elevation = 180 - 360 * 11.5 / 64, 90 - 180 * 5.5 / 32
-    frames[:, 5, 11] = 200
+    pictures[:, 5, 11] = 200
     column, row = pixel_of(*swap_angles(azimuth, elevation, k), 64, 32)
-    swapped = swap_frames(frames, k)
-    assert swapped.shape == frames.shape
+    swapped = swap_pictures(pictures, k)
+    assert swapped.shape == pictures.shape
     assert swapped[:, int(row), int(column)].tolist() == [[200] * 3] * 2
     assert (swapped != 0).sum() == 6
 
@@ -107,4 +107,4 @@ def test_swaps_keep_angles_between_sources(k):
 
 def test_a_width_that_has_no_quarters_is_refused():
     with pytest.raises(ValueError, match="width 30"):
-        swap_frames(np.zeros((1, 8, 30, 3), dtype=np.uint8), 0)
+        swap_pictures(np.zeros((1, 8, 30, 3), dtype=np.uint8), 0)

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from data import build
-from data.build import WriteTask, write_task
 from data.errors import UserError
-from data.labels import read_events_csv
-from data.rows import row_events
-from data.scenes import scene_events
-from data.store import open_store, read_shard, verify
-from data.synth import SynthSettings, clip_tasks, make_scene, synthesise, write_tree
-from support.children import run_and_kill
+from data.files.dcase_csv import read_events_csv
+from data.scenes.sampling import scene_events
+from data.scenes.synth import SynthSettings, clip_tasks, make_scene, synthesise, write_tree
+from data.stores import build
+from data.stores.build import WriteTask, write_task
+from data.stores.chunks import open_store, read_shard, verify
+from data.stores.rows import row_events
 
 TINY = SynthSettings(
     train_clips=4,
@@ -134,7 +133,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path, rendered):
 
 KILLED = """
 import sys, time
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
 
 def run(function, tasks):
     for i, task in enumerate(tasks):

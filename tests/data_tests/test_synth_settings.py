@@ -3,15 +3,20 @@
 import pytest
 
 from data.errors import UserError
-from infra.synth_settings import synth_settings
+from data.scenes.synth_settings import synth_settings
+from infra.yaml_mapping import read_mapping
 
 NOTHING = {"profile": None, "train_clips": None, "seed": None}
+
+
+def of_file(file, options, scene):
+    return synth_settings(read_mapping(file, "fields"), str(file), options, scene)
 
 
 def test_the_command_line_goes_before_the_file(tmp_path):
     file = tmp_path / "crowd.yaml"
     file.write_text("profile: standard\ntrain_clips: 3\nseed: 5\nscene: {polyphony: 4, speed_m_s: [0.2, 0.4]}\n")
-    made = synth_settings(file, {**NOTHING, "seed": 7}, {"polyphony": 5, "snr_db": "5,10"})
+    made = of_file(file, {**NOTHING, "seed": 7}, {"polyphony": 5, "snr_db": "5,10"})
     assert (made.profile, made.train_clips, made.seed, made.val_clips) == ("standard", 3, 7, 8)
     scene = made.scene_settings()
     assert (scene.polyphony, scene.speed_m_s, scene.snr_db) == (5, (0.2, 0.4), (5.0, 10.0))
@@ -19,7 +24,7 @@ def test_the_command_line_goes_before_the_file(tmp_path):
 
 
 def test_without_a_file_what_is_not_said_is_the_default():
-    assert synth_settings(None, NOTHING, {}) == synth_settings(None, {}, {})
+    assert synth_settings({}, "", NOTHING, {}) == synth_settings({}, "", {}, {})
 
 
 @pytest.mark.parametrize(
@@ -42,9 +47,9 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, text, message):
     file = tmp_path / "crowd.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=message):
-        synth_settings(file, NOTHING, {}).to_dict()
+        of_file(file, NOTHING, {}).to_dict()
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*none\.yaml: No such file"):
-        synth_settings(tmp_path / "none.yaml", NOTHING, {})
+        of_file(tmp_path / "none.yaml", NOTHING, {})

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
+from data.files.video import decode_jpeg, read_video, write_mp4
 from data.geometry import pixel_of
-from data.painting import Painter
-from data.scenes import SceneSettings, make_room, sample_scene, scene_events
-from data.video import render_jpegs
-from data.video_files import decode_jpeg, read_video, write_mp4
-from support.scene_measures import apart, centroid
+from data.scenes.painting import Painter
+from data.scenes.sampling import make_room, sample_scene, scene_events
+from data.scenes.settings import SceneSettings
+from data.scenes.video import render_jpegs
 
 
 def test_stored_pictures_agree_with_the_labels():
     settings = SceneSettings(duration_s=6.0, overlap=0.0, visible_share=1.0, moving_share=1.0)
     scene = sample_scene(settings, make_room(settings, "room1", 2), 2)
-    frames, labels = render_jpegs(scene), scene_events(scene)
-    assert len(frames) == 60
+    pictures, labels = render_jpegs(scene), scene_events(scene)
+    assert len(pictures) == 60
     background = Painter(scene).background.astype(int)
     checked = 0
     for i in range(0, len(labels), 5):
-        picture = decode_jpeg(frames[labels.frame[i]])
+        picture = decode_jpeg(pictures[labels.frame[i]])
         assert picture.shape == (224, 448, 3)
         column, row = centroid((np.abs(picture.astype(int) - background).max(axis=-1) > 40).astype(float))
         expected = pixel_of(labels.azimuth_deg[i], labels.elevation_deg[i], 448, 224)

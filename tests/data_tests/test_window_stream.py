@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from data import window_stream
 from data.errors import UserError
-from data.window_stream import MAX_LANES, WindowStream, lanes_of
-from data.windows import Extent, WindowSampler, neighbour_distance
+from data.feeding import window_stream
+from data.feeding.cutter import Extent
+from data.feeding.window_stream import MAX_LANES, WindowStream, lanes_of
+from data.feeding.windows import Sampling, WindowSampler, neighbour_distance
 
 PER_LABEL, BANDS = 2, 3
 
@@ -63,9 +64,15 @@ class Shelf:
             self.shelf.open -= 1
 
 
-def stream(shelf=None, rows=ROWS, **changes):
-    arguments = {"held_rows": 8, "batch_size": 8, "swap": True, "seed": 5, "frame_rate_hz": 10.0} | changes
-    return WindowStream([Extent.of(row) for row in rows], shelf or Shelf(rows), **arguments)
+def stream(shelf=None, rows=ROWS, held_rows=8, any_video=True, epochs=0, **changes):
+    return WindowStream(
+        [Extent.of(row) for row in rows],
+        shelf or Shelf(rows),
+        Sampling(**{"batch_size": 8, "swap": True, "seed": 5} | changes),
+        held_rows=held_rows,
+        any_video=any_video,
+        epochs=epochs,
+    )
 
 
 def places_of(batches):
@@ -74,7 +81,7 @@ def places_of(batches):
 
 @pytest.mark.parametrize("held", [2, 8, 16, 100])
 def test_an_epoch_is_the_samplers_windows_each_once(held):
-    sampler = WindowSampler(ROWS, batch_size=8)
+    sampler = WindowSampler(ROWS, Sampling(batch_size=8))
     batches = list(stream(held_rows=held, swap=False).epoch(0))
     assert len(batches) == len(sampler) == len(stream(held_rows=held))
     assert sorted(places_of(batches)) == sorted(places_of(sampler.epoch(0)))
@@ -134,7 +141,7 @@ def test_batches_come_from_as_many_rows_as_are_held():
     def distance(batches):
         return neighbour_distance([place // 1000 for place in places_of(batches)])
 
-    ideal = distance(WindowSampler(rows, 8).epoch(0))
+    ideal = distance(WindowSampler(rows, Sampling(8)).epoch(0))
     assert ideal == pytest.approx(80, rel=0.1)
     held = {n: distance(stream(rows=rows, held_rows=n).epoch(0)) for n in (8, 16, 32, 80)}
     # About as many rows as are held together; the two rows of a recording are seldom among them.

@@ -19,24 +19,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from data.embeddings import open_embeddings
 from data.errors import UserError
-from data.feed import HeldRows
+from data.feeding.contract import as_looked_at
+from data.feeding.feed import HeldRows
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.labels import Events
-from data.rows import cut_rows
-from data.store import (
+from data.scenes.video import encode_jpeg
+from data.stores.chunks import (
     Store,
     open_store,
     read_shard,
 )
+from data.stores.embeddings import open_embeddings
+from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS
-from data.video import encode_jpeg
-from data.windows import WindowSampler, as_looked_at, evaluation_windows
-from infra.bench.search.own_ray import own_ray
-from infra.datasets.embed import EmbedRequest, embed_data
-from infra.datasets.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
-from infra.sweep.data import preparation
-from support.stores import publish
+from infra.bench.own_ray import own_ray
+from infra.embed import EmbedRequest, embed_data
+from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
+from infra.shared_data import preparation
 from trainables import prepare as prepare_module
 from trainables.accdoa import adpit_loss
 from trainables.checkpoint import TrialStore
@@ -74,8 +74,8 @@ def make_store(root: Path, clips: dict[str, Sequence[tuple[str, float, float]]],
             events = Events.build(frame, frame // 7 % 3, frame * 0, frame % 360 - 180.0, frame % 90, frame + 100.0)
             count = int(video_s * 10)
             moving = rng.integers(0, 256, (1 if still else count, 4, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
-            frames = [encode_jpeg(picture) for picture in moving] * (count if still else 1)
-            rows += cut_rows(name, f"room-{split}", audio, events, frames)
+            pictures = [encode_jpeg(picture) for picture in moving] * (count if still else 1)
+            rows += cut_rows(name, f"room-{split}", audio, events, pictures)
         contents[split] = [rows]
     return publish(root, contents, {"still": still})
 
@@ -183,7 +183,9 @@ def test_windows_find_what_the_model_computes_from_pictures(store: Store, made: 
     last = rows[0][1]
     assert (last["num_frames"], len(last["frames"])) == (30, 3)
     rate_hz = INPUTS["frame_rate_hz"]
-    samplers = [iter(WindowSampler(r, 8, swap=True, epoch_windows=64, frame_rate_hz=rate_hz).epoch(1)) for r in rows]
+    samplers = [
+        iter(WindowSampler(r, Sampling(8, swap=True, epoch_windows=64, picture_rate_hz=rate_hz)).epoch(1)) for r in rows
+    ]
     kinds = [zip(*samplers, strict=True)]
     for k in range(NUM_SWAPS):
         batches = [evaluation_windows(those[-2:], 8, 30, 10, k, rate_hz) for those in rows]
@@ -235,7 +237,7 @@ def test_a_training_step_is_that_of_pictures(store: Store, made: Any, visual: st
         config = trial(made, visual, embedded)
         model = pretrained(config).train()
         rows = prepared(store, config)
-        sampler = WindowSampler(rows, 8, swap=True, seed=4, frame_rate_hz=INPUTS["frame_rate_hz"])
+        sampler = WindowSampler(rows, Sampling(8, swap=True, seed=4, picture_rate_hz=INPUTS["frame_rate_hz"]))
         batch = tensors(next(sampler.epoch(1)))
         seen = seen_in(batch, config.visual.columns)
         assert seen is not None
@@ -280,9 +282,9 @@ def test_a_model_that_learnt_from_embeddings_sees_pictures(store: Store, made: A
         learnt, other = trial(made, visual, embedded=True), trial(made, visual, embedded=False)
         model = pretrained(learnt)
         audio = np.random.default_rng(0).normal(0, 0.1, (4, 4 * 24_000)).astype(np.float32)
-        frames = prepared(store, other, "val")[0]["frames"][:8]
-        found = predict_clip(model, audio, frames)
-        np.testing.assert_allclose(found, predict_clip(pretrained(other), audio, frames), atol=1e-6)
+        pictures = prepared(store, other, "val")[0]["frames"][:8]
+        found = predict_clip(model, audio, pictures)
+        np.testing.assert_allclose(found, predict_clip(pretrained(other), audio, pictures), atol=1e-6)
         assert np.abs(found - predict_clip(model, audio)).max() > 1e-4
 
 
@@ -374,9 +376,9 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
 PROGRAM = """
 import sys, time
-sys.path[:0] = {tests!r}
-import test_embed as t
-from data.store import open_store
+sys.path.insert(0, {tests!r})
+import test_infra_embed as t
+from data.stores.chunks import open_store
 def slow(job, tasks):
     for done in t.local(job, tasks):
         yield done
@@ -567,7 +569,7 @@ class OneWorker:
 def test_a_store_is_embedded_on_ray_and_trained_from(
     cluster: None, store: Store, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.stream import materialise, read_split, rows_of
+    from data.feeding.stream import materialise, read_split, rows_of
     from infra.commands.data import data_app
 
     monkeypatch.setenv("SELDTUNE_HOME", str(tmp_path / "home"))

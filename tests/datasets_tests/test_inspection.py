@@ -14,16 +14,15 @@ from PIL import Image
 
 from data.classes import CLASS_NAMES, NUM_CLASSES
 from data.errors import UserError
+from data.files.video import encode_jpeg
 from data.geometry import angle_between_deg, unit_vector
 from data.labels import Events
-from data.rows import cut_rows
-from data.store import Store, open_store
-from data.video_files import encode_jpeg
-from infra.datasets import rows
-from infra.datasets.inspection import describe, inspect_store, show, sound_levels, spread
-from infra.datasets.picture import busiest, busy_start, class_style, directions, read_stretch, tracks
-from infra.datasets.rows import read_rows, rows_of_recording
-from support.stores import publish
+from data.stores.chunks import Store, open_store
+from data.stores.rows import cut_rows
+from infra import store_rows
+from infra.inspection import describe, inspect_store, show, sound_levels, spread
+from infra.recording_picture import busiest, busy_start, class_style, directions, read_stretch, tracks
+from infra.store_rows import read_rows, rows_of_recording
 from trainables.features import FeatureExtractor
 
 RATE_HZ = 24_000
@@ -54,8 +53,8 @@ SHORT = Events.build([0, 1, 2], [3, 3, 3], [0, 0, 0], [0, 0, 0], [0, 0, 0])
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Train: a recording of two rows with video, and one of silence without. Val: a loud one without labels."""
     root = str(tmp_path_factory.mktemp("store"))
-    frames = [GREY[j // 10 % 4] for j in range(700)]
-    long = cut_rows("fold3_room1_mix001", "room1", sine(70.0), LONG, frames)
+    pictures = [GREY[j // 10 % 4] for j in range(700)]
+    long = cut_rows("fold3_room1_mix001", "room1", sine(70.0), LONG, pictures)
     silent = cut_rows("fold3_room2_mix001", "room2", np.zeros((4, RATE_HZ * 2), np.int16), SHORT)
     loud = cut_rows("fold3_room9_mix001", "room9", np.full((4, RATE_HZ), 32767, np.int16), Events.build())
     return publish(root, {"val": [loud], "train": [long, silent]}, {"seed": 1})
@@ -147,12 +146,12 @@ class TestStretch:
         assert (stretch.start_s, stretch.seconds) == (59.0, 6.0)
 
     def test_pictures_follow_their_rate(self, tmp_path):
-        frames = [GREY[j % 4] for j in range(20)]
-        rows = cut_rows("r", "room1", sine(4.0), Events.build(), frames, frame_rate_hz=5.0)
+        stored = [GREY[j % 4] for j in range(20)]
+        rows = cut_rows("r", "room1", sine(4.0), Events.build(), stored, picture_rate_hz=5.0)
         made = publish(tmp_path, {"train": [rows]})
         pictures = read_stretch(made, read_rows(made), 0, 40).pictures
         assert [GREY.index(picture) for picture in pictures[:9]] == [0, 1, 1, 2, 2, 3, 3, 0, 0]
-        assert pictures[39] == frames[19]
+        assert pictures[39] == stored[19]
 
     def test_it_starts_where_it_is_busy_first(self, store):
         rows = rows_of_recording(read_rows(store), "fold3_room1_mix001")

@@ -16,21 +16,21 @@ NUM_OUTPUTS = output_width(FORM)
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "trainables_accdoa.npz")
 
 
-def random_target(seed: int, frames: int) -> torch.Tensor:
+def random_target(seed: int, num_labels: int) -> torch.Tensor:
     """Busy scenes: up to four events of a class at once."""
     rng = np.random.default_rng(seed)
-    rows = 20 * frames
+    rows = 20 * num_labels
     return torch.from_numpy(
         adpit_target(
             Events.build(
-                rng.integers(frames, size=rows),
+                rng.integers(num_labels, size=rows),
                 rng.integers(13, size=rows),
                 np.zeros(rows),
                 rng.uniform(-180, 180, rows),
                 rng.uniform(-90, 90, rows),
                 rng.uniform(50, 500, rows),
             ),
-            frames,
+            num_labels,
         )
     )
 
@@ -72,7 +72,7 @@ def test_loss_equals_the_definition(form):
     assert loss.item() == pytest.approx(expected.mean(), abs=1e-6)
 
 
-def test_only_valid_frames_count():
+def test_only_valid_labels_count():
     target, output = random_target(1, 20).unflatten(0, (2, 10)), torch.randn(2, 10, NUM_OUTPUTS, requires_grad=True)
     valid = torch.ones(2, 10, dtype=torch.bool)
     assert adpit_loss(output, target, valid).item() == pytest.approx(adpit_loss(output, target).item(), rel=1e-5)

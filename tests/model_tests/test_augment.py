@@ -25,7 +25,7 @@ def features(batch: int = 16) -> torch.Tensor:
     return torch.rand(batch, 7, TIME, BANDS, generator=torch.Generator().manual_seed(0)) + 1
 
 
-def frames(batch: int = 16) -> torch.Tensor:
+def panoramas(batch: int = 16) -> torch.Tensor:
     return torch.randint(256, (batch, 2, 4, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -36,7 +36,7 @@ def augmented(config: AugmentConfig, x: torch.Tensor, seed: int = 1) -> torch.Te
 
 class TestAll:
     def test_nothing_is_on_by_default(self):
-        x, seen = features(), frames()
+        x, seen = features(), panoramas()
         torch.manual_seed(1)
         before = torch.random.get_rng_state()
         out, shown, mix = Augment(AugmentConfig())(x, {"frames": seen}, torch.ones(16, dtype=torch.bool))
@@ -46,7 +46,7 @@ class TestAll:
         assert torch.equal(torch.random.get_rng_state(), before)
 
     def test_the_same_seed_gives_the_same_batch(self):
-        x, seen, has_video = features(), frames(), torch.arange(16) % 3 > 0
+        x, seen, has_video = features(), panoramas(), torch.arange(16) % 3 > 0
         made = []
         for seed in (1, 1, 2):
             torch.manual_seed(seed)
@@ -56,13 +56,13 @@ class TestAll:
         assert not any(torch.equal(a, b) for a, b in zip(made[0], made[2], strict=True))
 
     def test_what_is_given_stays_as_it_was(self):
-        x, seen = features(), frames()
+        x, seen = features(), panoramas()
         Augment(ALL)(x, {"frames": seen}, torch.ones(16, dtype=torch.bool))
         assert torch.equal(x, features())
-        assert torch.equal(seen, frames())
+        assert torch.equal(seen, panoramas())
 
     def test_one_window_has_itself_for_a_partner(self):
-        x, seen = features(1), frames(1)
+        x, seen = features(1), panoramas(1)
         out, shown, mix = Augment(AugmentConfig(mixup_alpha=1.0))(x, {"frames": seen}, torch.tensor([True]))
         assert mix.partner.tolist() == [0]
         torch.testing.assert_close(out, x)
@@ -150,7 +150,7 @@ class TestFrequencyShift:
 
 class TestMixup:
     def test_features_and_pictures_are_mixed_alike(self):
-        x, seen = features(), frames()
+        x, seen = features(), panoramas()
         torch.manual_seed(3)
         out, shown, mix = Augment(AugmentConfig(mixup_alpha=2.0))(x, {"frames": seen}, torch.ones(16, dtype=torch.bool))
         assert 0.05 < mix.share < 0.95
@@ -221,15 +221,15 @@ class TestMixedLoss:
         """Each worker's loss, by its share of the valid frames, is the mean over the frames of all of them."""
         output, target, valid = two_batches(form)
         partner = torch.tensor([1, 0])
-        total, added, by_frame = valid.sum(), 0.0, 0.0
+        total, added, by_label = valid.sum(), 0.0, 0.0
         for part, share in ((slice(0, 2), 0.3), (slice(2, 4), 0.8)):
             out, wanted, mask = output[part], target[part], valid[part]
             added += Mix(share, partner).loss(LOSSES[form], out, wanted, mask) * mask.sum() / total
             for weight, who in ((share, torch.arange(2)), (1 - share, partner)):
                 for i, t in mask[who].nonzero().tolist():
                     one = LOSSES[form](out[i, t][None, None], wanted[who[i], t][None, None], None)
-                    by_frame += weight * one / total
-        torch.testing.assert_close(added, by_frame)
+                    by_label += weight * one / total
+        torch.testing.assert_close(added, by_label)
 
 
 def test_the_loss_of_a_mixed_target_would_be_another():

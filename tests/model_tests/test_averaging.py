@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data.labels import Events
-from data.rows import cut_rows
+from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS, swap_features, unswap_output
 from trainables.averaging import TrackMean, align_tracks
 from trainables.config import CnnConformer, ConformerConfig, InferenceConfig, InputConfig, TrialConfig

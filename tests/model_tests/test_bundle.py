@@ -23,8 +23,8 @@ def test_what_is_saved_comes_back(tmp_path, fusion):
     config = tiny_config(fusion)
     model = SeldModel(config, torch.randn(7, 1, 8), torch.rand(7, 1, 8) + 0.1)
     features = torch.randn(2, 7, 120, 8)
-    frames = torch.randint(0, 256, (2, 30, 32, 32, 3), dtype=torch.uint8) if config.sees else None
-    model(features, frames)  # moves the running averages off their start
+    pictures = torch.randint(0, 256, (2, 30, 32, 32, 3), dtype=torch.uint8) if config.sees else None
+    model(features, pictures)  # moves the running averages off their start
     extra = {"scores": {"F": 0.5}, "names": ["a", None], "epoch": 3}
     save_bundle(tmp_path / "deep" / "model", model, config, extra)
     loaded, loaded_config, loaded_extra = load_bundle(str(tmp_path / "deep" / "model"))
@@ -34,7 +34,7 @@ def test_what_is_saved_comes_back(tmp_path, fusion):
     assert loaded.state_dict().keys() == model.state_dict().keys()
     model.eval()
     with torch.no_grad():
-        assert torch.equal(loaded(features, frames), model(features, frames))
+        assert torch.equal(loaded(features, pictures), model(features, pictures))
 
 
 def test_two_files_without_code(saved):

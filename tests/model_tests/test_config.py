@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from data.errors import UserError
+from data.timing import RATE_HZ
 from trainables.config import (
-    RATE_HZ,
     Adam,
     AdamW,
     AudioOnly,
@@ -104,7 +104,7 @@ def test_empty_dictionary_is_the_default():
 
 def test_derived_sizes():
     inputs = InputConfig(hop=300, frame_rate_hz=2.0)
-    assert (inputs.window_labels, inputs.train_hop_labels, inputs.features_per_label, inputs.window_images) == (
+    assert (inputs.window_labels, inputs.train_hop_labels, inputs.features_per_label, inputs.window_pictures) == (
         30,
         5,
         8,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainables.config import ConformerConfig
-from trainables.conformer import MAX_RELATIVE_FRAMES, Conformer, Dropout, SelfAttention
+from trainables.conformer import MAX_RELATIVE_LABELS, Conformer, Dropout, SelfAttention
 
 SIZES = {"layers": 2, "heads": 4, "feed_forward": 24, "kernel": 7, "dropout": 0.0}
 
@@ -72,7 +72,7 @@ def test_relative_position_learns():
     _, relative = pair()
     relative(torch.randn(2, 30, 16)).square().sum().backward()
     gradient = relative.conformer_layers[0].self_attn.relative_bias.grad
-    near = slice(MAX_RELATIVE_FRAMES - 29, MAX_RELATIVE_FRAMES + 30)
+    near = slice(MAX_RELATIVE_LABELS - 29, MAX_RELATIVE_LABELS + 30)
     assert gradient[:, near].abs().min() > 0
     assert gradient[:, : near.start].abs().max() == gradient[:, near.stop :].abs().max() == 0
 
@@ -81,7 +81,7 @@ def test_attention_follows_the_bias():
     """A bias that is large for one step back, and only there: every frame hears the one before it."""
     attention = SelfAttention(8, 2, 0.0, relative_position=True)
     with torch.no_grad():
-        attention.relative_bias[:, MAX_RELATIVE_FRAMES - 1] = 100.0
+        attention.relative_bias[:, MAX_RELATIVE_LABELS - 1] = 100.0
         attention.in_proj_weight[:16].zero_()
         attention.in_proj_weight[16:].copy_(torch.eye(8))
         attention.out_proj.weight.copy_(torch.eye(8))
@@ -89,16 +89,16 @@ def test_attention_follows_the_bias():
         torch.testing.assert_close(attention(x)[:, 1:], x[:, :-1])
 
 
-def test_far_frames_share_one_bias():
+def test_far_labels_share_one_bias():
     attention = SelfAttention(8, 2, 0.0, relative_position=True)
     with torch.no_grad():
-        attention.relative_bias.copy_(torch.randn(2, 2 * MAX_RELATIVE_FRAMES + 1))
+        attention.relative_bias.copy_(torch.randn(2, 2 * MAX_RELATIVE_LABELS + 1))
     frames = torch.zeros(1, 2, 200, 4)
     bias = attention._bias(attention.relative_bias, frames, frames)
     assert bias.shape == (1, 2, 200, 200)
     assert torch.equal(bias[0, :, 0, 64:], attention.relative_bias[:, -1:].expand(2, 136))
     assert torch.equal(bias[0, :, 199, :136], attention.relative_bias[:, :1].expand(2, 136))
-    assert torch.equal(bias[0, :, 5, 3], attention.relative_bias[:, MAX_RELATIVE_FRAMES - 2])
+    assert torch.equal(bias[0, :, 5, 3], attention.relative_bias[:, MAX_RELATIVE_LABELS - 2])
 
 
 def test_relative_position_in_bf16():

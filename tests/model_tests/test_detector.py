@@ -28,18 +28,18 @@ def convinced_of(state, label):
 
 
 @pytest.fixture(scope="module")
-def frames():
+def pictures():
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), dtype=np.uint8)
     return pictures[[0, 0, 1]]
 
 
 @pytest.fixture(scope="module")
-def boxes(random_state, frames):
-    return BoxDetector(convinced_of(random_state, PERSON))(frames)
+def boxes(random_state, pictures):
+    return BoxDetector(convinced_of(random_state, PERSON))(pictures)
 
 
-def test_boxes_keep_the_contract(boxes, frames):
-    assert boxes.shape == (len(frames), MAX_BOXES, 5)
+def test_boxes_keep_the_contract(boxes, pictures):
+    assert boxes.shape == (len(pictures), MAX_BOXES, 5)
     assert boxes.dtype == np.float32
     left, top, right, bottom, score = np.moveaxis(boxes, -1, 0)
     assert (left >= 0).all()
@@ -52,11 +52,11 @@ def test_boxes_keep_the_contract(boxes, frames):
     assert (np.diff(score) <= 0).all()
 
 
-def test_corners_are_fractions_of_width_and_height(random_state, boxes, frames):
+def test_corners_are_fractions_of_width_and_height(random_state, boxes, pictures):
     network = fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None).eval()
     network.load_state_dict(convinced_of(random_state, PERSON), strict=False)
     with torch.no_grad():
-        (found,) = network([torch.from_numpy(frames[2]).movedim(-1, 0) / 255])
+        (found,) = network([torch.from_numpy(pictures[2]).movedim(-1, 0) / 255])
     corners = found["boxes"][:MAX_BOXES].numpy() / (64, 32, 64, 32)
     np.testing.assert_allclose(boxes[2, :, :4], corners, atol=1e-5)
 
@@ -66,15 +66,15 @@ def test_a_picture_that_stays_keeps_its_boxes(boxes):
     assert not np.array_equal(boxes[1], boxes[2])
 
 
-def test_only_people_that_it_is_sure_of_have_boxes(random_state, frames):
-    assert not BoxDetector(convinced_of(random_state, DOG))(frames[:1]).any()
-    assert not BoxDetector(convinced_of(random_state, PERSON), min_score=0.7)(frames[:1]).any()
+def test_only_people_that_it_is_sure_of_have_boxes(random_state, pictures):
+    assert not BoxDetector(convinced_of(random_state, DOG))(pictures[:1]).any()
+    assert not BoxDetector(convinced_of(random_state, PERSON), min_score=0.7)(pictures[:1]).any()
 
 
-def test_weights_come_from_a_file_and_have_to_fit(tmp_path, random_state, frames, boxes):
+def test_weights_come_from_a_file_and_have_to_fit(tmp_path, random_state, pictures, boxes):
     path = tmp_path / "detector.pth"
     torch.save(convinced_of(random_state, PERSON), path)
-    np.testing.assert_array_equal(load_detector(str(path))(frames[:1]), boxes[:1])
+    np.testing.assert_array_equal(load_detector(str(path))(pictures[:1]), boxes[:1])
     torch.save({"conv1.weight": torch.zeros(2)}, path.with_name("other.pth"))
     with pytest.raises(
         UserError, match=r"visual\.detector = '.*other\.pth' does not fit .*backbone\.body\.0\.0\.weight \(missing\)"

@@ -59,8 +59,8 @@ def test_operations_are_those_of_a_hand_count() -> None:
     )
     assert isinstance(config.audio, SeldNet)
     assert isinstance(config.output, Accdoa)
-    windows, labels, frames, bands = 3, 30, 480, 128
-    convolution = 2 * windows * frames * bands * 8 * 7 * 9
+    windows, labels, times, bands = 3, 30, 480, 128
+    convolution = 2 * windows * times * bands * 8 * 7 * 9
     head = 2 * windows * labels * (8 * 10 + 10 * 39)
     cost = network_cost(config, windows)
     assert cost.forward_flops == convolution + head
@@ -78,11 +78,11 @@ def test_the_whole_network_costs_what_its_parts_do() -> None:
             model = SeldModel(config)
             model._precision = lambda device: torch.autocast("cpu", enabled=False)  # type: ignore[method-assign]
             features = torch.empty(windows, 7, 30 * inputs.features_per_label, inputs.n_mels)
-            frames = torch.empty(
-                windows, inputs.window_images, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8
+            seen = torch.empty(
+                windows, inputs.window_pictures, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8
             )
             with FlopCounterMode(display=False) as counter:
-                model(features, frames if config.sees else None).sum().backward()
+                model(features, seen if config.sees else None).sum().backward()
         assert network_cost(config, windows).training_flops == counter.get_total_flops(), config.fusion.name
 
 
@@ -174,7 +174,7 @@ def train(config, windows, steps):
     frames = torch.randint(0, 255, size, dtype=torch.uint8)
     target, valid = torch.rand(windows, 30, 6, 5, 13), torch.ones(windows, 30, dtype=torch.bool)
     for _ in range(steps):
-        loss = LOSSES[config.output.name](model(features, frames if config.sees else None), target, valid)
+        loss = LOSSES[config.output.name](model(features, seen if config.sees else None), target, valid)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

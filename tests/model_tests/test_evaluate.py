@@ -8,7 +8,7 @@ import torch
 
 from data.geometry import unit_vector
 from data.labels import Events, adpit_target
-from data.rows import cut_rows
+from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS, swap_angles, swap_target
 from trainables.accdoa import decode, output_width, rank_within
 from trainables.config import CnnConformer, ConformerConfig, InputConfig, MultiAccdoa, TrialConfig
@@ -39,13 +39,13 @@ CONFIG = TrialConfig(
 
 def recording(name: str, labels: int, seed: int) -> list[dict]:
     rng = np.random.default_rng(seed)
-    frames = np.sort(rng.integers(0, labels, 3 * labels))
+    at = np.sort(rng.integers(0, labels, 3 * labels))
     events = Events.build(
-        frames,
-        rng.integers(0, 13, len(frames)),
-        np.zeros(len(frames)),
-        rng.integers(-180, 181, len(frames)),
-        rng.integers(-40, 41, len(frames)),
+        at,
+        rng.integers(0, 13, len(at)),
+        np.zeros(len(at)),
+        rng.integers(-180, 181, len(at)),
+        rng.integers(-40, 41, len(at)),
     )
     audio = (rng.normal(0, 2000, (4, labels * 2400))).astype(np.int16)
     return [PrepareRow(INPUTS)(row) for row in cut_rows(name, "room", audio, events)]
@@ -87,9 +87,9 @@ def test_labels_of_a_swapped_scene_decode_to_the_turned_directions(k) -> None:
 
 def test_oracle_labels_score_perfectly_over_the_classes_present() -> None:
     rng = np.random.default_rng(0)
-    frames = np.arange(605)
+    labels = np.arange(605)
     events = Events.build(
-        frames, frames // 50 % 5, np.zeros(605), rng.integers(-180, 181, 13).repeat(50)[:605], np.full(605, 10)
+        labels, labels // 50 % 5, np.zeros(605), rng.integers(-180, 181, 13).repeat(50)[:605], np.full(605, 10)
     )
     audio = np.zeros((4, 605 * 2400), np.int16)
     rows = [PrepareRow(INPUTS)(row) for row in cut_rows("a", "room", audio, events)]
@@ -128,13 +128,13 @@ def test_rows_that_come_one_by_one_score_as_those_that_come_together() -> None:
         apart = evaluate(model, iter(pieces), thresholds, batch_size=4)
         for one, other in zip(apart.counts, together.counts, strict=True):
             np.testing.assert_allclose(counts_to_array(one), counts_to_array(other), rtol=1e-5)
-        assert (apart.frames, str(apart.example["recording"])) == (together.frames, "a") == (1350, "a")
+        assert (apart.num_labels, str(apart.example["recording"])) == (together.num_labels, "a") == (1350, "a")
         assert apart.loss_sum == pytest.approx(together.loss_sum, rel=1e-5)
         np.testing.assert_allclose(apart.example["output"], together.example["output"], atol=1e-6)
     direct = count_scores(rows, predict(model, rows)[0], FORM, 0.02)
     np.testing.assert_allclose(counts_to_array(together.counts[0]), counts_to_array(direct))
     assert counts_to_array(direct).sum() > 0
-    assert evaluate(model, [], thresholds).frames == 0
+    assert evaluate(model, [], thresholds).num_labels == 0
 
 
 def test_of_rows_gone_by_only_what_is_counted_is_kept() -> None:
@@ -173,11 +173,11 @@ def test_thresholds_are_tuned_for_each_class_that_is_there() -> None:
     assert flat_scores(tuned)["present/SELD"] < flat_scores(plain)["present/SELD"]
 
 
-def test_loss_counts_own_frames_once() -> None:
+def test_loss_counts_own_labels_once() -> None:
     torch.manual_seed(0)
     rows = recording("a", 650, 3)
-    outputs, loss_sum, frames = predict(SeldModel(CONFIG), rows)
-    assert frames == 650
+    outputs, loss_sum, labels = predict(SeldModel(CONFIG), rows)
+    assert labels == 650
     assert [len(output) for output in outputs] == [600, 50]
     assert loss_sum > 0
     assert adpit_target(Events.build(), 5).sum() == 0

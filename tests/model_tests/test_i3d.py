@@ -44,10 +44,10 @@ def test_the_map_before_the_classifier_equals_the_reference():
 def test_left_and_right_half_lie_side_by_side(pictures):
     torch.manual_seed(0)
     net = I3dBackbone(width=0.125).eval()
-    frames = torch.randint(0, 256, (2, pictures, 32, 64, 3), dtype=torch.uint8)
+    panoramas = torch.randint(0, 256, (2, pictures, 32, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
-        embedding = i3d_embedding(net, frames)
-        other = i3d_embedding(net, torch.cat((frames[:, :, :, :32], frames[:, :, :, :32]), dim=3))
+        embedding = i3d_embedding(net, panoramas)
+        other = i3d_embedding(net, torch.cat((panoramas[:, :, :, :32], panoramas[:, :, :, :32]), dim=3))
     assert embedding.shape[0] == 2
     assert embedding.shape[2] == 2 * net.width_out
     torch.testing.assert_close(other[..., : net.width_out], embedding[..., : net.width_out])
@@ -62,9 +62,9 @@ def test_pixels_are_scaled_to_one():
             seen.append(clips)
             return super().forward(clips)
 
-    frames = torch.zeros(1, 8, 32, 64, 3, dtype=torch.uint8)
-    frames[0, :, :, 32:] = 255
-    i3d_embedding(Spy(width=0.125).eval(), frames)
+    panoramas = torch.zeros(1, 8, 32, 64, 3, dtype=torch.uint8)
+    panoramas[0, :, :, 32:] = 255
+    i3d_embedding(Spy(width=0.125).eval(), panoramas)
     assert seen[0].shape == (2, 3, 8, 32, 32)
     assert (seen[0][0] == -1).all()
     assert (seen[0][1] == 1).all()

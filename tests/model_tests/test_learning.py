@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.feed import HeldRows
-from data.store import read_shard
-from data.synth import SynthSettings, synthesise
+from data.feeding.feed import HeldRows
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import read_shard
 from search_spaces.presets import SIZES, find_preset
 from trainables.checkpoint import TrialStore
 from trainables.config import FUSIONS, TrialConfig
@@ -86,11 +86,11 @@ def test_the_loss_falls_by_a_third(name: str, rows: list[dict[str, Any]], tmp_pa
     mean, std = heard.mean(axis=1, keepdims=True), heard.std(axis=1, keepdims=True) + 1e-4
     torch.manual_seed(config.training.seed)
     untrained = SeldModel(config, torch.from_numpy(mean), torch.from_numpy(std))
-    _, before, frames = predict(untrained, session.rows("train"))
+    _, before, num_labels = predict(untrained, session.rows("train"))
     store = TrialStore(str(tmp_path))
     train(config, session, store, mean, std, {})
     state = store.latest()
     assert state is not None
     untrained.load_state_dict(state["model"])
     _, after, _ = predict(untrained, session.rows("train"))
-    assert after < 0.7 * before, f"loss a frame {before / frames:.4f} -> {after / frames:.4f}"
+    assert after < 0.7 * before, f"loss a frame {before / num_labels:.4f} -> {after / num_labels:.4f}"

@@ -15,9 +15,8 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from data.errors import UserError
-from data.feed import HeldRows
-from data.windows import WindowSampler
-from support.learnable_rows import CONFIG, CONFORMER, INPUTS, make_rows
+from data.feeding.feed import HeldRows
+from data.feeding.windows import Sampling, WindowSampler
 from trainables.accdoa import adpit_loss
 from trainables.bundle import load_bundle
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
@@ -316,7 +315,7 @@ def gradients_of_worker(rank: int, world: int, port: int, norm: bool, out: str) 
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     model = plain_model(norm)
     wrapped = DistributedDataParallel(model)
-    batch = next(WindowSampler(ROWS["train"], 8, swap=True, rank=rank, world_size=world).epoch(1))
+    batch = next(WindowSampler(ROWS["train"], Sampling(8, swap=True, rank=rank, world_size=world)).epoch(1))
     if rank == 0:
         batch["valid"][0, 10:] = False  # workers that differ in valid frames must still agree with one worker
     valid = torch.from_numpy(batch["valid"])
@@ -354,7 +353,7 @@ def both_workers(tmp_path: Path, norm: bool) -> tuple[dict[str, torch.Tensor], d
 
 def gradients_of_one(norm: bool) -> dict[str, torch.Tensor]:
     model = plain_model(norm)
-    batch = next(WindowSampler(ROWS["train"], 8, swap=True).epoch(1))
+    batch = next(WindowSampler(ROWS["train"], Sampling(8, swap=True)).epoch(1))
     batch["valid"][0, 10:] = False
     loss = adpit_loss(
         model(torch.from_numpy(batch["features"])), torch.from_numpy(batch["target"]), torch.from_numpy(batch["valid"])

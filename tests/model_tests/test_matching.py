@@ -42,8 +42,8 @@ def test_crowds_are_paired_too(shape):
     assert (cost[np.arange(4), rows, columns] == 0).all()
 
 
-def test_rows_are_grouped_by_frame_and_class_in_file_order():
-    cells = Cells(table((2, 5, 10), (0, 1, 20), (2, 5, 30), (2, 4, 40), (3, 0, 50)), num_frames=3)
+def test_rows_are_grouped_by_label_and_class_in_file_order():
+    cells = Cells(table((2, 5, 10), (0, 1, 20), (2, 5, 30), (2, 4, 40), (3, 0, 50)), num_labels=3)
     assert cells.rows.tolist() == [1, 3, 0, 2]
     assert cells.count.sum() == 4
     assert cells.count[2 * 13 + 5] == 2

@@ -64,7 +64,7 @@ def test_angles_and_vectors_count_alike(case):
 
 
 def test_present_leaves_absent_classes_out():
-    counts = seld_counts(table((0, 3, 0), (11, 5, 0)), table((0, 3, 10)), num_frames=20)
+    counts = seld_counts(table((0, 3, 0), (11, 5, 0)), table((0, 3, 10)), num_labels=20)
     s = scores(counts, "present")
     assert s.per_class.present.nonzero()[0].tolist() == [3, 5]
     assert s.f_score == pytest.approx(0.5)
@@ -82,36 +82,36 @@ def test_perfect_is_perfect_over_present_classes_only():
     assert scores(counts, "macro").seld > 0.6
 
 
-def test_last_frame_is_dropped_where_the_evaluator_drops_it():
+def test_last_label_is_dropped_where_the_evaluator_drops_it():
     reference = table((0, 1, 0), (10, 4, 0))
     assert seld_counts(reference, reference).reference.sum() == 1
-    assert seld_counts(reference, reference, num_frames=11).reference.sum() == 2
+    assert seld_counts(reference, reference, num_labels=11).reference.sum() == 2
     assert seld_counts(table((0, 1, 0), (11, 4, 0)), reference).reference.sum() == 2
 
 
 def test_predictions_after_the_reference_count_only_when_the_length_is_known():
     reference, predicted = table((0, 1, 0), (5, 1, 0)), table((0, 1, 0), (35, 2, 0))
     assert seld_counts(reference, predicted).insertions == 0
-    assert seld_counts(reference, predicted, num_frames=40).insertions == 1
-    assert seld_counts(table(), predicted, num_frames=40).insertions == 2
+    assert seld_counts(reference, predicted, num_labels=40).insertions == 1
+    assert seld_counts(table(), predicted, num_labels=40).insertions == 2
     assert seld_counts(table(), predicted).insertions == 0
 
 
 def test_far_track_is_a_substitution_when_another_is_missed():
-    counts = seld_counts(table((0, 1, 0), (1, 2, 0)), table((0, 1, 90)), num_frames=10)
+    counts = seld_counts(table((0, 1, 0), (1, 2, 0)), table((0, 1, 90)), num_labels=10)
     assert (counts.far[1], counts.false_negative[2]) == (1, 1)
     assert (counts.substitutions, counts.deletions, counts.insertions) == (1, 0, 0)
 
 
-def test_class_in_the_segment_but_never_in_the_same_frame():
-    counts = seld_counts(table((0, 1, 0)), table((5, 1, 0), (5, 1, 90)), num_frames=10)
+def test_class_in_the_segment_but_never_in_the_same_label():
+    counts = seld_counts(table((0, 1, 0)), table((5, 1, 0), (5, 1, 90)), num_labels=10)
     assert counts.false_negative[1] == 2
     assert counts.matched[1] == counts.false_positive[1] == 0
 
 
 def test_tracks_are_matched_for_the_smallest_sum():
     """Greedy matching would pair 10 with 12 and leave 0 with 40."""
-    counts = seld_counts(table((0, 1, 0), (0, 1, 10)), table((0, 1, 12), (0, 1, -6)), num_frames=10)
+    counts = seld_counts(table((0, 1, 0), (0, 1, 10)), table((0, 1, 12), (0, 1, -6)), num_labels=10)
     assert counts.error_sum_deg[1] == pytest.approx(6 + 2)
     assert counts.true_positive[1] == 2
 
@@ -138,7 +138,7 @@ def test_unknown_average_lists_the_choices():
 def test_vectors_need_no_unit_length():
     rows = table((0, 1, 33), (4, 1, 12))
     unit = unit_vector(rows.azimuth_deg, rows.elevation_deg)
-    counts = seld_counts(rows, Detections(rows.frame, rows.class_index, 0.6 * unit), num_frames=10)
+    counts = seld_counts(rows, Detections(rows.frame, rows.class_index, 0.6 * unit), num_labels=10)
     assert counts.error_sum_deg.sum() == pytest.approx(0.0, abs=1e-5)
 
 

@@ -23,17 +23,17 @@ AVERAGES = ["macro", "micro", "present"]
 
 def table(*rows: tuple[float, ...]) -> Events:
     """Rows of frame, class, azimuth, distance in metres."""
-    frame, class_index, azimuth, distance_m = np.array(rows, dtype=float).reshape(-1, 4).T
+    label, class_index, azimuth, distance_m = np.array(rows, dtype=float).reshape(-1, 4).T
     zeros = np.zeros(len(rows))
-    return Events.build(frame, class_index, zeros, azimuth, zeros, distance_m * 100)
+    return Events.build(label, class_index, zeros, azimuth, zeros, distance_m * 100)
 
 
-def scene(rng, frames: int, classes, polyphony: int) -> Events:
+def scene(rng, num_labels: int, classes, polyphony: int) -> Events:
     rows = []
-    for frame in range(frames):
+    for label in range(num_labels):
         for _ in range(rng.integers(0, polyphony + 1)):
             rows.append(
-                (frame, rng.choice(classes), 0, rng.uniform(-180, 180), rng.uniform(-80, 80), rng.uniform(40, 500))
+                (label, rng.choice(classes), 0, rng.uniform(-180, 180), rng.uniform(-80, 80), rng.uniform(40, 500))
             )
     return Events.build(*np.array(rows).reshape(-1, 6).T)
 
@@ -59,14 +59,14 @@ class LoopEvaluator:
         self.tp, self.far, self.fp, self.fn, self.ref, self.angle, self.relative = np.zeros((7, 13))
 
     def add(self, reference: Events, predicted: Events) -> None:
-        frames = max(reference.frame.tolist(), default=0)
-        for frame in range(frames):
+        num_labels = max(reference.frame.tolist(), default=0)
+        for label in range(num_labels):
             for c in range(13):
                 true = [
-                    i for i in range(len(reference)) if (reference.frame[i], reference.class_index[i]) == (frame, c)
+                    i for i in range(len(reference)) if (reference.frame[i], reference.class_index[i]) == (label, c)
                 ]
                 ours = [
-                    i for i in range(len(predicted)) if (predicted.frame[i], predicted.class_index[i]) == (frame, c)
+                    i for i in range(len(predicted)) if (predicted.frame[i], predicted.class_index[i]) == (label, c)
                 ]
                 self.ref[c] += len(true)
                 self.fn[c] += max(0, len(true) - len(ours))
@@ -123,8 +123,8 @@ SCENES = [
 def test_equal_to_the_definition(seed, classes, polyphony, spread_deg):
     rng = np.random.default_rng(seed)
     loop, total = LoopEvaluator(), SeldCounts2024.zero()
-    for frames in (31, 20):
-        reference = scene(rng, frames, classes, polyphony)
+    for num_labels in (31, 20):
+        reference = scene(rng, num_labels, classes, polyphony)
         predicted = heard(rng, reference, spread_deg)
         loop.add(reference, predicted)
         total = total + seld_counts_2024(reference, predicted)
@@ -180,12 +180,12 @@ def test_absent_classes_count_in_f_alone():
     assert scores_2024(counts, "present").seld == pytest.approx((0 + 6 / 180 + 0.5) / 3, abs=1e-6)
 
 
-def test_last_frame_of_the_reference_is_not_seen_unless_the_length_is_known():
+def test_last_label_of_the_reference_is_not_seen_unless_the_length_is_known():
     reference, predicted = table((0, 1, 0, 1), (7, 1, 0, 1)), table((0, 1, 0, 1), (7, 1, 0, 1), (9, 2, 0, 1))
     assert seld_counts_2024(reference, predicted).reference.sum() == 1
     assert seld_counts_2024(reference, predicted).false_positive.sum() == 0
-    assert seld_counts_2024(reference, predicted, num_frames=10).reference.sum() == 2
-    assert seld_counts_2024(reference, predicted, num_frames=10).false_positive[2] == 1
+    assert seld_counts_2024(reference, predicted, num_labels=10).reference.sum() == 2
+    assert seld_counts_2024(reference, predicted, num_labels=10).false_positive[2] == 1
 
 
 @pytest.mark.parametrize(
@@ -194,13 +194,13 @@ def test_last_frame_of_the_reference_is_not_seen_unless_the_length_is_known():
 )
 def test_thresholds(azimuth_deg, distance_m, found):
     """A relative error of 1 is found; 20 degrees are not, as the evaluator's norms make a little more of them."""
-    counts = seld_counts_2024(table((0, 4, 0, 1.5)), table((0, 4, azimuth_deg, distance_m)), num_frames=1)
+    counts = seld_counts_2024(table((0, 4, 0, 1.5)), table((0, 4, azimuth_deg, distance_m)), num_labels=1)
     assert (counts.true_positive[4], counts.far[4]) == (found, 1 - found)
     assert counts.false_positive.sum() == counts.false_negative.sum() == 0
 
 
 def test_events_are_paired_by_angle_whatever_their_distance():
-    counts = seld_counts_2024(table((0, 1, 0, 1), (0, 1, 40, 3)), table((0, 1, 39, 1), (0, 1, 1, 3)), num_frames=1)
+    counts = seld_counts_2024(table((0, 1, 0, 1), (0, 1, 40, 3)), table((0, 1, 39, 1), (0, 1, 1, 3)), num_labels=1)
     assert counts.angle_sum_deg[1] == pytest.approx(2.0, abs=1e-4)
     assert counts.relative_distance_sum[1] == pytest.approx(2 + 2 / 3)
 

@@ -156,13 +156,13 @@ def test_what_is_saved_predicts_the_same(names, tmp_path):
 @pytest.mark.parametrize("names", [n for n in COMBINATIONS if n[1] != "none"], ids="-".join)
 def test_windows_without_video(names):
     model = SeldModel(tiny_config(*names)).eval()
-    features, frames = tiny_batch(reads=model.config.visual.reads)
+    features, shown = tiny_batch(reads=model.config.visual.reads)
     has_video = torch.tensor([True, False])
     with torch.no_grad():
-        output = model(features, frames, has_video)
+        output = model(features, shown, has_video)
         blind = model(features)
-        other = model(features, frames.flip(1), has_video)
-        seeing = model(features, frames)
+        other = model(features, shown.flip(1), has_video)
+        seeing = model(features, shown)
     torch.testing.assert_close(output[0], seeing[0])
     torch.testing.assert_close(output[1], blind[1])
     torch.testing.assert_close(output[1], other[1])
@@ -260,14 +260,14 @@ def test_resnet_embedding_equals_torchvision(tmp_path, name, block, depths, embe
     model = torch.nn.Module()
     model.visual = ResNetConformerEncoder(visual, 8).eval()
     load_pretrained(model, TrialConfig(visual=visual, fusion=AvConformer()))
-    frames = torch.randint(0, 256, (1, 2, 224, 448, 3), dtype=torch.uint8)
+    shown = torch.randint(0, 256, (1, 2, 224, 448, 3), dtype=torch.uint8)
     pictures = torchvision.transforms.functional.normalize(
-        frames[0].movedim(-1, 1) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        shown[0].movedim(-1, 1) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
     trunk = torch.nn.Sequential(*list(theirs.children())[:-2], torch.nn.AvgPool2d(7, stride=7))
     with torch.no_grad():
         expected = trunk(pictures).reshape(1, 2, embedding_width)
-        torch.testing.assert_close(model.visual.embed(frames), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(model.visual.embed(shown), expected, atol=1e-4, rtol=1e-4)
 
 
 def reference_inputs() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -340,16 +340,16 @@ def test_parallel_and_sequential_cmaf_differ():
 # --- pieces of the visual encoder -------------------------------------------------------------------------------
 
 
-def test_fewer_frames_are_interpolated_in_time():
+def test_fewer_pictures_are_interpolated_in_time():
     rows = torch.arange(3.0)[None, :, None]
     steps = resample_time(rows, 30)[0, :, 0]
     torch.testing.assert_close(steps[:21], torch.arange(21) / 10)
     torch.testing.assert_close(steps[20:], torch.full((10,), 2.0))
     same = torch.randn(2, 30, 4)
     assert resample_time(same, 30) is same
-    features, frames = tiny_batch(pictures=6)
+    features, shown = tiny_batch(pictures=6)
     model = SeldModel(tiny_config("cnn_conformer", "resnet_conformer", "av_conformer"))
-    assert model(features, frames).shape == (2, 30, NUM_OUTPUTS)
+    assert model(features, shown).shape == (2, 30, NUM_OUTPUTS)
 
 
 @pytest.mark.parametrize("form", OUTPUTS.values(), ids=list(OUTPUTS))
@@ -374,9 +374,9 @@ def test_bf16_is_near_fp32_and_answers_in_fp32():
 
 def test_a_model_without_ears_does_not_listen():
     model = SeldModel(tiny_config("none", "resnet_conformer", "visual_only")).eval()
-    features, frames = tiny_batch()
+    features, shown = tiny_batch()
     with torch.no_grad():
-        torch.testing.assert_close(model(features, frames), model(torch.zeros_like(features), frames))
+        torch.testing.assert_close(model(features, shown), model(torch.zeros_like(features), shown))
     assert not any(key.startswith("audio.") for key in model.state_dict())
 
 

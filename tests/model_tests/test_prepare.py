@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.labels import Events, adpit_target
-from data.rows import cut_rows
-from data.windows import WindowSampler, evaluation_windows
+from data.stores.rows import cut_rows
 from trainables import prepare
 from trainables.config import InputConfig
 from trainables.features import FeatureExtractor
@@ -25,12 +25,12 @@ def jpeg(brightness: int, width: int = 448, height: int = 224) -> bytes:
     return buffer.getvalue()
 
 
-def raw_row(labels: int = 40, extra_samples: int = 777, frames: list[bytes] | None = None) -> dict:
+def raw_row(labels: int = 40, extra_samples: int = 777, shown: list[bytes] | None = None) -> dict:
     """One row whose picture j has brightness 4 j."""
     rng = np.random.default_rng(labels)
     audio = rng.integers(-20000, 20000, (4, labels * 2400 + extra_samples), dtype=np.int16)
     events = Events.build([0, 3, 3, labels - 1], [1, 2, 2, 12], [0, 0, 1, 0], [0, 45, -90, 179], [0, 10, -20, 30])
-    pictures = [jpeg(4 * j) for j in range(labels)] if frames is None else frames
+    pictures = [jpeg(4 * j) for j in range(labels)] if shown is None else shown
     (row,) = cut_rows("rec", "room1", audio, events, pictures)
     return {**row, "_audio": audio, "_events": events}
 
@@ -70,7 +70,7 @@ def test_what_fills_no_label_frame_is_trimmed():
 
 
 def cut_audio(row: dict, samples: int) -> bytes:
-    from data.rows import encode_flac
+    from data.stores.rows import encode_flac
 
     padded = np.pad(row["_audio"], ((0, 0), (0, 2400)))
     return encode_flac(padded[:, :samples])
@@ -85,18 +85,18 @@ def cut_audio(row: dict, samples: int) -> bytes:
         (20.0, [min((j + 1) // 2, 39) for j in range(80)]),
     ],
 )
-def test_frames_nearest_in_time(rate_hz, expected):
+def test_pictures_nearest_in_time(rate_hz, expected):
     inputs = InputConfig(frame_width=64, frame_height=32, frame_rate_hz=rate_hz)
-    frames = PrepareRow(inputs, ["frames"])(raw_row())["frames"]
-    brightness = frames[:, :, :, 0].mean(axis=(1, 2))
+    shown = PrepareRow(inputs, ["frames"])(raw_row())["frames"]
+    brightness = shown[:, :, :, 0].mean(axis=(1, 2))
     np.testing.assert_allclose(brightness, 4 * np.array(expected), atol=2.5)
 
 
 def test_pictures_go_as_far_as_the_video_does():
     inputs = InputConfig(n_fft=1024, hop=300, n_mels=32, frame_width=64, frame_height=32, frame_rate_hz=5.0)
-    frames = PrepareRow(inputs, ["frames"])(raw_row(frames=[jpeg(0), jpeg(100), jpeg(200)]))["frames"]
-    assert len(frames) == 2
-    np.testing.assert_allclose(frames[..., 0].mean(axis=(1, 2)), (0, 200), atol=3)
+    shown = PrepareRow(inputs, ["frames"])(raw_row(shown=[jpeg(0), jpeg(100), jpeg(200)]))["frames"]
+    assert len(shown) == 2
+    np.testing.assert_allclose(shown[..., 0].mean(axis=(1, 2)), (0, 200), atol=3)
 
 
 def test_only_columns_that_are_looked_at_are_asked_for():
@@ -111,7 +111,7 @@ def test_only_columns_that_are_looked_at_are_asked_for():
 
 def test_bytes_of_a_row_are_known_before_it_is_decoded():
     prepare = PrepareRow(INPUTS, ["frames"])
-    for raw in (raw_row(), raw_row(frames=[])):
+    for raw in (raw_row(), raw_row(shown=[])):
         row = prepare(raw)
         expected = sum(row[name].nbytes for name in ("features", "target", "frames"))
         assert prepare.bytes_per_label(row["has_video"]) * len(row["target"]) == expected
@@ -122,7 +122,7 @@ def test_the_same_picture_is_decoded_once(monkeypatch):
     original = decode_picture
     monkeypatch.setattr(prepare, "decode_picture", lambda *a: calls.append(1) or original(*a))
     still, moving = jpeg(10), jpeg(200)
-    prepared = PrepareRow(INPUTS, ["frames"])(raw_row(frames=[still] * 20 + [moving] * 20))
+    prepared = PrepareRow(INPUTS, ["frames"])(raw_row(shown=[still] * 20 + [moving] * 20))
     assert len(calls) == 2
     assert abs(int(prepared["frames"][3, 0, 0, 0]) - 10) < 4
     assert abs(int(prepared["frames"][4, 0, 0, 0]) - 200) < 4
@@ -142,11 +142,11 @@ def test_pictures_keep_their_place_when_scaled():
         assert bright.mean() == pytest.approx(1 / 8, abs=0.02)
 
 
-def test_no_frames():
+def test_no_pictures():
     blind = PrepareRow(INPUTS)(raw_row())
     assert "frames" not in blind
     assert blind["has_video"]
-    without_video = PrepareRow(INPUTS, ["frames"])(raw_row(frames=[]))
+    without_video = PrepareRow(INPUTS, ["frames"])(raw_row(shown=[]))
     assert without_video["frames"].shape == (0, 32, 64, 3)
     assert not without_video["has_video"]
 
@@ -161,7 +161,9 @@ def test_deterministic_and_picklable():
 
 def test_windows_can_be_cut():
     rows = [PrepareRow(INPUTS, ["frames"])(raw_row(labels)) for labels in (40, 65)]
-    (batch,) = WindowSampler(rows, batch_size=8, seed=1, swap=True, frame_rate_hz=INPUTS.frame_rate_hz).epoch(0)
+    (batch,) = WindowSampler(
+        rows, Sampling(batch_size=8, seed=1, swap=True, picture_rate_hz=INPUTS.frame_rate_hz)
+    ).epoch(0)
     assert batch["features"].shape == (8, 7, 240, 32)
     assert batch["frames"].shape == (8, 6, 32, 64, 3)
     valid = sum(int(batch["valid"].sum()) for batch, _ in evaluation_windows(rows, 4))

@@ -12,8 +12,9 @@ import pytest
 
 from data.classes import CLASS_NAMES
 from data.errors import UserError
+from data.files.dcase_csv import read_table
+from data.files.label_folder import find_recordings, read_folder
 from data.geometry import unit_vector
-from infra.dcase_csv import find_recordings, read_folder, read_numbers
 from infra.score import score_folders, score_text
 from trainables.metrics import SeldCounts, scores, seld_counts
 
@@ -59,7 +60,7 @@ def folders(tmp_path):
 
     def predict(form: str, name: str = "predicted") -> Path:
         for path in find_recordings(tmp_path / "metadata_dev").values():
-            rows = read_numbers(path)
+            rows = read_table(path).values
             rows[:, 3] += SPREAD_DEG
             if "room2" in path.name:
                 rows = rows[(rows[:, 1] == 1) | (rows[:, 0] < 10)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data.rows import encode_flac
+from data.stores.rows import encode_flac
 from infra.commands.options import SweepOptions
 from infra.commands.plan import plan as plan_command
 from infra.plan.plan import Plan, hours, plan_space, sample_space

@@ -36,9 +36,9 @@ def make_rows(split: str, count: int, seed: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(count):
-        frames = np.arange(100)
+        labels = np.arange(100)
         class_index, azimuth = rng.integers(4, size=10).repeat(10), rng.uniform(-180, 180, 10).repeat(10)
-        events = Events.build(frames, class_index, np.zeros(100), azimuth, np.zeros(100))
+        events = Events.build(labels, class_index, np.zeros(100), azimuth, np.zeros(100))
         features = rng.normal(0, 0.1, (7, 100, INPUTS.n_mels)).astype(np.float32)
         band = class_index * 4
         for t in range(100):

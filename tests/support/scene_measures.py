@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data.painting import GLYPH_COLOURS, draw_glyph
-from data.rows import RATE_HZ
+from data.scenes.painting import GLYPH_COLOURS, draw_glyph
+from data.timing import RATE_HZ
 
 
 def heard_direction(sound):

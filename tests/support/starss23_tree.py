@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import soundfile
 
-from data.video_files import write_mp4
+from data.files.video import write_mp4
 
 RATE_HZ = 24_000
 NTSC = Fraction(30000, 1001)

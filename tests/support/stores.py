@@ -1,7 +1,7 @@
 """Chunk stores from rows that a test has cut itself."""
 
-from data.rows import class_frames, polyphony
-from data.store import Manifest, Split, index_entry, write_index, write_manifest, write_shard
+from data.stores.chunks import Manifest, Split, index_entry, write_index, write_manifest, write_shard
+from data.stores.rows import labels_per_class, polyphony
 
 
 def publish(root, contents, settings=None):
@@ -17,7 +17,7 @@ def publish(root, contents, settings=None):
             clips_without_video=sum(not row["has_video"] for row in starts),
             hours=sum(row["num_frames"] for row in rows) / 36_000,
             rooms=tuple(sorted({row["room"] for row in rows})),
-            class_frames=tuple(class_frames(rows)),
+            class_frames=tuple(labels_per_class(rows)),
             polyphony=tuple(polyphony(rows)),
             shards=shards,
         )

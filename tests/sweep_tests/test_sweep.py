@@ -27,11 +27,10 @@ import torch
 from mlflow.entities import Run
 
 from data import storage
-from data.audio_files import write_foa_wav
-from data.errors import UserError
-from data.labels import read_events_csv
-from data.store import Store, open_store, read_shard
-from data.synth import SynthSettings, synthesise
+from data.files.audio import write_foa_wav
+from data.files.dcase_csv import read_events_csv
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import Store, open_store, read_shard
 from infra.cli import main
 from infra.record.trials import SweepStore, TrialRecord
 from infra.stack.settings import load_settings
@@ -191,9 +190,9 @@ def test_the_registered_model_predicts_in_a_fresh_process_what_the_trainer_predi
     (tmp_path / "example.npz").write_bytes(storage.read_bytes(f"{example}/example.npz"))
     code = f"""
 import io, sys, mlflow, numpy as np
-from data.store import Store, open_store, read_shard
-from data.synth import SynthSettings, synthesise
-from data.rows import decode_flac
+from data.stores.chunks import Store, open_store, read_shard
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.rows import decode_flac
 from trainables.prepare import PrepareRow
 from trainables.config_tree import from_dict
 example = np.load({str(tmp_path / "example.npz")!r})
@@ -210,9 +209,9 @@ print(float(np.abs(output[: len(example["output"])] - example["output"]).max()),
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    difference, frames = result.stdout.split()
+    difference, labels = result.stdout.split()
     assert float(difference) < 1e-5
-    assert int(frames) == 600
+    assert int(labels) == 600
 
 
 def test_the_model_on_the_server_holds_no_pickle(finished: dict[str, Any]) -> None:

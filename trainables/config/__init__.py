@@ -34,7 +34,7 @@ from trainables.config.fusions import (
     Gru,
     VisualOnly,
 )
-from trainables.config.inputs import RATE_HZ, InputConfig
+from trainables.config.inputs import InputConfig
 from trainables.config.outputs import (
     OUTPUTS,
     Accdoa,
@@ -65,7 +65,6 @@ __all__ = [
     "FUSIONS",
     "OPTIMISERS",
     "OUTPUTS",
-    "RATE_HZ",
     "SCHEDULES",
     "VISUAL_ENCODERS",
     "Accdoa",

@@ -143,7 +143,7 @@ class NoVisual:
     reads: ClassVar[str | None] = None
     """What a model with this encoder looks at when it is used."""
     columns: ClassVar[tuple[str, ...]] = ()
-    """What of a prepared row (`data.windows`) it learns from: the same, or embeddings in its place."""
+    """What of a prepared row (`data.feeding.windows`) it learns from: the same, or embeddings in its place."""
 
 
 def _check_frozen(part: str, frozen: bool, weights: str | None, embeddings: str | None) -> None:
@@ -164,7 +164,7 @@ def _check_frozen(part: str, frozen: bool, weights: str | None, embeddings: str 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConformer:
-    """A ResNet on each frame, pooled into columns of the panorama, projected, then a Conformer over time."""
+    """A ResNet on each picture, pooled into columns of the panorama, projected, then a Conformer over time."""
 
     name: ClassVar[str] = "resnet_conformer"
     reads: ClassVar[str] = "frames"
@@ -267,7 +267,7 @@ class ObjectBoxes:
     csv: str | None = None
     """Folder or s3:// URI with a `<recording>.csv` of boxes for each recording."""
     detector: str | None = None
-    """URI of a state dict of torchvision's Faster R-CNN (MobileNetV3-Large FPN), run on each frame."""
+    """URI of a state dict of torchvision's Faster R-CNN (MobileNetV3-Large FPN), run on each picture."""
 
     def __post_init__(self) -> None:
         check(

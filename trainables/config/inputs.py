@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from data.labels import LABEL_HOP_S
+from data.timing import LABEL_HOP_S, RATE_HZ
 from trainables.config.checks import check
-
-RATE_HZ = 24_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +36,9 @@ class InputConfig:
         check(self.n_fft >= self.hop, "inputs.n_fft", self.n_fft, f"has to be at least inputs.hop ({self.hop})")
         check(0 < self.n_mels <= self.n_fft // 2, "inputs.n_mels", self.n_mels, "has to be in 1..n_fft/2")
         for name in ("window_s", "train_hop_s"):
-            frames = getattr(self, name) / LABEL_HOP_S
+            count = getattr(self, name) / LABEL_HOP_S
             check(
-                frames >= 1 and math.isclose(frames, round(frames), abs_tol=1e-6),
+                count >= 1 and math.isclose(count, round(count), abs_tol=1e-6),
                 f"inputs.{name}",
                 getattr(self, name),
                 f"has to be a positive multiple of the label hop, {LABEL_HOP_S} s",
@@ -52,9 +50,9 @@ class InputConfig:
             "has to be a positive multiple of 4, so that a turn by 90 degrees is a whole number of columns",
         )
         check(self.frame_height > 0, "inputs.frame_height", self.frame_height, "has to be positive")
-        frames = self.frame_rate_hz * self.window_s
+        count = self.frame_rate_hz * self.window_s
         check(
-            frames >= 1 and math.isclose(frames, round(frames), abs_tol=1e-6),
+            count >= 1 and math.isclose(count, round(count), abs_tol=1e-6),
             "inputs.frame_rate_hz",
             self.frame_rate_hz,
             f"has to give a whole number of frames in {self.window_s} s",
@@ -75,6 +73,6 @@ class InputConfig:
         return round(RATE_HZ * LABEL_HOP_S) // self.hop
 
     @property
-    def window_images(self) -> int:
-        """Video frames in one window (30 for 3 s at 10 Hz)."""
+    def window_pictures(self) -> int:
+        """Pictures in one window (30 for 3 s at 10 Hz)."""
         return round(self.window_s * self.frame_rate_hz)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data.labels import LABEL_HOP_S
+from data.timing import LABEL_HOP_S
 from trainables.config.checks import check, check_positive
 
 
@@ -76,9 +76,9 @@ class InferenceConfig:
     def __post_init__(self) -> None:
         check(0.0 < self.threshold < 1.0, "inference.threshold", self.threshold, "has to be in (0, 1)")
         if self.hop_s is not None:
-            frames = self.hop_s / LABEL_HOP_S
+            labels = self.hop_s / LABEL_HOP_S
             check(
-                frames >= 1 and math.isclose(frames, round(frames), abs_tol=1e-6),
+                labels >= 1 and math.isclose(labels, round(labels), abs_tol=1e-6),
                 "inference.hop_s",
                 self.hop_s,
                 f"has to be a positive multiple of the label hop, {LABEL_HOP_S} s",

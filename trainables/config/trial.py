@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from data.errors import UserError
-from data.labels import LABEL_HOP_S
-from data.windows import HOP_FRAMES
+from data.timing import HOP_LABELS, LABEL_HOP_S
 from trainables.config.checks import check
 from trainables.config.encoders import (
     AUDIO_ENCODERS,
@@ -118,10 +117,10 @@ class TrialConfig:
             hops_s["inference.hop_s"] = self.inference.hop_s
         for name, hop_s in hops_s.items():
             check(
-                round(hop_s / LABEL_HOP_S) % HOP_FRAMES == 0,
+                round(hop_s / LABEL_HOP_S) % HOP_LABELS == 0,
                 name,
                 hop_s,
-                f"embeddings of I3D are of windows that start each {HOP_FRAMES * LABEL_HOP_S} s; has to be a multiple "
+                f"embeddings of I3D are of windows that start each {HOP_LABELS * LABEL_HOP_S} s; has to be a multiple "
                 "of that",
             )
 

@@ -20,12 +20,11 @@ import numpy as np
 import ray
 import torch
 
-from data.store import Store, read_index
-from data.stream import materialise, read_split, rows_of
-from data.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes
-from data.windows import Windows, WindowSampler, neighbour_distance
-from infra.bench.data.noisy_store import noisy_store
-from infra.bench.data.plain_loader import PlainLoader, WindowDataset
+from data.feeding.contract import PreparedRow, arrays_of
+from data.feeding.stream import materialise, read_split, rows_of
+from data.feeding.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes
+from data.feeding.windows import Sampling, Windows, WindowSampler, neighbour_distance
+from data.stores.chunks import Store, read_index
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.search.own_ray import own_ray
 from trainables.config import InputConfig
@@ -46,16 +45,16 @@ def quiet_ray(cpus: int, object_store_bytes: int) -> Iterator[None]:
         yield
 
 
-def check(dataset: WindowDataset, rows: list[dict[str, Any]], inputs: InputConfig) -> float:
+def check(dataset: WindowDataset, rows: list[PreparedRow], inputs: InputConfig) -> float:
     """Both sides have to cut the same windows; the largest difference of their features."""
     sampler = WindowSampler(
-        rows, batch_size=len(dataset), frame_rate_hz=inputs.frame_rate_hz, epoch_windows=len(dataset)
+        rows, Sampling(batch_size=len(dataset), picture_rate_hz=inputs.frame_rate_hz, epoch_windows=len(dataset))
     )
     (windows, _) = next(iter(sampler.parts(0)))
     batch_of = {tuple(window): number for number, window in enumerate(dataset.windows.tolist())}
     largest = 0.0
     for start in range(0, len(windows), max(1, len(windows) // 8)):
-        ours = sampler.cut(windows[start : start + 1])
+        ours = arrays_of(sampler.cut(windows[start : start + 1]))
         theirs = dataset[batch_of[tuple(windows[start].tolist())]]
         assert ours.keys() == theirs.keys(), (ours.keys(), theirs.keys())
         for name, value in theirs.items():
@@ -66,24 +65,24 @@ def check(dataset: WindowDataset, rows: list[dict[str, Any]], inputs: InputConfi
 
 
 def measure(
-    store: Store, inputs: InputConfig, with_frames: bool, sizes: dict[str, int], repeats: int
+    store: Store, inputs: InputConfig, with_pictures: bool, sizes: dict[str, int], repeats: int
 ) -> dict[str, Any]:
     """The outcome for one store. `sizes`: batch, held rows, worker processes and windows of an epoch of the peer."""
-    columns = ["frames"] if with_frames else []
+    columns = ["frames"] if with_pictures else []
     prepare = PrepareRow(inputs, columns)
     index = read_index(store, "train").to_pylist()
     row_bytes, decoded = largest_row_bytes(index, prepare), decoded_bytes(index, prepare)
-    sampling: dict[str, Any] = {"batch_size": sizes["batch"], "swap": True, "frame_rate_hz": inputs.frame_rate_hz}
+    sampling = Sampling(batch_size=sizes["batch"], swap=True, picture_rate_hz=inputs.frame_rate_hz)
     bound = sizes["held"] * 2 * row_bytes
     with quiet_ray(2, decoded + bound + 300_000_000):
         rows = rows_of(materialise(read_split(store, "train", prepare)))
-        difference = check(WindowDataset(store, "train", inputs, with_frames, swap=False), rows, inputs)
-        shared = WindowSampler(rows, **sampling)
+        difference = check(WindowDataset(store, "train", inputs, with_pictures, swap=False), rows, inputs)
+        shared = WindowSampler(rows, sampling)
         streamed = StreamedSplit(
             store=store, split="train", prepare=prepare, memory_bytes=bound, cpus=sizes["cores"] - 1
-        ).windows(columns, epochs=EPOCHS, **sampling)
+        ).windows(columns, sampling, epochs=EPOCHS)
         loader = PlainLoader(
-            WindowDataset(store, "train", inputs, with_frames, swap=True),
+            WindowDataset(store, "train", inputs, with_pictures, swap=True),
             sizes["batch"],
             sizes["workers"],
             sizes["peer"],
@@ -96,7 +95,7 @@ def measure(
     times = {name: [taken / counts[name] for taken in runs] for name, runs in per_run.items()}
     medians = {name: float(np.median(runs)) for name, runs in times.items()}
     return result(
-        "feeding_frames" if with_frames else "feeding_audio",
+        "feeding_frames" if with_pictures else "feeding_audio",
         "window",
         times,
         {**sizes, "rows": len(index), "row_bytes": row_bytes, "decoded_bytes": decoded, "stream_bytes": bound},

@@ -10,29 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.build import Recording, build
 from data.classes import NUM_CLASSES
-from data.labels import LABEL_RATE_HZ, Events
-from data.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ
-from data.store import Store
+from data.labels import Events
+from data.stores.build import Recording, build
+from data.stores.chunks import Store
+from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
+from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ
 
 JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True)
 class NoisyClips:
-    """A task of `data.build` that makes some clips of a split."""
+    """A task of `data.stores.build` that makes some clips of a split."""
 
     split: str
     first: int
     clips: int
     clip_s: float
-    with_frames: bool
+    with_pictures: bool
 
     @property
     def key(self) -> str:
-        frames = "frames" if self.with_frames else "blind"
-        return f"{self.split}-{self.first}-{self.clips}-{self.clip_s:g}-{frames}"
+        pictures = "frames" if self.with_pictures else "blind"
+        return f"{self.split}-{self.first}-{self.clips}-{self.clip_s:g}-{pictures}"
 
     @property
     def seconds(self) -> float:
@@ -42,36 +43,36 @@ class NoisyClips:
         for number in range(self.first, self.first + self.clips):
             rng = np.random.default_rng([number, self.split == "val"])
             audio = (2000 * rng.standard_normal((4, round(self.clip_s * RATE_HZ)))).astype(np.int16)
-            frames = _pictures(rng, round(self.clip_s * FRAME_RATE_HZ)) if self.with_frames else []
-            yield Recording(f"{self.split}{number:03d}", f"{self.split}-room", audio, self._events(rng), frames)
+            pictures = _pictures(rng, round(self.clip_s * PICTURE_RATE_HZ)) if self.with_pictures else []
+            yield Recording(f"{self.split}{number:03d}", f"{self.split}-room", audio, self._events(rng), pictures)
 
     def _events(self, rng: np.random.Generator) -> Events:
         """Two events at any time, each a second long."""
         labels = round(self.clip_s * LABEL_RATE_HZ)
-        frame = np.tile(np.arange(labels), 2)
-        second = frame // LABEL_RATE_HZ + labels * np.repeat([0, 1], labels)
+        label = np.tile(np.arange(labels), 2)
+        second = label // LABEL_RATE_HZ + labels * np.repeat([0, 1], labels)
         class_index, azimuth_deg = rng.integers(NUM_CLASSES, size=3 * labels), rng.integers(-180, 180, size=3 * labels)
         return Events.build(
-            frame,
+            label,
             class_index[second],
             np.repeat([0, 1], labels),
             azimuth_deg[second],
-            np.zeros(len(frame)),
-            np.full(len(frame), 100),
+            np.zeros(len(label)),
+            np.full(len(label), 100),
         )
 
 
 def _pictures(rng: np.random.Generator, count: int) -> list[bytes]:
     """A soft scene that moves, under noise that never repeats: about 35 kB a picture, as a real panorama takes."""
     soft = Image.fromarray(rng.integers(0, 256, (14, 28, 3), dtype=np.uint8))
-    scene = np.asarray(soft.resize((FRAME_WIDTH, FRAME_HEIGHT), Image.Resampling.BICUBIC), dtype=np.int16)
-    noise = rng.normal(0, 8, (2 * FRAME_HEIGHT, 2 * FRAME_WIDTH, 1)).astype(np.int16)
+    scene = np.asarray(soft.resize((PICTURE_WIDTH, PICTURE_HEIGHT), Image.Resampling.BICUBIC), dtype=np.int16)
+    noise = rng.normal(0, 8, (2 * PICTURE_HEIGHT, 2 * PICTURE_WIDTH, 1)).astype(np.int16)
     return [_jpeg(np.roll(scene, 3 * j, axis=1) + _piece(noise, rng)) for j in range(count)]
 
 
 def _piece(noise: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.int16]:
-    top, left = rng.integers(FRAME_HEIGHT), rng.integers(FRAME_WIDTH)
-    return noise[top : top + FRAME_HEIGHT, left : left + FRAME_WIDTH]
+    top, left = rng.integers(PICTURE_HEIGHT), rng.integers(PICTURE_WIDTH)
+    return noise[top : top + PICTURE_HEIGHT, left : left + PICTURE_WIDTH]
 
 
 def _jpeg(picture: NDArray[np.int16]) -> bytes:
@@ -80,9 +81,9 @@ def _jpeg(picture: NDArray[np.int16]) -> bytes:
     return sink.getvalue()
 
 
-def noisy_store(root: str, clips: int, clip_s: float, with_frames: bool) -> Store:
+def noisy_store(root: str, clips: int, clip_s: float, with_pictures: bool) -> Store:
     """`clips` to train on, and one for validation; made once."""
-    settings = {"clips": clips, "clip_s": clip_s, "with_frames": with_frames}
-    tasks = [NoisyClips("train", first, min(4, clips - first), clip_s, with_frames) for first in range(0, clips, 4)]
-    tasks.append(NoisyClips("val", 0, 1, clip_s, with_frames))
+    settings = {"clips": clips, "clip_s": clip_s, "with_frames": with_pictures}
+    tasks = [NoisyClips("train", first, min(4, clips - first), clip_s, with_pictures) for first in range(0, clips, 4)]
+    tasks.append(NoisyClips("val", 0, 1, clip_s, with_pictures))
     return build(root, "noise", settings, tasks).store

@@ -18,23 +18,25 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data import storage
+from data.feeding.cutter import Extent
+from data.feeding.windows import training_windows
 from data.labels import Events, adpit_target
-from data.rows import HEARD, RATE_HZ, SAMPLES_PER_LABEL, row_events
-from data.store import Store, read_index, read_shard
-from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
-from data.windows import Extent, training_windows
+from data.stores.chunks import Store, read_index, read_shard
+from data.stores.rows import HEARD, row_events
+from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_pictures, swap_target
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 from trainables.config import InputConfig
 from trainables.features import FeatureExtractor
 from trainables.prepare import decode_picture
 
 # Sound before and after the window that its first and last feature frames look at, in whole feature frames.
-_CONTEXT_FRAMES = 2
+_CONTEXT_FEATURE_FRAMES = 2
 
 
 class WindowDataset(Dataset):
     """Windows of a split of a local store, in the order of `training_windows`, each a dictionary of tensors."""
 
-    def __init__(self, store: Store, split: str, inputs: InputConfig, with_frames: bool, swap: bool) -> None:
+    def __init__(self, store: Store, split: str, inputs: InputConfig, with_pictures: bool, swap: bool) -> None:
         shards = store.split(split).shards
         index = read_index(store, split).to_pylist()
         self._paths = [storage.join(store.root, shard.path) for shard in shards]
@@ -45,7 +47,7 @@ class WindowDataset(Dataset):
         columns = [name for name in HEARD if name != "audio"]
         self._events = [row_events(row) for shard in shards for row in read_shard(store, shard, columns)]
         self._inputs = inputs
-        self._columns = ["audio", "frames"] if with_frames else ["audio"]
+        self._columns = ["audio", "frames"] if with_pictures else ["audio"]
         self._swap = swap
         self._extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
         self._files: dict[int, pq.ParquetFile] = {}
@@ -70,24 +72,28 @@ class WindowDataset(Dataset):
             "has_video": torch.tensor(self._has_video[row]),
         }
         if "frames" in self._columns:
-            window["frames"] = torch.from_numpy(swap_frames(self._frames(table.column("frames")[0].values, start), k))
+            window["frames"] = torch.from_numpy(
+                swap_pictures(self._pictures(table.column("frames")[0].values, start), k)
+            )
         return window
 
     def _features(self, flac: Any, start: int) -> np.ndarray:
-        """(7, frames, n_mels) of the window's samples, with what its first and last frame reach beyond it."""
+        """(7, feature frames, n_mels) of the window's samples, with what the first and last reach beyond it."""
         inputs = self._inputs
-        before = min(_CONTEXT_FRAMES, start * inputs.features_per_label)
+        before = min(_CONTEXT_FEATURE_FRAMES, start * inputs.features_per_label)
         first = start * SAMPLES_PER_LABEL - before * inputs.hop
-        frames = inputs.window_labels * inputs.features_per_label
+        feature_frames = inputs.window_labels * inputs.features_per_label
         with soundfile.SoundFile(io.BytesIO(flac)) as file:
             file.seek(first)
-            audio = file.read((before + frames + _CONTEXT_FRAMES) * inputs.hop, dtype="float32", always_2d=True)
+            audio = file.read(
+                (before + feature_frames + _CONTEXT_FEATURE_FRAMES) * inputs.hop, dtype="float32", always_2d=True
+            )
         features = self._extract(torch.from_numpy(np.ascontiguousarray(audio.T)))
-        return features[:, before : before + frames].numpy()
+        return features[:, before : before + feature_frames].numpy()
 
-    def _frames(self, stored: Any, start: int) -> np.ndarray:
+    def _pictures(self, stored: Any, start: int) -> np.ndarray:
         width, height = self._inputs.frame_width, self._inputs.frame_height
-        pictures = stored.slice(start, self._inputs.window_images).to_pylist()
+        pictures = stored.slice(start, self._inputs.window_pictures).to_pylist()
         return np.stack([decode_picture(picture, width, height) for picture in pictures])
 
 

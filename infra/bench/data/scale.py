@@ -22,20 +22,22 @@ import numpy as np
 import torch
 
 from data import storage
-from data.labels import LABEL_HOP_S
-from data.rows import FRAME_RATE_HZ, HEARD, SAMPLES_PER_LABEL, cut_rows
-from data.scenes import make_room, profile, render_audio, sample_scene, scene_events
-from data.store import Shard, Store, read_shard, write_shard
-from data.video_files import encode_jpeg
-from data.window_stream import WindowStream
-from data.windows import ROW_FRAMES, TAIL_FRAMES, Extent
-from infra.bench.data.storage import camera_pictures
+from data.feeding.cutter import Extent
+from data.feeding.window_stream import WindowStream
+from data.feeding.windows import Sampling
+from data.files.video import encode_jpeg
+from data.scenes.mixing import render_audio
+from data.scenes.sampling import make_room, sample_scene, scene_events
+from data.scenes.settings import profile
+from data.stores.chunks import Shard, Store, read_shard, write_shard
+from data.stores.rows import HEARD, RawRow, cut_rows
+from data.timing import LABEL_HOP_S, PICTURE_RATE_HZ, ROW_LABELS, SAMPLES_PER_LABEL, TAIL_LABELS
 from infra.bench.measure import finish, parser, stamp
 from trainables.config import InputConfig
 from trainables.prepare import PrepareRow
 
 HOURS, NODES = (7.5, 750.0, 75_000.0), (1, 8, 64)
-_ROWS_PER_HOUR = round(3600 / (ROW_FRAMES * LABEL_HOP_S))
+_ROWS_PER_HOUR = round(3600 / (ROW_LABELS * LABEL_HOP_S))
 # The simulated stretch of an epoch; what it costs is the same all through.
 _SIMULATED_ROWS = 20_000
 
@@ -70,10 +72,10 @@ def measure_row(with_pictures: bool, repeats: int) -> RowCost:
     scene = sample_scene(settings, make_room(settings, "room", 0), 0)
     pictures = [encode_jpeg(picture) for picture in camera_pictures(scene, 0)]
     audio, events = render_audio(scene), scene_events(scene)
-    row_samples = (ROW_FRAMES + TAIL_FRAMES) * SAMPLES_PER_LABEL
+    row_samples = (ROW_LABELS + TAIL_LABELS) * SAMPLES_PER_LABEL
     long = np.concatenate([audio, audio], axis=1)[:, :row_samples]
-    frames = (pictures + pictures)[: round(row_samples / SAMPLES_PER_LABEL / 10 * FRAME_RATE_HZ)]
-    row = cut_rows("recording", "room", long, events, frames)[0]
+    of_row = (pictures + pictures)[: round(row_samples / SAMPLES_PER_LABEL / 10 * PICTURE_RATE_HZ)]
+    row = cut_rows("recording", "room", long, events, of_row)[0]
     prepare = PrepareRow(InputConfig(), {"frames"} if with_pictures else set())
     columns = None if with_pictures else HEARD
     with tempfile.TemporaryDirectory() as root:
@@ -91,7 +93,7 @@ def measure_row(with_pictures: bool, repeats: int) -> RowCost:
     )
 
 
-def _counted(root: str, shard: Shard, columns: list[str] | None) -> tuple[list[int], dict[str, Any]]:
+def _counted(root: str, shard: Shard, columns: list[str] | None) -> tuple[list[int], RawRow]:
     """Bytes of each read that one row takes, and the row."""
     read: list[int] = []
 
@@ -126,14 +128,14 @@ def _counted(root: str, shard: Shard, columns: list[str] | None) -> tuple[list[i
 
 def measure_plan(hours: float) -> dict[str, float]:
     """Seconds and bytes to plan an epoch over so many hours."""
-    extents = [Extent(0, ROW_FRAMES, ROW_FRAMES + TAIL_FRAMES)] * round(hours * _ROWS_PER_HOUR)
+    extents = [Extent(0, ROW_LABELS, ROW_LABELS + TAIL_LABELS)] * round(hours * _ROWS_PER_HOUR)
 
     def nothing(_wanted: Sequence[int]) -> Any:
         raise AssertionError("a plan fetches nothing")
 
     tracemalloc.start()
     started = time.perf_counter()
-    stream = WindowStream(extents, nothing, held_rows=64, batch_size=32, swap=True)
+    stream = WindowStream(extents, nothing, Sampling(batch_size=32, swap=True), held_rows=64)
     next(iter(stream.parts(0)))
     seconds = time.perf_counter() - started
     peak = tracemalloc.get_traced_memory()[1]

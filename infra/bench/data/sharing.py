@@ -21,12 +21,13 @@ from typing import Any
 import ray
 import torch
 
-from data.store import Store, read_index
-from data.stream import materialise, read_split, rows_of
-from data.streamed_split import FEWEST_ROWS, StreamedSplit, decoded_bytes, largest_row_bytes
-from data.windows import PreparedRow, WindowSampler
-from infra.bench.data.feeding import quiet_ray
-from infra.bench.data.noisy_store import noisy_store
+from data.feeding.contract import PreparedRow
+from data.feeding.stream import materialise, read_split, rows_of
+from data.feeding.streamed_split import FEWEST_ROWS, StreamedSplit, decoded_bytes, largest_row_bytes
+from data.feeding.windows import Sampling, WindowSampler
+from data.stores.chunks import Store, read_index
+from data.stores.rows import RawRow
+from infra.bench.feeding import quiet_ray
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.config import InputConfig
 from trainables.prepare import PrepareRow
@@ -48,7 +49,7 @@ class CountedPrepare:
     def bytes_per_label(self, has_video: bool) -> float:
         return self._prepare.bytes_per_label(has_video)
 
-    def __call__(self, row: dict[str, Any]) -> PreparedRow:
+    def __call__(self, row: RawRow) -> PreparedRow:
         (Path(self._folder) / uuid.uuid4().hex).touch()
         return self._prepare(row)
 
@@ -65,7 +66,7 @@ class Trial:
 
     def first_batch(self, dataset: Any, rate_hz: float) -> int:
         """Take the first batch from a dataset and do nothing with it; the number of windows in it."""
-        batch = next(WindowSampler(rows_of(dataset), BATCH, swap=True, frame_rate_hz=rate_hz).epoch(0))
+        batch = next(WindowSampler(rows_of(dataset), Sampling(BATCH, swap=True, picture_rate_hz=rate_hz)).epoch(0))
         return len(batch["valid"])
 
 
@@ -121,7 +122,7 @@ def measure_memory(store: Store, prepare: PrepareRow, columns: Collection[str], 
     assert bound >= FEWEST_ROWS * row_bytes, "the split has too few rows for a stream through a quarter of it"
     split = StreamedSplit(store=store, split="train", prepare=prepare, memory_bytes=bound)
     windows = split.windows(
-        columns, epochs=epochs, batch_size=BATCH, swap=True, frame_rate_hz=InputConfig().frame_rate_hz
+        columns, Sampling(batch_size=BATCH, swap=True, picture_rate_hz=InputConfig().frame_rate_hz), epochs=epochs
     )
     started, count = time.perf_counter(), 0
     with watched_store() as seen:

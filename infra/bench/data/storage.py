@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.labels import LABEL_RATE_HZ
-from data.painting import Painter
-from data.rows import FRAME_RATE_HZ, RATE_HZ, cut_rows, encode_shard
-from data.scenes import make_room, profile, render_audio, sample_scene, scene_events
+from data.files.video import encode_jpeg
+from data.scenes.mixing import render_audio
+from data.scenes.painting import Painter
+from data.scenes.sampling import make_room, sample_scene, scene_events
+from data.scenes.settings import profile
+from data.stores.rows import cut_rows, encode_shard
 from data.swaps import NUM_SWAPS, swap_audio
-from data.video_files import encode_jpeg
+from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ
 from infra.bench.measure import finish, parser, stamp
 from trainables.features import FeatureExtractor
 
@@ -38,8 +40,8 @@ def camera_pictures(scene: Any, seed: int) -> list[NDArray[np.uint8]]:
     height, width, _ = painter.background.shape
     texture = photograph_texture(height, width, rng)[..., None]
     pictures = []
-    for j in range(round(scene.duration_s * FRAME_RATE_HZ)):
-        clean = painter.picture(painter.glyphs(j / FRAME_RATE_HZ)).astype(np.float32)
+    for j in range(round(scene.duration_s * PICTURE_RATE_HZ)):
+        clean = painter.picture(painter.glyphs(j / PICTURE_RATE_HZ)).astype(np.float32)
         noisy = clean + texture + rng.normal(0.0, CAMERA_NOISE, clean.shape).astype(np.float32)
         pictures.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     return pictures
@@ -58,7 +60,7 @@ def our_bytes(audio: NDArray[np.int16], events: Any, pictures: Sequence[NDArray[
     """Bytes of a recording in a shard, by what they hold."""
     rows = cut_rows("recording", "room", audio, events, [encode_jpeg(picture) for picture in pictures])
     sound = sum(len(row["audio"]) for row in rows)
-    seen = sum(len(frame) for row in rows for frame in row["frames"])
+    seen = sum(len(picture) for row in rows for picture in row["frames"])
     return {"sound": sound, "pictures": seen, "labels and file": len(encode_shard(rows)) - sound - seen}
 
 
@@ -90,7 +92,7 @@ def measure(seconds: float, clips: int, profile_name: str) -> dict[str, Any]:
         labels = round(seconds * LABEL_RATE_HZ)
         audio = render_audio(scene)[:, : round(seconds * RATE_HZ)]
         events = scene_events(scene).between(0, labels)
-        pictures = camera_pictures(scene, seed)[: round(seconds * FRAME_RATE_HZ)]
+        pictures = camera_pictures(scene, seed)[: round(seconds * PICTURE_RATE_HZ)]
         for side, found in (
             ("ours", our_bytes(audio, events, pictures)),
             ("reference", reference_bytes(audio, pictures)),

@@ -24,15 +24,14 @@ from numpy.typing import NDArray
 from pyroomacoustics.directivities import DirectionVector, FigureEight
 
 from data.geometry import angle_between_deg
-from data.interferers import make_interferer
-from data.labels import LABEL_HOP_S
-from data.mixing import render_audio
-from data.rooms import SOUND_SPEED_M_S, Room, seen_from_receiver, spatialise
-from data.rows import RATE_HZ, SAMPLES_PER_LABEL
-from data.scene_parts import Interferer, Presence, Scene, SceneEvent
-from data.scene_settings import PROFILES, profile
-from data.scenes import make_room, sample_scene, scene_facts
-from data.sources import make_source
+from data.scenes.interferers import make_interferer
+from data.scenes.mixing import render_audio
+from data.scenes.parts import Interferer, Presence, Scene, SceneEvent
+from data.scenes.rooms import SOUND_SPEED_M_S, Room, seen_from_receiver, spatialise
+from data.scenes.sampling import make_room, sample_scene, scene_facts
+from data.scenes.settings import PROFILES, profile
+from data.scenes.sources import make_source
+from data.timing import LABEL_HOP_S, RATE_HZ, SAMPLES_PER_LABEL
 from infra.bench.measure import OURS, alternate, parser, result, show
 
 PEER = "image sources alone"
@@ -70,7 +69,7 @@ def plain_sound(room: Room, signal: NDArray, thing: Presence) -> NDArray[np.floa
     count = -(-len(signal) // _HOP) + 1
     padded = np.pad(signal, (_HOP, (count + 1) * _HOP - len(signal) - _HOP))
     # Piece i is centred on sample i * hop.
-    places = thing.position_at(thing.start_frame * LABEL_HOP_S + np.arange(count) * _HOP / RATE_HZ)
+    places = thing.position_at(thing.start_label * LABEL_HOP_S + np.arange(count) * _HOP / RATE_HZ)
     out = np.zeros((4, (count + 1) * _HOP + round(room.rt60_s * RATE_HZ)))
     for i, place in enumerate(places):
         piece = padded[i * _HOP : (i + 2) * _HOP] * window
@@ -86,19 +85,19 @@ def _sources(scene: Scene) -> list[SceneEvent | Interferer]:
 def plain_stems(scene: Scene) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """First sample and sound of each event, decoy and interferer."""
     for thing in _sources(scene):
-        seconds = thing.num_frames * LABEL_HOP_S
+        seconds = thing.num_labels * LABEL_HOP_S
         if isinstance(thing, Interferer):
             dry = make_interferer(thing.kind, np.random.default_rng([thing.seed, 9]), seconds)
         else:
             dry = make_source(thing.class_index, np.random.default_rng([thing.seed, 3]), seconds)
         sound = plain_sound(scene.room, dry * 10 ** (thing.level_db / 20), thing)
-        begin = thing.start_frame * SAMPLES_PER_LABEL
-        yield begin, sound[:, : scene.num_frames * SAMPLES_PER_LABEL - begin]
+        begin = thing.start_label * SAMPLES_PER_LABEL
+        yield begin, sound[:, : scene.num_labels * SAMPLES_PER_LABEL - begin]
 
 
 def render_plainly(scene: Scene) -> NDArray[np.int16]:
     """The recording (4, N), as `render_audio` gives it, but for the levels of noise and interferers."""
-    audio = 0.001 * np.random.default_rng(scene.seed).standard_normal((4, scene.num_frames * SAMPLES_PER_LABEL))
+    audio = 0.001 * np.random.default_rng(scene.seed).standard_normal((4, scene.num_labels * SAMPLES_PER_LABEL))
     for begin, sound in plain_stems(scene):
         audio[:, begin : begin + sound.shape[1]] += sound
     return np.rint(32767 * audio / max(1.0, np.abs(audio).max())).astype(np.int16)

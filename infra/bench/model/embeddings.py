@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from data.embeddings import decode_part, encode_part
-from data.swaps import NUM_SWAPS, swap_frames
-from data.video_files import decode_jpeg, encode_jpeg
+from data.files.video import decode_jpeg, encode_jpeg
+from data.stores.embeddings import decode_part, encode_part
+from data.swaps import NUM_SWAPS, swap_pictures
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.config import ResNetConformer
 from trainables.visual_encoders import ResNetConformerEncoder
@@ -146,12 +146,12 @@ def embeddings(
     """(8 * pictures, D), all of a swap one after the other, and the seconds that a picture took."""
     rng = np.random.default_rng(0)
     encoder = fitted_network(config, height, width, rng)
-    frames = moving_pictures(pictures, height, width, rng)
+    moving = moving_pictures(pictures, height, width, rng)
     found = []
     started, cpu_started = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         for k in range(NUM_SWAPS):
-            turned = torch.from_numpy(swap_frames(frames, k).copy())[:, None]
+            turned = torch.from_numpy(swap_pictures(moving, k).copy())[:, None]
             found += [encoder.look(turned[i : i + 4])[:, 0].half().numpy() for i in range(0, pictures, 4)]
     count = NUM_SWAPS * pictures
     took = {

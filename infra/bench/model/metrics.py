@@ -1,6 +1,6 @@
-"""DCASE 2023 scores of folders of csv files: ours against an evaluator that walks through segments, classes and frames.
+"""DCASE 2023 scores of folders of csv files: ours against an evaluator that walks through segments, classes and labels.
 
-The peer keeps rows in dictionaries by frame and by segment and class, and pairs tracks frame by frame with scipy's
+The peer keeps rows in dictionaries by label frame and by segment and class, and pairs tracks one by one with scipy's
 `linear_sum_assignment`, as the challenge's evaluator does. It gives the five scores alone; ours gives the scores of
 each class and their jackknife intervals over the recordings in the same time.
 """
@@ -20,27 +20,27 @@ from scipy.optimize import linear_sum_assignment
 
 from data.classes import NUM_CLASSES
 from data.geometry import unit_vector
-from data.labels import LABEL_RATE_HZ
+from data.timing import LABEL_RATE_HZ
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.score import score_folders
 from trainables.metrics import SCORE_NAMES, THRESHOLD_DEG
 
 _EPS = float(np.finfo(np.float64).eps)
-# Rows of frame, class and direction in degrees (azimuth, elevation).
-FrameRows = dict[int, list[tuple[int, float, float]]]
-# By segment, then class, then frame within the segment: the directions of the tracks.
+# Rows of label frame, class and direction in degrees (azimuth, elevation).
+LabelRows = dict[int, list[tuple[int, float, float]]]
+# By segment, then class, then label frame within the segment: the directions of the tracks.
 Segments = list[dict[int, dict[int, list[tuple[float, float]]]]]
 
 
-def read_rows(path: Path) -> FrameRows:
-    """Frame, class, source and direction, as angles or as a vector, by frame."""
-    rows: FrameRows = {}
+def read_rows(path: Path) -> LabelRows:
+    """Label frame, class, source and direction, as angles or as a vector, by label frame."""
+    rows: LabelRows = {}
     with path.open(encoding="utf-8") as file:
         for line in file:
-            frame, class_index, _, *direction = line.strip().split(",")
+            label, class_index, _, *direction = line.strip().split(",")
             values = [float(value) for value in direction]
             azimuth, elevation = values if len(values) == 2 else _angles_deg(*values)
-            rows.setdefault(int(frame), []).append((int(class_index), azimuth, elevation))
+            rows.setdefault(int(label), []).append((int(class_index), azimuth, elevation))
     return rows
 
 
@@ -48,14 +48,14 @@ def _angles_deg(x: float, y: float, z: float) -> tuple[float, float]:
     return math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
-def in_segments(rows: FrameRows, last_frame: int) -> Segments:
-    """The rows before `last_frame`, by segment of 1 s."""
+def in_segments(rows: LabelRows, last_label: int) -> Segments:
+    """The rows before `last_label`, by segment of 1 s."""
     segments: Segments = []
-    for start in range(0, last_frame, LABEL_RATE_HZ):
+    for start in range(0, last_label, LABEL_RATE_HZ):
         segment: dict[int, dict[int, list[tuple[float, float]]]] = {}
-        for frame in range(start, start + LABEL_RATE_HZ):
-            for class_index, azimuth, elevation in rows.get(frame, ()):
-                segment.setdefault(class_index, {}).setdefault(frame - start, []).append((azimuth, elevation))
+        for label in range(start, start + LABEL_RATE_HZ):
+            for class_index, azimuth, elevation in rows.get(label, ()):
+                segment.setdefault(class_index, {}).setdefault(label - start, []).append((azimuth, elevation))
         segments.append(segment)
     return segments
 
@@ -100,11 +100,11 @@ class SegmentEvaluator:
     def _track_errors(
         true: dict[int, list[tuple[float, float]]], found: dict[int, list[tuple[float, float]]]
     ) -> list[float]:
-        """Mean error of each track of the reference over the frames in which it was paired."""
+        """Mean error of each track of the reference over the label frames in which it was paired."""
         by_track: dict[int, list[float]] = {}
-        for frame, directions in true.items():
-            if frame in found:
-                distances = _distances_deg(np.array(directions), np.array(found[frame]))
+        for label, directions in true.items():
+            if label in found:
+                distances = _distances_deg(np.array(directions), np.array(found[label]))
                 for row, column in zip(*linear_sum_assignment(distances), strict=True):
                     by_track.setdefault(int(row), []).append(float(distances[row, column]))
         return [sum(errors) / len(errors) for errors in by_track.values()]
@@ -135,8 +135,8 @@ def scores_by_segment(reference: Path, prediction: Path) -> list[float]:
     evaluator = SegmentEvaluator()
     for path in sorted(reference.iterdir()):
         true = read_rows(path)
-        last_frame = max(true)
-        evaluator.add(in_segments(true, last_frame), in_segments(read_rows(prediction / path.name), last_frame))
+        last_label = max(true)
+        evaluator.add(in_segments(true, last_label), in_segments(read_rows(prediction / path.name), last_label))
     return evaluator.scores()
 
 
@@ -157,9 +157,9 @@ def write_scenes(folder: Path, recordings: int, seconds: int, polyphony: int = 3
     for recording in range(recordings):
         true_rows, found_rows = [], []
         for source in range(polyphony):
-            frame = 0
-            while frame < seconds * LABEL_RATE_HZ:
-                stop = min(frame + int(rng.integers(10, 80)), seconds * LABEL_RATE_HZ)
+            label = 0
+            while label < seconds * LABEL_RATE_HZ:
+                stop = min(label + int(rng.integers(10, 80)), seconds * LABEL_RATE_HZ)
                 class_index, azimuth, elevation = (
                     int(rng.integers(NUM_CLASSES)),
                     rng.uniform(-180, 180),
@@ -167,7 +167,7 @@ def write_scenes(folder: Path, recordings: int, seconds: int, polyphony: int = 3
                 )
                 heard, confused = rng.random() < 0.8, rng.random() < 0.1
                 speed, spread = rng.normal(0, 1), rng.uniform(2, 20)
-                for at in range(frame, stop):
+                for at in range(label, stop):
                     azimuth = (azimuth + speed + 180) % 360 - 180
                     true_rows.append((at, class_index, source, round(azimuth), round(np.clip(elevation, -89, 89))))
                     if heard and rng.random() < 0.95:
@@ -177,7 +177,7 @@ def write_scenes(folder: Path, recordings: int, seconds: int, polyphony: int = 3
                             np.clip(elevation + rng.normal(0, spread / 2), -89, 89),
                         )
                         found_rows.append((at, said, source, *unit_vector(*seen_at).round(6).tolist()))
-                frame = stop
+                label = stop
         for where, rows in ((reference, true_rows), (prediction, found_rows)):
             lines = sorted(rows, key=lambda row: row[0])
             text = "".join(",".join(map(str, row)) + "\n" for row in lines)

@@ -1,4 +1,4 @@
-"""The eight channel swaps of a video frame: ours against moving one pixel at a time.
+"""The eight channel swaps of a picture: ours against moving one pixel at a time.
 
 The peer is a loop over columns and rows that looks up where each pixel comes from, as the reference's transform does.
 Swapping features, which takes the place of extracting them again from swapped audio, is timed beside.
@@ -13,35 +13,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.swaps import IDENTITY, NUM_SWAPS, SWAPS, swap_audio, swap_features, swap_frames
+from data.swaps import IDENTITY, NUM_SWAPS, SWAPS, swap_audio, swap_features, swap_pictures
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.features import FeatureExtractor
 
 RATE_HZ = 24_000
 
 
-def swap_pixel_by_pixel(frame: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:
+def swap_pixel_by_pixel(picture: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:
     """One picture (H, W, 3) under swap `k`."""
     if k == IDENTITY:
-        return frame
-    height, width, channels = frame.shape
+        return picture
+    height, width, channels = picture.shape
     swap = SWAPS[k]
     shift = width * swap.azimuth_offset_deg // 360
-    swapped = np.zeros_like(frame)
+    swapped = np.zeros_like(picture)
     for x in range(width):
         # Azimuth grows to the left: the column that is `shift` further right, or its mirror image, comes here.
         source_x = (x + shift if swap.azimuth_sign > 0 else width - 1 - x - shift) % width
         for y in range(height):
             source_y = y if swap.elevation_sign > 0 else height - 1 - y
             for channel in range(channels):
-                swapped[y, x, channel] = frame[source_y, source_x, channel]
+                swapped[y, x, channel] = picture[source_y, source_x, channel]
     return swapped
 
 
-def check(frame: NDArray[np.uint8]) -> None:
+def check(picture: NDArray[np.uint8]) -> None:
     """Both ways have to give the same picture, to the last pixel."""
     for k in range(NUM_SWAPS):
-        assert np.array_equal(swap_pixel_by_pixel(frame, k), swap_frames(frame, k)), f"swap {k}"
+        assert np.array_equal(swap_pixel_by_pixel(picture, k), swap_pictures(picture, k)), f"swap {k}"
 
 
 def measure_features(samples: int, repeats: int) -> dict[str, Any]:
@@ -63,9 +63,9 @@ def measure_features(samples: int, repeats: int) -> dict[str, Any]:
 
 def measure(height: int, width: int, repeats: int, samples: int = 72_000) -> dict[str, Any]:
     """The outcome for pictures of that size: the mean over all eight swaps."""
-    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    check(frame)
-    sides = {OURS: lambda k: swap_frames(frame, k), "pixel by pixel": lambda k: swap_pixel_by_pixel(frame, k)}
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    check(picture)
+    sides = {OURS: lambda k: swap_pictures(picture, k), "pixel by pixel": lambda k: swap_pixel_by_pixel(picture, k)}
     times = alternate({name: _all_swaps(side) for name, side in sides.items()}, repeats, per=NUM_SWAPS, warmup=0)
     features = measure_features(samples, repeats)
     return result(

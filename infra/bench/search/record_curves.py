@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import RESULTS, stamp
 from infra.record.trials import TrialRecord
 from infra.stack.settings import load_settings

@@ -34,7 +34,7 @@ from ray import tune
 
 import infra.sweep.run
 from data.classes import SHORT_NAMES
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import OURS, parser, result, show
 from infra.stack.settings import Settings, load_settings
 from infra.sweep.run import SweepRequest, run_sweep

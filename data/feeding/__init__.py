@@ -1,0 +1,1 @@
+"""What a training reads: prepared rows from a store, held or streamed, and the windows cut from them."""

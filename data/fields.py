@@ -1,0 +1,74 @@
+"""Values of fields from files and command lines, checked against the types of a dataclass's fields.
+
+Known types: whole numbers, numbers, true or false, text, each or None, and tuples of them, nested as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import types
+import typing
+from typing import Any
+
+
+def typed(value: Any, hint: Any) -> Any:
+    """A value as the type of its field: lists become tuples, and whole numbers numbers where those are meant.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if is_optional(hint):
+        return None if value is None else typed(value, _inner(hint))
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        inner = typing.get_args(hint)
+        each = [inner[0]] * len(value) if _is_open_tuple(hint) else inner
+        if len(each) == len(value):
+            return tuple(typed(item, kind) for item, kind in zip(value, each, strict=True))
+    elif hint is float and type(value) in (int, float):
+        return float(value)
+    elif type(value) is hint:
+        return value
+    raise TypeError
+
+
+def from_text(text: str, hint: Any) -> Any:
+    """What a command line says of a field: `3`, `0.5,1.5`, `true`, `[[4, 10], [3.5, 8]]`; to be checked by `typed`."""
+    if hint is str or (is_optional(hint) and _inner(hint) is str):
+        return text
+    value: Any
+    if text.strip().lower() in ("true", "false"):
+        value = text.strip().lower() == "true"
+    else:
+        try:
+            value = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError):
+            value = text
+    return (value,) if _is_open_tuple(hint) and not isinstance(value, list | tuple) else value
+
+
+def wording(hint: Any) -> str:
+    """What a field takes, for messages."""
+    if is_optional(hint):
+        return f"{wording(_inner(hint))} or nothing"
+    if typing.get_origin(hint) is not tuple:
+        return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[hint]
+    inner = typing.get_args(hint)
+    if _is_open_tuple(hint):
+        return "a list of whole numbers"
+    if typing.get_origin(inner[0]) is tuple:
+        return f"a list of {len(inner)} pairs of numbers"
+    return "a pair of whole numbers" if inner[0] is int else "a pair of numbers"
+
+
+def is_optional(hint: Any) -> bool:
+    """Whether a type is another one or None."""
+    return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
+
+
+def _inner(hint: Any) -> Any:
+    (inner,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+    return inner
+
+
+def _is_open_tuple(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and typing.get_args(hint)[-1] is Ellipsis

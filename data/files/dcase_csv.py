@@ -1,0 +1,341 @@
+"""The csv files of DCASE's labels and predictions, in any form that its tools have written since 2020.
+
+Nothing in a file says which form it has, and its columns alone do not tell: the values have to. Whoever reads labels
+reads them here: taking a data set in, comparing a prediction with the truth, and scoring folders.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import NUM_CLASSES
+from data.errors import UserError
+from data.geometry import angles_deg, wrap_azimuth_deg
+from data.labels import MAX_TRACKS, Events
+from data.timing import LABEL_HOP_S
+
+Form = Literal["auto", "polar", "cartesian"]
+FloatArray = NDArray[np.float64]
+
+# The components of a vector of activity and direction hardly exceed 1 and never 10; angles in degrees mostly do.
+_USUAL_COMPONENT, _LONGEST_COMPONENT = 2.0, 10.0
+# Directions of labels have a length of 1 but for their rounding; those of predictions may have any.
+_ROUNDED = 0.02
+_FEWEST_COLUMNS = 4
+_LARGEST_WHOLE = 2.0**53
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a form are."""
+
+    form: Literal["polar", "cartesian"]
+    names: tuple[str, ...]
+
+    @property
+    def place(self) -> int:
+        """The column where the direction begins; before it are whole numbers."""
+        return self.names.index("azimuth" if self.form == "polar" else "x")
+
+    @property
+    def has_distance(self) -> bool:
+        return "distance" in self.names
+
+    def __str__(self) -> str:
+        return f"{self.form} ({', '.join(self.names)})"
+
+
+LAYOUTS = (
+    Layout("polar", ("frame", "class", "azimuth", "elevation")),
+    Layout("polar", ("frame", "class", "source", "azimuth", "elevation")),
+    Layout("polar", ("frame", "class", "source", "azimuth", "elevation", "distance")),
+    Layout("cartesian", ("frame", "class", "x", "y", "z")),
+    Layout("cartesian", ("frame", "class", "source", "x", "y", "z")),
+    Layout("cartesian", ("frame", "class", "source", "x", "y", "z", "distance")),
+)
+
+
+_POLAR_COLUMNS = {len(layout.names) for layout in LAYOUTS if layout.form == "polar"}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The numbers of one file."""
+
+    where: str
+    """The file, for messages."""
+    text: str
+    values: FloatArray
+    """(rows, columns)."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def columns(self) -> int:
+        return self.values.shape[1]
+
+    @property
+    def has_header(self) -> bool:
+        return _is_header(self.text.lstrip().partition("\n")[0], self.where)
+
+
+def read_events_csv(path: str | os.PathLike[str], drop_duplicates: bool = True) -> Events:
+    """Read labels from a local file; see `parse_events_csv`."""
+    path = os.fspath(path)
+    return parse_events_csv(_read_bytes(path), path, drop_duplicates)[0]
+
+
+def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -> tuple[Events, dict[str, int]]:
+    """Labels of one recording: rows `frame, class, source, azimuth, elevation[, distance in cm]`.
+
+    Takes all that `parse_table` takes, rows without a source (it is 0) and directions as vectors of length 1. Azimuths
+    beyond 180 degrees are brought within. Exact duplicates of a row are dropped unless `drop_duplicates` is false. What
+    is unusual is counted beside the table: what it is -> how often.
+
+    Raises:
+        UserError: with file and line, for anything else, such as text, a class outside 0..12, a negative frame, an
+            azimuth outside [-360, 360] or an elevation outside [-90, 90].
+    """
+    table = parse_table(content, where)
+    layout = _layout_of_labels(table) if len(table) else LAYOUTS[0]
+    check(table, layout)
+    place = table.values[:, layout.place :]
+    known = ~np.isnan(place[:, -1])
+    is_polar = layout.form == "polar"
+    unique = _unique_rows(table.values)
+    notes = {
+        "csv without rows": int(not len(table)),
+        "csv without distances": int(bool(len(table)) and not (layout.has_distance and known.any())),
+        "csv without sources": int(bool(len(table)) and "source" not in layout.names),
+        "csv with vectors in place of angles": int(not is_polar),
+        "csv with a header": int(table.has_header),
+        "csv with a byte order mark": int(content.startswith(b"\xef\xbb\xbf")),
+        "csv with CRLF": int(b"\r\n" in content),
+        "csv without a last newline": int(bool(table.text) and not content.endswith(b"\n")),
+        "rows with decimals in their angles": int((place[:, :2] % 1 != 0).any(axis=1).sum()) if is_polar else 0,
+        "rows with an azimuth beyond 180 degrees": int((np.abs(place[:, 0]) > 180).sum()) if is_polar else 0,
+        "exact duplicate rows dropped": len(table) - len(unique) if drop_duplicates else 0,
+    }
+    events = _events(table.values[unique] if drop_duplicates else table.values, layout)
+    cells = np.unique(events.frame * NUM_CLASSES + events.class_index, return_counts=True)[1]
+    notes["frames with more than three events of one class"] = int((cells > MAX_TRACKS).sum())
+    notes["frames with five events or more"] = int((np.unique(events.frame, return_counts=True)[1] >= 5).sum())
+    return events, {what: count for what, count in notes.items() if count}
+
+
+def write_events_csv(path: str | os.PathLike[str], events: Events) -> None:
+    """Write a table as `read_events_csv` reads it: whole degrees, and the distance column when all rows have one."""
+    with_distance = bool(len(events)) and not np.isnan(events.distance_cm).any()
+    columns = events.columns() if with_distance else events.columns()[:5]
+    table = np.stack([np.rint(column).astype(np.int64) for column in columns], axis=1)
+    with open(path, "w", encoding="ascii", newline="") as file:
+        file.writelines(",".join(map(str, row)) + "\n" for row in table.tolist())
+
+
+def read_table(path: Path) -> Table:
+    """Read the numbers of a local file; see `parse_table`."""
+    return parse_table(_read_bytes(path), str(path))
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the label file {path}: {error}") from error
+
+
+def parse_table(content: bytes, where: str) -> Table:
+    """The numbers of a csv file.
+
+    Takes an empty file, blank lines, CRLF, a byte order mark, a missing last newline, a first line of names, whole
+    numbers written with decimals, and rows with and without a distance in one file.
+
+    Raises:
+        UserError: with file and line, for what is no number and for rows of different length.
+    """
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read the label file {where}: {error}") from error
+    return Table(where, text, _numbers(text, where))
+
+
+def _numbers(text: str, where: str) -> FloatArray:
+    first, _, rest = text.lstrip().partition("\n")
+    body = rest if _is_header(first, where) else text
+    if not body.strip():
+        return np.zeros((0, _FEWEST_COLUMNS))
+    columns = body.lstrip().partition("\n")[0].count(",") + 1
+    # Whole numbers are read several times faster than others.
+    whole = 3 if columns > 5 else 2
+    dtype = [("whole", np.int64, (whole,)), ("real", np.float64, (max(columns - whole, 1),))]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)
+            if "." not in body:
+                return np.loadtxt(io.StringIO(body), np.int64, comments=None, delimiter=",", ndmin=2).astype(np.float64)
+            rows = np.loadtxt(io.StringIO(body), dtype, comments=None, delimiter=",", ndmin=1)
+            return np.hstack((rows["whole"], rows["real"]))
+    except (ValueError, DeprecationWarning):
+        return _read_line_by_line(text, where)
+
+
+def _read_line_by_line(text: str, where: str) -> FloatArray:
+    """For the rare file that the fast way does not take: it is read with more patience, or its fault is named."""
+    rows: list[list[float]] = []
+    for number, line in _lines(text, where):
+        cells = line.split(",")
+        columns = len(rows[0]) if rows else len(cells)
+        if len(cells) != columns and {len(cells), columns} != {5, 6}:
+            raise UserError(f"{where}:{number}: expected {columns} columns as in the lines before, got {len(cells)}")
+        # Metadata may leave the distance empty.
+        if len(cells) == 6 and not cells[-1].strip():
+            cells[-1] = "nan"
+        try:
+            rows.append([float(cell) for cell in cells])
+        except ValueError as error:
+            raise UserError(f"{where}:{number}: expected numbers, got {line.strip()!r}") from error
+    # It may leave it out in some rows, too.
+    most = max(map(len, rows))
+    return np.array([row + [np.nan] * (most - len(row)) for row in rows])
+
+
+def _lines(text: str, where: str) -> Iterator[tuple[int, str]]:
+    """The lines that hold rows, with their numbers."""
+    filled = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    yield from filled[1:] if filled and _is_header(filled[0][1], where) else filled
+
+
+def _is_header(line: str, where: str) -> bool:
+    """Whether a first line names columns. One of fewer cells than rows have is a fault, such as a server's sentence."""
+    cells = [cell.strip().strip('"').lower() for cell in line.split(",")]
+    if "onscreen" in cells:
+        raise UserError(f"{where} has the stereo form of DCASE 2025, without elevation; its scores are not known here")
+    return len(cells) >= _FEWEST_COLUMNS and not any(_is_number(cell) or not cell for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def choose_layout(values: FloatArray, form: Form, fallback: Form, example: str) -> Layout:
+    """The layout of all rows with as many columns.
+
+    Args:
+        form: of the rows; `auto`: as their values show.
+        fallback: the form where values would do for both.
+        example: one of their files, for messages.
+
+    Raises:
+        UserError: no layout has so many columns, or neither values nor `fallback` tell which one it is.
+    """
+    columns = values.shape[1]
+    fitting = {layout.form: layout for layout in LAYOUTS if len(layout.names) == columns}
+    if not fitting or (form != "auto" and form not in fitting):
+        known = ", ".join(str(layout) for layout in LAYOUTS if form in ("auto", layout.form))
+        raise UserError(f"{example} has {columns} columns; known are {known}")
+    if form == "auto" and len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if form == "auto":
+        form = _form_of(values, fitting["cartesian"].place)
+    if form == "auto":
+        form = fallback
+    if form == "auto":
+        raise UserError(
+            f"{example} and the files beside it may be {fitting['polar']} or {fitting['cartesian']}: no value tells; "
+            "say which, as form polar or cartesian"
+        )
+    return fitting[form]
+
+
+def _form_of(values: FloatArray, place: int) -> Form:
+    """Polar or Cartesian rows of 5 or 6 columns, or `auto` where the values would do for both."""
+    vector = values[:, place : place + 3]
+    if (np.abs(vector) > _LONGEST_COMPONENT).any():
+        return "polar"
+    # In a polar row, a source stands where 5 columns have x, and a distance where 6 columns have z.
+    other = vector[:, 0] if values.shape[1] == 5 else vector[:, 2]
+    if (other < 0).any() or (values.shape[1] == 5 and (other != np.rint(other)).any()):
+        return "cartesian"
+    length = np.linalg.norm(vector, axis=1)
+    if not ((np.abs(vector) <= _USUAL_COMPONENT).all() and (length > 0).all()):
+        return "polar"
+    return "cartesian" if values.shape[1] == 6 and (vector[:, :2] != np.rint(vector[:, :2])).any() else "auto"
+
+
+def _layout_of_labels(table: Table) -> Layout:
+    """The layout of one file of labels: polar, as data sets have them, unless all of it are vectors of length 1."""
+    layout = choose_layout(table.values, "auto", "polar", table.where)
+    if layout.form == "cartesian":
+        length = np.linalg.norm(table.values[:, layout.place : layout.place + 3], axis=1)
+        if not (np.abs(length - 1) <= _ROUNDED).all() and table.columns in _POLAR_COLUMNS:
+            return choose_layout(table.values, "polar", "polar", table.where)
+    return layout
+
+
+def check(table: Table, layout: Layout, longest: int | None = None) -> None:
+    """Look for rows that are no events.
+
+    Args:
+        longest: label frames that a recording may have at most; None: any number.
+
+    Raises:
+        UserError: with file and line.
+    """
+    whole, place = table.values[:, : layout.place], table.values[:, layout.place :]
+    frame, class_index = whole[:, 0], whole[:, 1]
+    direction = place[:, :2] if layout.form == "polar" else place[:, :3]
+    faults = {
+        "expected finite numbers": ~np.isfinite(np.column_stack((whole, direction))).all(axis=1),
+        f"{', '.join(layout.names[: layout.place])} have to be whole numbers": (
+            (whole != np.rint(whole)) | (np.abs(whole) > _LARGEST_WHOLE)
+        ).any(axis=1),
+        "frame {frame:g} is negative: frames count from 0 in steps of 0.1 s": frame < 0,
+        f"class {{class:g}} is unknown: classes are 0..{NUM_CLASSES - 1}": (class_index < 0)
+        | (class_index >= NUM_CLASSES),
+    }
+    if layout.form == "polar":
+        outside = (np.abs(place[:, 0]) > 360) | (np.abs(place[:, 1]) > 90)
+        rule = "degrees are expected, azimuth within +-360 and elevation within +-90"
+        faults["azimuth {azimuth:g}, elevation {elevation:g} out of range: " + rule] = outside
+    else:
+        faults["a vector of length 0 has no direction"] = (direction == 0).all(axis=1)
+    if longest is not None:
+        faults[f"a recording is at most {longest * LABEL_HOP_S / 3600:g} h long"] = whole[:, 0] >= longest
+    for fault, rows in faults.items():
+        if rows.any():
+            first = int(rows.argmax())
+            number, line = list(_lines(table.text, table.where))[first]
+            what = fault.format(**dict(zip(layout.names, table.values[first].tolist(), strict=True)))
+            raise UserError(f"{table.where}:{number}: {what}; got {line.strip()!r}, read as {layout}")
+
+
+def _unique_rows(values: FloatArray) -> list[int]:
+    """The numbers of the rows, each of several equal ones once, in the order of the file."""
+    # NaN differs from itself, so that an unknown distance needs another stand-in to be compared.
+    rows = np.nan_to_num(values, nan=-1.0).tolist()
+    return list({tuple(row): number for number, row in enumerate(rows)}.values())
+
+
+def _events(values: FloatArray, layout: Layout) -> Events:
+    """Rows as a table: azimuths within [-180, 180], source 0 where there is none."""
+    whole, place = values[:, : layout.place].astype(np.int64), values[:, layout.place :]
+    azimuth, elevation = (place[:, 0], place[:, 1]) if layout.form == "polar" else angles_deg(place[:, :3])
+    azimuth = np.where(np.abs(azimuth) > 180, wrap_azimuth_deg(azimuth), azimuth)
+    source = whole[:, 2] if "source" in layout.names else np.zeros(len(whole), np.int64)
+    distance_cm = place[:, -1] if layout.has_distance else None
+    return Events.build(whole[:, 0], whole[:, 1], source, azimuth, elevation, distance_cm)

@@ -1,0 +1,1 @@
+"""Data sets as they are published, taken into a chunk store."""

@@ -1,0 +1,162 @@
+"""Recordings of events in a folder `<class>/*.wav`, in the place of the procedural sources.
+
+Files may have any sample rate and any number of channels: they are mixed to mono and brought to 24 kHz, and silence
+before and after is cut off. A process reads and resamples a file once, when it is first needed, and remembers it as
+long as newer ones leave room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from data.classes import CLASS_NAMES, SHORT_NAMES
+from data.errors import UserError
+from data.scenes.waveforms import Signal, block_power, levelled
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
+
+# Files that a process remembers; at ten seconds each they take 250 MB.
+_REMEMBERED: Final = 256
+# Blocks this much quieter than the loudest one count as silence: 40 dB.
+_SILENCE: Final = 1e-4
+_BLOCK: Final = RATE_HZ // 50
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A stretch of a file, counted in samples of the mono sound at 24 kHz without the silence around it."""
+
+    path: str
+    start: int
+    samples: int
+
+    @property
+    def num_labels(self) -> int:
+        """Label frames in which it sounds, to the nearest one; at least one."""
+        return max(1, round(self.samples / SAMPLES_PER_LABEL))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+# A class goes by its name, by each part of it that a comma sets off, and by its short name.
+_CLASS_OF: Final = {
+    _slug(name): index
+    for index, (long, short) in enumerate(zip(CLASS_NAMES, SHORT_NAMES, strict=True))
+    for name in (long, *long.split(","), short)
+}
+
+
+def event_files(folder: str, classes: Sequence[int]) -> Mapping[int, tuple[str, ...]]:
+    """The files of each class, in the order of their names.
+
+    A subfolder holds the class whose name it bears, long ("Bell", "water_tap") or short ("tap"), in any case and with
+    any signs between the words. UserError where the folder is none, and where a class of `classes` has no file.
+    """
+    found = _files_by_class(folder)
+    missing = [f"{SHORT_NAMES[c]!r}" for c in classes if c not in found]
+    if missing:
+        raise UserError(
+            f"the events folder {folder} has no .wav file for {', '.join(missing)}; it holds the folders "
+            f"{', '.join(_subfolders(folder)) or '(none)'}; add <class>/*.wav, or leave these out of `classes`"
+        )
+    return {c: found[c] for c in classes}
+
+
+@cache
+def _files_by_class(folder: str) -> dict[int, tuple[str, ...]]:
+    files: dict[int, list[str]] = {}
+    for path in _wav_files(folder):
+        class_index = _CLASS_OF.get(_slug(path.parent.name))
+        if class_index is not None:
+            files.setdefault(class_index, []).append(str(path))
+    return {c: tuple(paths) for c, paths in files.items()}
+
+
+def _wav_files(folder: str) -> list[Path]:
+    """Every `*/*.wav`, ordered by its path within the folder."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"the events folder {folder} is no folder on this machine; name one that holds <class>/*.wav")
+    paths = (path for path in root.glob("*/*") if path.suffix.lower() == ".wav" and path.is_file())
+    return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _subfolders(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir() if path.is_dir())
+
+
+def event_folder_sha256(folder: str) -> str:
+    """Hash over the paths within the folder and the bytes of all its `<class>/*.wav`: the identity of its content.
+
+    UserError where it is no folder or holds no such file.
+    """
+    paths = _wav_files(folder)
+    if not paths:
+        raise UserError(f"the events folder {folder} holds no <class>/*.wav")
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{content}  {path.relative_to(folder).as_posix()}\n".encode())
+    return total.hexdigest()
+
+
+def draw_excerpt(paths: Sequence[str], max_samples: int, rng: np.random.Generator) -> Excerpt:
+    """One of the files at random: all of it, or of a longer one `max_samples` that begin with sound."""
+    path = paths[int(rng.integers(len(paths)))]
+    sound = _load(path)
+    spare = len(sound) - max_samples
+    if spare <= 0:
+        return Excerpt(path, 0, len(sound))
+    power = block_power(sound)
+    begins = np.flatnonzero(power > _SILENCE * power.max()) * _BLOCK
+    begins = begins[begins <= spare]
+    return Excerpt(path, int(rng.choice(begins)), max_samples)
+
+
+def read_excerpt(excerpt: Excerpt) -> Signal:
+    """The sound (N,) of an excerpt over its label frames, levelled as all sources are (see `waveforms.levelled`)."""
+    samples = min(excerpt.samples, excerpt.num_labels * SAMPLES_PER_LABEL)
+    sound = levelled(_load(excerpt.path)[excerpt.start : excerpt.start + samples])
+    return np.pad(sound, (0, excerpt.num_labels * SAMPLES_PER_LABEL - samples))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _load(path: str) -> Signal:
+    """The whole sound of a file: mono, 24 kHz, without silence at its ends. UserError for what cannot be one."""
+    import soundfile
+
+    try:
+        audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UserError(f"cannot read the event {path}: {error}") from error
+    if not len(audio):
+        raise UserError(f"the event {path} is empty: it holds no samples")
+    if not np.isfinite(audio).all():
+        raise UserError(f"the event {path} holds samples that are no numbers (NaN or infinity); export it again")
+    sound = _resampled(audio.mean(axis=1), rate_hz)
+    sound = np.pad(sound, (0, -len(sound) % _BLOCK))
+    power = block_power(sound)
+    if not power.max() > 1e-12:
+        raise UserError(f"the event {path} is silent; remove it")
+    loud = np.flatnonzero(power > _SILENCE * power.max())
+    return sound[loud[0] * _BLOCK : (loud[-1] + 1) * _BLOCK]
+
+
+def _resampled(mono: Signal, rate_hz: int) -> Signal:
+    if rate_hz == RATE_HZ:
+        return mono
+    try:
+        import librosa
+    except ImportError as error:
+        raise UserError("resampling needs librosa; install the extra: pip install 'seldtune[synth]'") from error
+    return np.asarray(librosa.resample(mono, orig_sr=rate_hz, target_sr=RATE_HZ), dtype=np.float32)
