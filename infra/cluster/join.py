@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from data import storage
 from data.errors import UserError
 from data.feeding.stream import user_errors
-from infra.kube.growth import GROWS_TO_VARIABLE, parse_grows_to
-from infra.settings import Settings
+from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
+from infra.stack.settings import Settings
 
 logger = logging.getLogger(__name__)
 

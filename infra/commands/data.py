@@ -47,8 +47,8 @@ def data_synth(
     """
     from data.scenes.synth import synthesise, write_tree
     from data.scenes.synth_settings import synth_settings
-    from infra.arguments import parse_assignments
-    from infra.yaml_mapping import read_mapping
+    from infra.console.arguments import parse_assignments
+    from infra.console.yaml_files import read_mapping
 
     options = {
         "profile": profile,
@@ -102,9 +102,9 @@ def data_ingest(
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
     from data.readers.ingest import IngestSettings, ingest
-    from infra.ingest_report import ingest_document, show_ingest
-    from infra.ray_cluster import on_cluster
-    from infra.settings import load_settings
+    from infra.cluster.join import on_cluster
+    from infra.datasets.ingest_report import ingest_document, show_ingest
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3",))
     settings.export()
@@ -133,7 +133,7 @@ def data_verify(
     Example: `seldtune data verify s3://seldtune/data/quickstart`
     """
     from data.stores.chunks import open_store, verify
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
     store = open_store(root)

@@ -10,7 +10,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from data.stores.chunks import Store
-from infra.calibration import Calibration
+from infra.costs.calibration import Calibration
+from infra.costs.forecast import DataSize, data_size, forecast_trial
 from infra.estimate import estimate
 from infra.sweep.request import budget_of
 from trainables.config import InputConfig, TrialConfig

@@ -7,12 +7,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from data.feeding.cutter import Extent
 from data.feeding.windows import training_windows
 from data.stores.chunks import Store, read_index
-from infra.calibration import Calibration
+from infra.costs.calibration import Calibration
 from infra.estimate import Estimate, estimate
 from trainables.checkpoint import KEEP_CHECKPOINTS
 from trainables.config import InputConfig, TrialConfig

@@ -35,9 +35,18 @@ from data.stores.embeddings import (
 )
 from data.stores.progress import Progress
 from data.timing import LABEL_HOP_S
-from infra.embedder import Job, PartRecord, RowTask, backbone_of, build_encoder, entry_shape, load_encoder, ray_embed
-from infra.ray_cluster import connect
-from infra.settings import Settings
+from infra.cluster.join import connect
+from infra.datasets.embedder import (
+    Job,
+    PartRecord,
+    RowTask,
+    backbone_of,
+    build_encoder,
+    entry_shape,
+    load_encoder,
+    ray_embed,
+)
+from infra.stack.settings import Settings
 from trainables.config import I3d, NoAudio, ResNetConformer, TrialConfig, VisualOnly
 from trainables.config_tree import override, to_flat
 from trainables.embedding_source import Backbone, embedded

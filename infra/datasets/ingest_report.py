@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.stores.build import Built
-from infra.inspection import describe, show
-from infra.store_rows import read_rows
+from infra.datasets.inspection import describe, show
+from infra.datasets.rows import read_rows
 
 
 def ingest_document(built: Built) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from data.classes import CLASS_NAMES
 from data.stores.chunks import Store, open_store
 from data.stores.rows import decode_flac
 from data.timing import SAMPLES_PER_LABEL
-from infra.recording_picture import draw_recording
-from infra.store_rows import RowFacts, read_rows, read_whole, rows_of_recording, split_names
+from infra.datasets.picture import draw_recording
+from infra.datasets.rows import RowFacts, read_rows, read_whole, rows_of_recording, split_names
 
 FULL_SCALE = 32_768
 SILENCE_DBFS = -120.0

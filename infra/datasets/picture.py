@@ -19,8 +19,8 @@ from data.labels import Events
 from data.stores.chunks import Store
 from data.stores.rows import decode_flac
 from data.timing import LABEL_HOP_S, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
-from infra.report import COLOURS
-from infra.store_rows import RowFacts, read_whole
+from infra.console.palette import COLOURS
+from infra.datasets.rows import RowFacts, read_whole
 from trainables.accdoa import rank_within
 from trainables.features import FeatureExtractor
 

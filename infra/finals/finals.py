@@ -20,10 +20,9 @@ from data import storage
 from data.errors import UserError
 from data.remembered import remembered
 from data.stores.chunks import Store, open_store
-from infra.claim import read_driver
-from infra.evidence import PROTOCOL, Evidence, flat_counts
-from infra.finals_report import Finalist, Finals, Training
-from infra.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
+from infra.cluster.join import connect
+from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
+from infra.finals.report import Finalist, Finals, Training
 from infra.latency import Latency, measure_latency
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best

@@ -20,12 +20,12 @@ import ray
 from data import storage
 from data.feeding.streamed_split import open_feed
 from data.stores.chunks import Store
-from infra.data_memory import plan_data
-from infra.ray_cluster import connect
-from infra.records import SweepStore, TrialRecord
-from infra.settings import Settings
-from infra.shared_data import load_split, preparation
-from infra.sweep import SweepOutcome
+from infra.cluster.join import connect
+from infra.record.trials import SweepStore, TrialRecord
+from infra.stack.settings import Settings
+from infra.sweep.data import load_split, preparation
+from infra.sweep.data_memory import plan_data
+from infra.sweep.run import SweepOutcome
 from trainables.accdoa import decode
 from trainables.bundle import load_bundle
 from trainables.checkpoint import fetch_bundle

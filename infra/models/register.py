@@ -28,15 +28,18 @@ import data
 import trainables
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.errors import UserError
-from data.timing import LABEL_RATE_HZ, RATE_HZ
-from infra.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
+from data.timing import RATE_HZ
+from infra.models import model_check
+from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
+from infra.provenance.secrets import secrets_of
+from infra.record.trials import TrialRecord
 from infra.recording_scores import table_of
 from trainables import pyfunc_loader
 from trainables.accdoa import output_width
 from trainables.bundle import WEIGHTS_NAME, load_bundle
 from trainables.checkpoint import TrialStore, fetch_bundle
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, to_dict
+from trainables.config_tree import to_dict
 from trainables.evaluate import AVERAGES
 from trainables.loop import OBJECTIVE
 

@@ -15,10 +15,10 @@ import optuna
 
 from data.errors import UserError
 from data.stores.chunks import Store
-from infra.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
-from infra.data_memory import plan_data
-from infra.feasible import feasibility, worker_memory_bytes
-from infra.forecast import (
+from infra.cluster.nodes import require_shared
+from infra.costs.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
+from infra.costs.feasible import feasibility, worker_memory_bytes
+from infra.costs.forecast import (
     DataSize,
     SweepForecast,
     TrialForecast,

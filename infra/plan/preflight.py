@@ -20,9 +20,9 @@ from typing import TypeVar
 from data import storage
 from data.errors import UserError
 from data.stores.chunks import Store, open_store
-from infra.ray_cluster import cluster_size, connect
-from infra.reach import TIMEOUT_S, mlflow_answers, mlflow_login_refused, ray_answers
-from infra.settings import HOW_TO_GIVE, Settings
+from infra.cluster.join import cluster_size, connect
+from infra.stack.answers import TIMEOUT_S, mlflow_answers, mlflow_login_refused, ray_answers
+from infra.stack.settings import HOW_TO_GIVE, Settings
 
 T = TypeVar("T")
 

@@ -24,16 +24,16 @@ from data.labels import Events
 from data.remembered import remembered
 from data.stores.chunks import Store, read_shard
 from data.stores.rows import row_events
-from infra.compare import FOLDER as COMPARISON
-from infra.compare import report_files
-from infra.compared_trials import LoadedSweep
 from infra.comparison import compare
-from infra.predict import plot_prediction
-from infra.records import FAILED, SweepStore, TrialRecord, best_trial
-from infra.registry import CHALLENGER, ModelVersion, register_best
-from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
-from infra.shared_data import SharedData
-from infra.sweep import SweepOutcome
+from infra.comparison.report import FOLDER as COMPARISON
+from infra.comparison.report import report_files
+from infra.comparison.trials import LoadedSweep
+from infra.models.predict import plot_prediction
+from infra.models.register import CHALLENGER, ModelVersion, register_best
+from infra.record.trials import SweepStore, TrialRecord, best_trial
+from infra.sweep.data import SharedData
+from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.sweep.run import SweepOutcome
 from trainables.accdoa import decode
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict

@@ -25,7 +25,7 @@ from data.feeding.stream import materialise, read_split, unpack_rows, user_error
 from data.feeding.streamed_split import StreamedSplit
 from data.remembered import remembered_bytes
 from data.stores.chunks import Store
-from infra.data_memory import DataPlan
+from infra.sweep.data_memory import DataPlan
 from trainables.box_source import box_source
 from trainables.config import ObjectBoxes, TrialConfig
 from trainables.embedding_source import embedding_stores

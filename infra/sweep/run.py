@@ -21,32 +21,32 @@ import mlflow
 from data import storage
 from data.errors import UserError
 from data.stores.chunks import Store, open_store
-from infra.budget import Budget, Ledger
-from infra.calibration import kept_calibration
-from infra.checkout import source_version
-from infra.claim import SweepClaim, read_driver, require_free
-from infra.cluster_usage import cluster_usage
-from infra.data_memory import plan_data
-from infra.feasible import feasibility, worker_memory_bytes
-from infra.feed import SweepFeed
-from infra.gauges import SweepGauges
-from infra.nodes import require_shared
-from infra.objectives import SELD, check_objectives
-from infra.ray_cluster import cluster_name, connect, ray_storage
-from infra.reach import require_answers
-from infra.recorder import Recorder
-from infra.records import FAILED, PRUNED, SweepStore, TrialRecord, settle
-from infra.request import budget_of, check_batches, cpus_left, data_uri, name_of, resources_of, trials_at_a_time
-from infra.retries import Retries
-from infra.samplers import DEFAULT, check_sampler
-from infra.search import StudySearcher, try_out
-from infra.settings import Settings
-from infra.shared_data import SharedData, load_shared, preparation
-from infra.stoppers import STOPPERS, Stopper, StopperSettings, make_stopper
-from infra.stopping import DecisionBoard, GracefulStopping
-from infra.tracking import SweepTracker
-from infra.tuning import run_trials
-from infra.warm_start import earlier_trials, keep, kept
+from infra.cluster.join import cluster_name, connect, ray_storage
+from infra.cluster.nodes import require_shared
+from infra.cluster.usage import cluster_usage
+from infra.costs.calibration import kept_calibration
+from infra.costs.feasible import feasibility, worker_memory_bytes
+from infra.provenance.checkout import source_version
+from infra.record.budget import Budget, Ledger
+from infra.record.claim import SweepClaim, read_driver, require_free
+from infra.record.retries import Retries
+from infra.record.trials import FAILED, PRUNED, SweepStore, TrialRecord, settle
+from infra.search.objectives import SELD, check_objectives
+from infra.search.samplers import DEFAULT, check_sampler
+from infra.search.scheduler import DecisionBoard, GracefulStopping
+from infra.search.searcher import StudySearcher, try_out
+from infra.search.stoppers import STOPPERS, Stopper, StopperSettings, make_stopper
+from infra.search.warm_start import earlier_trials, keep, kept
+from infra.stack.answers import require_answers
+from infra.stack.settings import Settings
+from infra.sweep.data import SharedData, load_shared, preparation
+from infra.sweep.data_memory import plan_data
+from infra.sweep.recorder import Recorder
+from infra.sweep.request import budget_of, check_batches, cpus_left, data_uri, name_of, resources_of, trials_at_a_time
+from infra.sweep.tune import run_trials
+from infra.tracking.tracker import SweepTracker
+from infra.watch.gauges import SweepGauges
+from infra.watch.publish import SweepFeed
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
 from trainables.prepare import PrepareRow

@@ -12,9 +12,12 @@ import torch
 from data.errors import UserError
 from data.stores.chunks import read_shard
 from data.swaps import NUM_SWAPS, swap_pictures
-from infra.bench import embeddings, features, feeding, measure, metrics, sharing, swaps, training_step
-from infra.bench.noisy_store import noisy_store
-from infra.bench.plain_loader import WindowDataset
+from infra.bench import measure
+from infra.bench.data import feeding, sharing
+from infra.bench.data.noisy_store import noisy_store
+from infra.bench.data.plain_loader import WindowDataset
+from infra.bench.model import embeddings, features, metrics, swaps, training_step
+from support.bench_results import PROMISED, check_result
 from trainables.config import InputConfig, ResNetConformer
 from trainables.config_tree import from_dict
 from trainables.prepare import PrepareRow

@@ -9,7 +9,9 @@ from data.geometry import angle_between_deg, unit_vector
 from data.scenes.mixing import render_audio
 from data.scenes.parts import SceneEvent
 from data.scenes.rooms import Room, position_m
-from infra.bench import synth
+from infra.bench.data import synth
+from support.bench_results import check_result
+from support.scene_measures import heard_direction
 
 WALLS = Room("walls", (4.0, 3.6, 2.5), (2.1, 1.7, 1.4), 0.2)
 

@@ -24,13 +24,15 @@ import requests
 
 from data import storage
 from data.scenes.synth import SynthSettings, synthesise
-from infra import stack
-from infra.checkout import source_version
-from infra.claim import read_driver
-from infra.home import STATE_NAME
-from infra.records import SweepStore, TrialRecord
-from infra.run_contents import PARENT_TAG, TRIAL_TAG
-from infra.settings import load_settings
+from infra.provenance.checkout import source_version
+from infra.record.claim import read_driver
+from infra.record.trials import SweepStore, TrialRecord
+from infra.stack import embedded
+from infra.stack.home import STATE_NAME
+from infra.stack.settings import load_settings
+from infra.tracking.contents import PARENT_TAG, TRIAL_TAG
+from support.children import REPOSITORY
+from support.ray_nodes import Cluster, Node, bare_environment, cluster
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,9 @@ import pytest
 
 from data.feeding.windows import Sampling, WindowSampler
 from data.stores.rows import encode_flac
-from infra.calibration import Calibration, Point, assume, describe_machine, fit
+from infra.costs.calibration import Calibration, Point, assume, describe_machine, fit
+from infra.costs.feasible import Feasibility
+from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
 from infra.estimate import estimate
 from infra.plan.plan import Plan, _forecast
 from infra.search.searcher import try_out

@@ -15,6 +15,7 @@ from data.scenes.rooms import seen_from_receiver
 from data.scenes.sampling import DECOY_APART_DEG, make_room, sample_scene
 from data.scenes.settings import profile
 from data.timing import SAMPLES_PER_LABEL
+from support.scene_measures import cover_of
 
 
 def hard_scene(seed, **overrides):

@@ -22,6 +22,8 @@ from data.scenes.video import render_jpegs
 from data.stores import build
 from data.stores.chunks import open_store, read_shard, verify
 from data.stores.rows import decode_flac, row_events
+from support.children import run_and_kill
+from support.starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_wav
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data_golden.npz"
 SOUND_ONLY = IngestSettings(with_video=False)

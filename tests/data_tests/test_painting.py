@@ -10,6 +10,7 @@ from data.scenes.parts import Distractor, Occluder, Scene, SceneEvent
 from data.scenes.rooms import Room, position_m
 from data.scenes.sampling import make_room, sample_scene
 from data.scenes.settings import profile
+from support.scene_measures import apart, centroid, cover_of, painted
 
 ROOM = Room("room1", (6.0, 5.0, 3.0), (3.0, 2.5, 1.5), 0.3)
 

@@ -15,6 +15,7 @@ from data.errors import UserError
 from data.readers.ingest import ingest
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store, read_shard, verify
+from support.starss23_tree import Tree
 
 KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
 TINY = SynthSettings(

@@ -20,6 +20,7 @@ from data.stores.chunks import (
     write_manifest,
 )
 from data.stores.rows import HEARD, cut_rows, decode_flac, decode_shard, encode_shard, labels_per_class, row_events
+from support.stores import publish
 
 
 def recording(seconds=70.0, seed=0, with_video=True):

@@ -23,7 +23,7 @@ from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store, read_index, read_shard
 from data.stores.rows import HEARD, decode_flac, row_events
 from data.timing import SAMPLES_PER_LABEL
-from infra.bench.own_ray import own_ray
+from infra.bench.search.own_ray import own_ray
 
 SETTINGS = SynthSettings(
     train_clips=5, val_clips=1, test_clips=0, clip_s=7.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_task=2

@@ -16,6 +16,7 @@ from data.stores import build
 from data.stores.build import WriteTask, write_task
 from data.stores.chunks import open_store, read_shard, verify
 from data.stores.rows import row_events
+from support.children import run_and_kill
 
 TINY = SynthSettings(
     train_clips=4,

@@ -4,7 +4,7 @@ import pytest
 
 from data.errors import UserError
 from data.scenes.synth_settings import synth_settings
-from infra.yaml_mapping import read_mapping
+from infra.console.yaml_files import read_mapping
 
 NOTHING = {"profile": None, "train_clips": None, "seed": None}
 

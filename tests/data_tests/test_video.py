@@ -12,6 +12,7 @@ from data.scenes.painting import Painter
 from data.scenes.sampling import make_room, sample_scene, scene_events
 from data.scenes.settings import SceneSettings
 from data.scenes.video import render_jpegs
+from support.scene_measures import apart, centroid
 
 
 def test_stored_pictures_agree_with_the_labels():

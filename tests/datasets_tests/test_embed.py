@@ -33,10 +33,11 @@ from data.stores.chunks import (
 from data.stores.embeddings import open_embeddings
 from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS
-from infra.bench.own_ray import own_ray
-from infra.embed import EmbedRequest, embed_data
-from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
-from infra.shared_data import preparation
+from infra.bench.search.own_ray import own_ray
+from infra.datasets.embed import EmbedRequest, embed_data
+from infra.datasets.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
+from infra.sweep.data import preparation
+from support.stores import publish
 from trainables import prepare as prepare_module
 from trainables.accdoa import adpit_loss
 from trainables.checkpoint import TrialStore

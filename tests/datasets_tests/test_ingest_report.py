@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from data.readers.ingest import ingest
-from infra.ingest_report import ingest_document, show_ingest, unusual
+from infra.datasets.ingest_report import ingest_document, show_ingest, unusual
+from support.starss23_tree import Tree
 
 
 def odd_tree(root):

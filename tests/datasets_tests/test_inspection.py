@@ -19,10 +19,11 @@ from data.geometry import angle_between_deg, unit_vector
 from data.labels import Events
 from data.stores.chunks import Store, open_store
 from data.stores.rows import cut_rows
-from infra import store_rows
-from infra.inspection import describe, inspect_store, show, sound_levels, spread
-from infra.recording_picture import busiest, busy_start, class_style, directions, read_stretch, tracks
-from infra.store_rows import read_rows, rows_of_recording
+from infra.datasets import rows
+from infra.datasets.inspection import describe, inspect_store, show, sound_levels, spread
+from infra.datasets.picture import busiest, busy_start, class_style, directions, read_stretch, tracks
+from infra.datasets.rows import read_rows, rows_of_recording
+from support.stores import publish
 from trainables.features import FeatureExtractor
 
 RATE_HZ = 24_000

@@ -12,8 +12,8 @@ import pytest
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
-from infra.finals import choose, evidence_for, finals_space
-from infra.finals_report import Finalist, Finals, Training, mean_and_deviation
+from infra.finals.finals import _write, choose, evidence_for, finals_space
+from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
 from infra.latency import Latency, measure_latency
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
 from infra.recording_scores import pooled, table_of

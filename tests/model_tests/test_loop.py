@@ -17,6 +17,7 @@ from torch import nn
 from data.errors import UserError
 from data.feeding.feed import HeldRows
 from data.feeding.windows import Sampling, WindowSampler
+from support.learnable_rows import CONFIG, CONFORMER, INPUTS, make_rows
 from trainables.accdoa import adpit_loss
 from trainables.bundle import load_bundle
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore

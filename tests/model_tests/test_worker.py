@@ -14,8 +14,9 @@ from ray import tune
 from data.feeding.streamed_split import StreamedSplit, largest_row_bytes
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store, read_index
-from infra.bench.own_ray import own_ray
-from infra.stopping import DecisionBoard
+from infra.bench.search.own_ray import own_ray
+from infra.search.scheduler import DecisionBoard
+from support.ray_leftovers import wait_until_nothing_is_left
 from trainables.config import CnnConformer, ConformerConfig, Cosine, InputConfig, TrainingConfig, TrialConfig
 from trainables.config_tree import to_dict
 from trainables.decision import GO_ON, STOP

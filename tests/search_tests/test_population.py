@@ -13,13 +13,13 @@ import ray
 from ray import tune
 
 from data.feeding.stream import pack_row
-from infra.bench.own_ray import own_ray
-from infra.population import FACTORS
-from infra.records import COMPLETE, SweepStore, TrialRecord
-from infra.search import StudySearcher
-from infra.stoppers import StopperSettings, make_stopper
-from infra.stopping import DecisionBoard, GracefulStopping
-from infra.tuning import trial_tuner
+from infra.bench.search.own_ray import own_ray
+from infra.record.trials import COMPLETE, SweepStore, TrialRecord
+from infra.search.population import FACTORS
+from infra.search.scheduler import DecisionBoard, GracefulStopping
+from infra.search.searcher import StudySearcher
+from infra.search.stoppers import StopperSettings, make_stopper
+from infra.sweep.tune import trial_tuner
 from search_spaces.space import SearchSpace, Trial
 from support.learnable_rows import CONFIG, INPUTS, make_rows
 from support.ray_leftovers import wait_until_nothing_is_left

@@ -16,9 +16,11 @@ import pytest
 from data import storage
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store
-from infra.home import read_state
-from infra.records import SweepStore
-from infra.settings import embedded_urls, load_settings
+from infra.record.trials import SweepStore
+from infra.stack.home import read_state
+from infra.stack.settings import embedded_urls, load_settings
+from support.ray_nodes import bare_environment
+from support.watched_door import Door, watched
 from trainables.loop import OBJECTIVE
 
 pytestmark = pytest.mark.slow

@@ -27,6 +27,7 @@ import torch
 from mlflow.entities import Run
 
 from data import storage
+from data.errors import UserError
 from data.files.audio import write_foa_wav
 from data.files.dcase_csv import read_events_csv
 from data.scenes.synth import SynthSettings, synthesise

@@ -25,6 +25,8 @@ from data.feeding.stream import materialise, read_split, rows_of
 from data.feeding.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes
 from data.feeding.windows import Sampling, Windows, WindowSampler, neighbour_distance
 from data.stores.chunks import Store, read_index
+from infra.bench.data.noisy_store import noisy_store
+from infra.bench.data.plain_loader import PlainLoader, WindowDataset
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.search.own_ray import own_ray
 from trainables.config import InputConfig

@@ -27,7 +27,8 @@ from data.feeding.streamed_split import FEWEST_ROWS, StreamedSplit, decoded_byte
 from data.feeding.windows import Sampling, WindowSampler
 from data.stores.chunks import Store, read_index
 from data.stores.rows import RawRow
-from infra.bench.feeding import quiet_ray
+from infra.bench.data.feeding import quiet_ray
+from infra.bench.data.noisy_store import noisy_store
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.config import InputConfig
 from trainables.prepare import PrepareRow
