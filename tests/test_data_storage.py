@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from starss23_tree import Tree
 
-from data import storage
+from data import object_stores, storage
 from data.errors import UserError
 from data.ingest import ingest
 from data.store import open_store, read_shard, verify
@@ -165,14 +165,14 @@ def test_a_part_of_a_file_on_s3_is_read_alone(s3, tmp_path, monkeypatch):
     remote, local = (synthesise(TINY, root) for root in ("s3://store/parts", str(tmp_path)))
     (shard,) = remote.split("val").shards
     fetched = []
-    read = storage._S3File.read
+    read = storage._RemoteFile.read
 
     def counted(self, count=-1):
         content = read(self, count)
         fetched.append(len(content))
         return content
 
-    monkeypatch.setattr(storage._S3File, "read", counted)
+    monkeypatch.setattr(storage._RemoteFile, "read", counted)
     assert read_shard(remote, shard, ["recording", "events"]) == read_shard(local, shard, ["recording", "events"])
     assert 0 < sum(fetched) < shard.bytes
     assert len(fetched) <= 3
@@ -213,7 +213,7 @@ def test_a_bucket_that_vanishes_is_said_and_spoils_nothing(s3, tmp_path, monkeyp
             yield function(tasks[0])
             for path in storage.list_files(f"s3://{bucket}"):
                 storage.delete(f"s3://{bucket}/{path}")
-            storage._client().delete_bucket(Bucket=bucket)
+            object_stores.filesystem(f"s3://{bucket}").rmdir(bucket)
             yield from map(function, tasks[1:])
 
         return run
@@ -278,7 +278,7 @@ def test_an_endpoint_that_does_not_answer_is_said_within_seconds(monkeypatch, ur
 
 
 def test_an_endpoint_that_takes_the_call_and_says_nothing_is_given_up(monkeypatch):
-    monkeypatch.setattr(storage, "READ_TIMEOUT_S", 1)
+    monkeypatch.setattr(object_stores, "READ_TIMEOUT_S", 1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
