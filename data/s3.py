@@ -6,6 +6,7 @@ Imported when S3 is first asked for: s3fs brings aiohttp and botocore, half a se
 from __future__ import annotations
 
 import errno
+import io
 import os
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ ERRORS = (botocore.ClientError, botocore.BotoCoreError, aiohttp.ClientError)
 MAX_CONNECTIONS = 50
 # A copy to the disk is fetched in parts of this size, ten at a time.
 PART_BYTES = 8 * 2**20
+# At most what is taken from a connection at a time; it is as much as has arrived.
+_PIECE_BYTES = 2**20
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -57,9 +60,16 @@ class S3Files(S3FileSystem):
     # botocore tries again by itself.
     retries = 1
 
-    async def _cat_file(self, path: str, **kwargs: Any) -> bytes:
-        # With more than one connection for a file s3fs asks for its size first.
-        return await super()._cat_file(path, **{"max_concurrency": 1, **kwargs})
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        """A file's bytes, all or from `start` to before `end`; s3fs asks for the size first and copies once more."""
+        bucket, key, _ = self.split_path(path)
+        wanted = {} if start is None and end is None else {"Range": await self._process_limits(path, start, end)}
+        answer = await self._call_s3("get_object", Bucket=bucket, Key=key, **wanted)
+        content = io.BytesIO()
+        async with answer["Body"] as body:
+            while piece := await body.read(_PIECE_BYTES):
+                content.write(piece)
+        return content.getvalue()
 
     async def _info(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """A file's size and version, or that a bucket is there.
@@ -146,7 +156,7 @@ def explain(uri: str, service: str, error: Exception) -> Exception:
         return UserError(f"{service} does not answer (asked for {uri}); check AWS_ENDPOINT_URL")
     if isinstance(error, botocore.BotoCoreError):
         said = " ".join(str(error).split())
-        return UserError(f"{service} cannot be asked for {uri}: {said}; check AWS_PROFILE and the other variables AWS_*")
+        return UserError(f"{service} cannot be asked for {uri}: {said}; check AWS_PROFILE and the other AWS_*")
     return error
 
 
