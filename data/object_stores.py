@@ -40,7 +40,7 @@ class StoreKind:
     explain: Callable[[str, str, Exception], Exception]
     """What an error means for a URI and who was asked; the error itself where it says nothing of the store."""
     errors: Callable[[], tuple[type[Exception], ...]]
-    """The library's own errors, besides OSError and ValueError."""
+    """What its library raises."""
     variables: tuple[str, ...]
     """What of the environment decides who asks: with another value there is another client."""
     extra: str | None = None
@@ -130,7 +130,7 @@ def errors(uri: str, access: Access | None = None) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, *kind.errors()) as error:
+    except kind.errors() as error:
         meaning = kind.explain(uri, access.endpoint_url if access else kind.service(), error)
         if meaning is error:
             raise
@@ -179,13 +179,13 @@ def _google_errors() -> tuple[type[Exception], ...]:
     from gcsfs.retry import HttpError
     from google.auth.exceptions import GoogleAuthError
 
-    return HttpError, GoogleAuthError
+    return HttpError, GoogleAuthError, OSError, ValueError
 
 
 def _azure_errors() -> tuple[type[Exception], ...]:
     from azure.core.exceptions import AzureError
 
-    return (AzureError,)
+    return AzureError, OSError, ValueError
 
 
 KINDS: dict[str, StoreKind] = {

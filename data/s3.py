@@ -20,7 +20,7 @@ from data import object_stores
 from data.errors import UserError
 from data.object_stores import Access, s3_endpoint, split_uri
 
-ERRORS = (botocore.ClientError, botocore.BotoCoreError, aiohttp.ClientError)
+ERRORS = (botocore.ClientError, botocore.BotoCoreError, aiohttp.ClientError, OSError, ValueError)
 
 # More than a process has threads that read at a time; a request beyond waits for a connection.
 MAX_CONNECTIONS = 50

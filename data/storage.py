@@ -202,8 +202,8 @@ def size(uri: str) -> int | None:
         path = _local(uri)
         return path.stat().st_size if path.is_file() else None
     try:
-        with _opened(uri) as (files, path):
-            found = files.info(path)
+        with _opened(uri) as (files, name):
+            found = files.info(name)
     except FileNotFoundError:
         return None
     return int(found["size"]) if found["type"] == "file" else None
@@ -240,14 +240,14 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
                     yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
         return
     try:
-        with _opened(root) as (files, path):
-            below = files.find(path, detail=True)
+        with _opened(root) as (files, name):
+            below = files.find(name, detail=True)
     except FileNotFoundError:
         return
-    for name, entry in below.items():
+    for file, entry in below.items():
         # What a store finds where there is nothing below may be a file of the name itself.
-        if name.startswith(f"{path}/"):
-            yield name[len(path) + 1 :], int(entry["size"]), _version(entry)
+        if file.startswith(f"{name}/"):
+            yield file[len(name) + 1 :], int(entry["size"]), _version(entry)
 
 
 def _version(entry: Mapping[str, Any]) -> str:

