@@ -114,6 +114,8 @@ def client(access: Access | None = None) -> S3Files:
         "read_timeout": object_stores.READ_TIMEOUT_S,
         "retries": {"total_max_attempts": 2, "mode": "standard"},
         "max_pool_connections": MAX_CONNECTIONS,
+        # Otherwise botocore puts one together for each request, a twentieth of what a request costs.
+        "user_agent": "seldtune",
         "s3": {"addressing_style": "path" if url else "auto"},
         # Services other than Amazon's do not all know the newer checksum trailers.
         "request_checksum_calculation": "when_required",
