@@ -143,7 +143,7 @@ def _explain(uri: str, service: str, error: Exception) -> Exception:
     if isinstance(error, FileExistsError):
         return error
     said = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{service} cannot be used for {uri}: {said}; check the address, and the credentials in the environment")
+    return UserError(f"{service} cannot be used for {uri}: {said}; check the address and the environment's credentials")
 
 
 def _make_s3(access: Access | None) -> Any:
