@@ -67,7 +67,7 @@ class Settings:
     """The embedded stack's home, if there is one."""
 
     def environment(self) -> dict[str, str]:
-        """The variables that boto3, pyarrow, MLflow and Ray read, for the services that these settings have."""
+        """The variables that s3fs, pyarrow, MLflow and Ray read, for the services that these settings have."""
         values: dict[str, str | None] = {
             "SELDTUNE_ROOT": self.root,
             "AWS_ENDPOINT_URL": self.s3_endpoint_url,
