@@ -1,8 +1,7 @@
-"""Bytes under local paths and `s3://` URIs, and errors that say what is wrong with the place.
+"""Bytes under local paths and the URIs of object stores, and errors that say what is wrong with the place.
 
-S3 is reached by the standard environment: AWS_ENDPOINT_URL (any S3 service), AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_REGION. Timeouts are short: an endpoint that does not answer is reported in seconds.
-A write appears whole or not at all (locally by renaming, on S3 by a single put).
+Stores are reached as `data.object_stores` says. A write appears whole or not at all: locally by renaming, on an object
+store because it shows no object before all of it is there.
 """
 
 from __future__ import annotations
@@ -13,70 +12,49 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from data import object_stores
 from data.errors import UserError
-
-CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 20
+from data.object_stores import Access
 
 # What a full disk, a used-up quota and a limit on the size of files are called.
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-_CREDENTIAL_CODES = {
-    "401",
-    "403",
-    "AccessDenied",
-    "AuthorizationHeaderMalformed",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-}
-
 # Names under which local files are until they are whole.
 _HALF_WRITTEN = ".*.tmp*"
-
-# The condition does not hold, or another conditional write of the same name is under way.
-_CONDITION_CODES = {"412", "409", "PreconditionFailed", "ConditionalRequestConflict"}
 
 
 def is_s3(uri: str) -> bool:
     return uri.startswith("s3://")
 
 
+def is_remote(uri: str) -> bool:
+    """Whether it is on an object store, which every machine sees. UserError for a scheme that is not known."""
+    return object_stores.scheme_of(uri) is not None
+
+
 def join(root: str, *parts: str) -> str:
     """`root` and the parts below it, whichever kind `root` is."""
-    return "/".join([root.rstrip("/") if is_s3(root) or root != "/" else "", *parts])
-
-
-def split_s3(uri: str) -> tuple[str, str]:
-    """`s3://bucket/a/b` -> ("bucket", "a/b"); UserError where the bucket is missing."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise UserError(f"{uri!r} names no bucket; write s3://bucket/path")
-    return bucket, key
+    return "/".join([root.rstrip("/") if "://" in root or root != "/" else "", *parts])
 
 
 def read_bytes(uri: str) -> bytes:
     """All bytes of a file; FileNotFoundError where there is none."""
-    if not is_s3(uri):
+    if not is_remote(uri):
         return _local(uri).read_bytes()
-    bucket, key = split_s3(uri)
-    with _s3_errors(uri):
-        return _client().get_object(Bucket=bucket, Key=key)["Body"].read()
+    with _opened(uri) as (files, path):
+        return files.cat_file(path)
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Write or replace a file. Other readers see the old bytes or the new ones, never a part."""
-    if is_s3(uri):
-        bucket, key = split_s3(uri)
-        with _s3_errors(uri):
-            _client().put_object(Bucket=bucket, Key=key, Body=content)
+    if is_remote(uri):
+        with _opened(uri) as (files, path):
+            files.pipe_file(path, content)
         return
     with written_whole(_local(uri)) as temporary, open(temporary, "wb") as file:
         file.write(content)
@@ -87,18 +65,18 @@ def write_bytes(uri: str, content: bytes) -> None:
 def write_new(uri: str, content: bytes) -> None:
     """Write a file that must not be there yet, whole: of several writers at a time exactly one succeeds.
 
-    On S3 it is a conditional put (`If-None-Match: *`), which Amazon S3 and SeaweedFS honour. A service that ignores the
-    condition would let every writer win; a second put, which has to be refused, tells.
+    On an object store it is a conditional put (S3: `If-None-Match: *`), which Amazon S3 and SeaweedFS honour. A service
+    that ignores the condition would let every writer win; a second put, which has to be refused, tells.
 
     Raises:
         FileExistsError: there is one already.
         UserError: the service ignores the condition.
     """
-    if is_s3(uri):
+    if is_remote(uri):
         _put_new(uri, content)
         if not _is_there(uri, content):
             raise UserError(
-                f"{_endpoint() or 'Amazon S3'} ignores If-None-Match, which {uri} cannot be written safely without; "
+                f"{object_stores.service_of(uri)} ignores If-None-Match, which {uri} cannot be written safely without; "
                 "use a service that knows conditional writes, or a local folder"
             )
         return
@@ -113,16 +91,8 @@ def write_new(uri: str, content: bytes) -> None:
 
 
 def _put_new(uri: str, content: bytes) -> None:
-    from botocore.exceptions import ClientError
-
-    bucket, key = split_s3(uri)
-    with _s3_errors(uri):
-        try:
-            _client().put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
-        except ClientError as error:
-            if str(error.response.get("Error", {}).get("Code", "")) not in _CONDITION_CODES:
-                raise
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), uri) from error
+    with _opened(uri) as (files, path):
+        files.pipe_file(path, content, mode="create")
 
 
 def _is_there(uri: str, content: bytes) -> bool:
@@ -168,20 +138,20 @@ def remove_half_written(folder: Path) -> None:
 
 
 def open_file(uri: str, size_bytes: int | None = None) -> BinaryIO:
-    """A file to read parts of; on S3 each read asks for just its range. FileNotFoundError where there is none.
+    """A file to read parts of; on an object store each read asks for just its range.
 
-    `size_bytes` saves a question to S3 where the size is known.
+    `size_bytes` saves a question to the store where the size is known. FileNotFoundError where there is no file.
     """
-    if not is_s3(uri):
+    if not is_remote(uri):
         return open(_local(uri), "rb")
     found = size(uri) if size_bytes is None else size_bytes
     if found is None:
         raise FileNotFoundError(f"no file {uri}")
-    return _S3File(uri, found)  # type: ignore[return-value]
+    return _RemoteFile(uri, found)  # type: ignore[return-value]
 
 
-class _S3File(io.RawIOBase):
-    """An object as a seekable file."""
+class _RemoteFile(io.RawIOBase):
+    """An object as a seekable file. fsspec's own asks for the object's properties before it reads."""
 
     def __init__(self, uri: str, size_bytes: int) -> None:
         self._uri, self._size, self._position = uri, size_bytes, 0
@@ -204,10 +174,8 @@ class _S3File(io.RawIOBase):
         stop = self._size if count < 0 else min(self._position + count, self._size)
         if stop <= self._position:
             return b""
-        bucket, key = split_s3(self._uri)
-        with _s3_errors(self._uri):
-            wanted = f"bytes={self._position}-{stop - 1}"
-            content = _client().get_object(Bucket=bucket, Key=key, Range=wanted)["Body"].read()
+        with _opened(self._uri) as (files, path):
+            content = files.cat_file(path, start=self._position, end=stop)
         self._position = stop
         return content
 
@@ -216,30 +184,29 @@ class _S3File(io.RawIOBase):
 def local_copy(uri: str) -> Iterator[Path]:
     """The path of a local file with the content of `uri`: itself where it is local, else a copy that is removed after.
 
-    For libraries that read files by name. FileNotFoundError where there is none on S3.
+    For libraries that read files by name. FileNotFoundError where there is none on the store.
     """
-    if not is_s3(uri):
+    if not is_remote(uri):
         yield _local(uri)
         return
     with tempfile.TemporaryDirectory(prefix="seldtune-") as folder:
-        path = Path(folder) / uri.rpartition("/")[2]
-        bucket, key = split_s3(uri)
-        with _s3_errors(uri):
-            _client().download_file(bucket, key, os.fspath(path))
-        yield path
+        copy = Path(folder) / uri.rpartition("/")[2]
+        with _opened(uri) as (files, path):
+            files.get_file(path, os.fspath(copy))
+        yield copy
 
 
 def size(uri: str) -> int | None:
     """Bytes in a file, or None where there is none."""
-    if not is_s3(uri):
+    if not is_remote(uri):
         path = _local(uri)
         return path.stat().st_size if path.is_file() else None
-    bucket, key = split_s3(uri)
     try:
-        with _s3_errors(uri):
-            return int(_client().head_object(Bucket=bucket, Key=key)["ContentLength"])
+        with _opened(uri) as (files, name):
+            found = files.info(name)
     except FileNotFoundError:
         return None
+    return int(found["size"]) if found["type"] == "file" else None
 
 
 def exists(uri: str) -> bool:
@@ -263,7 +230,7 @@ def list_versions(root: str) -> dict[str, str]:
 
 def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str]]:
     """Path relative to `root`, bytes, and time of change or ETag of every file below."""
-    if not is_s3(root):
+    if not is_remote(root):
         base = _local(root)
         for path in base.rglob("*"):
             # Others may write and delete here meanwhile.
@@ -272,122 +239,75 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
                 if stat.S_ISREG(found.st_mode) and (half_written or not path.match(_HALF_WRITTEN)):
                     yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
         return
-    bucket, key = split_s3(root)
-    prefix = key.rstrip("/") + "/" if key else ""
-    with _s3_errors(root):
-        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        for page in pages:
-            for found in page.get("Contents", []):
-                yield found["Key"][len(prefix) :], int(found["Size"]), found["ETag"].strip('"')
+    try:
+        with _opened(root) as (files, name):
+            below = files.find(name, detail=True)
+    except FileNotFoundError:
+        return
+    for file, entry in below.items():
+        # What a store finds where there is nothing below may be a file of the name itself.
+        if file.startswith(f"{name}/"):
+            yield file[len(name) + 1 :], int(entry["size"]), _version(entry)
+
+
+def _version(entry: Mapping[str, Any]) -> str:
+    """What the store itself calls the content, else when it was written."""
+    names = ("ETag", "etag", "last_modified", "created")
+    return next((str(entry[name]).strip('"') for name in names if entry.get(name)), "")
 
 
 def delete(uri: str) -> None:
     """Remove a file; nothing happens where there is none."""
-    if not is_s3(uri):
+    if not is_remote(uri):
         _local(uri).unlink(missing_ok=True)
         return
-    bucket, key = split_s3(uri)
-    with _s3_errors(uri):
-        _client().delete_object(Bucket=bucket, Key=key)
+    with suppress(FileNotFoundError), _opened(uri) as (files, path):
+        files.rm_file(path)
 
 
 def check_root(uri: str) -> None:
     """UserError unless a store can live at `uri`.
 
-    On S3 it tells apart a missing bucket, wrong credentials and an endpoint that does not answer. It must be called
-    before a first write: some services make a missing bucket on the fly instead of refusing.
+    On an object store it tells apart a missing bucket, wrong credentials and an endpoint that does not answer. It must
+    be called before a first write: some services make a missing bucket on the fly instead of refusing.
     """
-    if not is_s3(uri):
+    if not is_remote(uri):
         path = _local(uri)
         if path.exists() and not path.is_dir():
             raise UserError(f"{uri} is a file; a folder is needed")
         return
-    bucket, _ = split_s3(uri)
-    with _s3_errors(uri):
-        _client().list_objects_v2(Bucket=bucket, MaxKeys=1)
+    bucket, _ = object_stores.split_uri(uri)
+    try:
+        with _opened(uri) as (files, _):
+            files.info(bucket)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"no bucket {bucket!r} at {object_stores.service_of(uri)}; make it or correct {uri}"
+        ) from error
 
 
-def make_bucket(uri: str) -> None:
-    """Make the bucket of an `s3://` URI; nothing happens where it is there already."""
-    bucket, _ = split_s3(uri)
-    with _s3_errors(uri):
-        client = _client()
+def make_bucket(uri: str, access: Access | None = None) -> None:
+    """Make the bucket of a URI; nothing happens where it is there already.
+
+    Args:
+        access: an S3 service that is not the environment's.
+    """
+    bucket, _ = object_stores.split_uri(uri)
+    with _opened(uri, access) as (files, _):
         try:
-            client.create_bucket(Bucket=bucket)
-        except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
-            client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            files.mkdir(bucket)
+        except FileExistsError:
+            files.info(bucket)
 
 
 def _local(uri: str) -> Path:
-    scheme, separator, rest = uri.partition("://")
-    if separator and scheme != "file":
-        raise UserError(f"{uri!r}: unknown scheme {scheme!r}; use a local path or s3://bucket/path")
-    return Path(rest if separator else uri)
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def _client() -> Any:
-    # Sockets must not be shared with a forked child, hence the process id; tests and workers change the environment.
-    names = (
-        "AWS_ENDPOINT_URL_S3",
-        "AWS_ENDPOINT_URL",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_PROFILE",
-    )
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return _make_client(os.getpid(), region, tuple(os.environ.get(name) for name in names))
-
-
-@lru_cache(maxsize=4)
-def _make_client(_pid: int, region: str, _environment: tuple[str | None, ...]) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        retries={"total_max_attempts": 2, "mode": "standard"},
-        s3={"addressing_style": "path" if _endpoint() else "auto"},
-        # Services other than Amazon's do not all know the newer checksum trailers.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    return boto3.session.Session().client("s3", region_name=region, config=config)
+    return Path(uri.removeprefix("file://"))
 
 
 @contextmanager
-def _s3_errors(uri: str) -> Iterator[None]:
-    """Turn what S3 answers into FileNotFoundError (no such file) or a UserError that says what to change."""
-    from botocore import exceptions as botocore
-
-    endpoint = _endpoint() or "Amazon S3"
-    try:
-        yield
-    except botocore.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        bucket = split_s3(uri)[0]
-        if code in ("NoSuchKey", "404"):
-            raise FileNotFoundError(f"no file {uri}") from error
-        if code == "NoSuchBucket":
-            raise UserError(f"no bucket {bucket!r} at {endpoint}; make it or correct {uri}") from error
-        if code in _CREDENTIAL_CODES:
-            raise UserError(
-                f"{endpoint} refuses the credentials for {uri} ({code}); "
-                "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            ) from error
-        detail = error.response.get("Error", {}).get("Message", "")
-        raise UserError(f"{endpoint} refuses {uri}: {code} {detail}".rstrip()) from error
-    except (botocore.NoCredentialsError, botocore.PartialCredentialsError) as error:
-        raise UserError(f"no credentials for {uri}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
-    except botocore.ParamValidationError as error:
-        raise UserError(f"{uri} is no valid S3 URI: {' '.join(str(error).split())}") from error
-    except (botocore.BotoCoreError, ValueError) as error:
-        # No connection, or none that lasts; ValueError: an endpoint that is no URL at all.
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{endpoint} does not answer (asked for {uri}); check AWS_ENDPOINT_URL") from error
+def _opened(uri: str, access: Access | None = None) -> Iterator[tuple[Any, str]]:
+    """The client for a URI and the URI's path in it; what goes wrong inside is explained."""
+    object_stores.split_uri(uri)
+    files = object_stores.filesystem(uri, access)
+    with object_stores.errors(uri, access):
+        yield files, files._strip_protocol(uri)

@@ -111,6 +111,12 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def show(outcome: Mapping[str, Any], save: bool = False) -> None:
     """Print the table and, last, the line of JSON; with `save` keep the line."""
+    show_table(outcome)
+    finish(outcome, save)
+
+
+def show_table(outcome: Mapping[str, Any]) -> None:
+    """Print the table of a result."""
     threads = _threads(outcome["threads"])
     print(f"{outcome['benchmark']}: {outcome['device']}, {threads}, torch {outcome['torch']}")
     print(f"{'side':<24}{'ms per ' + outcome['unit']:>16}{'quartiles':>22}{'ours is faster by':>20}{'quartiles':>16}")
@@ -120,7 +126,6 @@ def show(outcome: Mapping[str, Any], save: bool = False) -> None:
         if ratio is not None:
             line += f"{ratio['median']:>18.2f} x{ratio['low']:>9.2f} {ratio['high']:>6.2f}"
         print(line)
-    finish(outcome, save)
 
 
 def finish(outcome: Mapping[str, Any], save: bool = False) -> None:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from data import storage
+from data import object_stores, storage
 from data.errors import UserError
 from data.feeding.stream import user_errors
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
@@ -98,18 +98,16 @@ def cluster_use() -> dict[str, tuple[float, float]]:
 
 
 def ray_storage(uri: str) -> dict[str, Any]:
-    """`storage_path` and, on S3, `storage_filesystem` for Ray Train and Tune. Holds no secret: keys stay in the
-    environment of each node."""
-    if not storage.is_s3(uri):
-        return {"storage_path": uri}
-    from pyarrow.fs import S3FileSystem
+    """`storage_path` and, on an object store, `storage_filesystem` for Ray Train and Tune.
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    bucket, key = storage.split_s3(uri)
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    scheme, _, host = endpoint.partition("://") if endpoint else ("https", "", None)
-    filesystem = S3FileSystem(endpoint_override=host, scheme=scheme, region=region)
-    return {"storage_path": f"{bucket}/{key}", "storage_filesystem": filesystem}
+    Holds no secret: keys stay in the environment of each node.
+    """
+    if not storage.is_remote(uri):
+        return {"storage_path": uri}
+    return {
+        "storage_path": "/".join(object_stores.split_uri(uri)),
+        "storage_filesystem": object_stores.arrow_filesystem(uri),
+    }
 
 
 def on_cluster(settings: Settings) -> Callable[[Callable[[T], R], Sequence[T]], Iterator[R]]:

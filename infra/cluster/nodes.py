@@ -39,7 +39,7 @@ def require_shared(store: Store, root: str) -> None:
         return
     content = uuid.uuid4().hex.encode()
     probe = storage.join(root, f".probe-{content.decode()}")
-    local = [file for file in (storage.join(store.root, MANIFEST_NAME), probe) if not storage.is_s3(file)]
+    local = [file for file in (storage.join(store.root, MANIFEST_NAME), probe) if not storage.is_remote(file)]
     try:
         if probe in local:
             storage.write_bytes(probe, content)

@@ -91,7 +91,7 @@ def _name(options: SweepOptions, settings: Settings, cluster: Cluster) -> str:
 
     Imports neither torch nor the sweep: a laptop is not to wait for what it does not use.
     """
-    from data.storage import is_s3
+    from data.storage import is_remote
     from search_spaces.registry import find_space
 
     space = find_space(options.space)
@@ -102,7 +102,7 @@ def _name(options: SweepOptions, settings: Settings, cluster: Cluster) -> str:
         parse_bytes(options.data_memory)
     parse_assignments(options.fix or [])
     for named, uri in (("SELDTUNE_ROOT", _root(settings, cluster)), ("--data", options.data)):
-        if uri is not None and not is_s3(uri):
+        if uri is not None and not is_remote(uri):
             raise UserError(
                 f"{named} is {uri}, a folder that the cluster's nodes do not share: give s3://bucket/prefix"
             )

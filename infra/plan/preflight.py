@@ -87,7 +87,7 @@ def check_storage(preflight: Preflight, root: str) -> None:
         return root
 
     preflight.attempt("storage", write, lambda root: f"{root} can be written")
-    if not storage.is_s3(root) and not preflight.refused:
+    if not storage.is_remote(root) and not preflight.refused:
         free = shutil.disk_usage(root).free
         state = OK if free >= _FEWEST_FREE_BYTES else REFUSED
         fix = "" if state == OK else "; make room there, or choose another SELDTUNE_ROOT"

@@ -18,21 +18,13 @@ from pathlib import Path
 import psutil
 
 from data.errors import UserError
-from data.storage import is_s3, split_s3
-from infra.stack.home import (
-    ServiceRecord,
-    StackState,
-    create_home,
-    find_home,
-    locked,
-    read_state,
-    write_private,
-    write_state,
-)
-from infra.stack.processes import end_service, recorded_process, start_detached
-from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder
-from infra.stack.settings import REGION, choose_root, embedded_urls, given_services, settings_from
-from infra.stack.status import TOKEN_NAME, StackStatus, status
+from data.object_stores import Access, split_uri
+from data.storage import is_s3, make_bucket
+from infra.home import ServiceRecord, StackState, create_home, find_home, locked, read_state, write_private, write_state
+from infra.processes import end_service, recorded_process, start_detached
+from infra.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder
+from infra.settings import choose_root, embedded_urls, given_services, settings_from
+from infra.status import TOKEN_NAME, StackStatus, status
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +63,7 @@ def up() -> StackStatus:
                         pending[name] = process
                 _wait_until_healthy(home, state, pending)
                 if "s3" in batch and "s3" in wanted:
-                    _ensure_bucket(home, state, split_s3(root)[0])
+                    _ensure_bucket(home, state, split_uri(root)[0])
         except BaseException:
             for name in reversed(started):
                 _stop(home, state, name)
@@ -89,7 +81,7 @@ def _prepare(home: Path, state: StackState, root: str, given: set[str]) -> None:
     state.root = root
     endpoint = "" if not is_s3(root) else os.environ.get("AWS_ENDPOINT_URL", "aws") if "s3" in given else "embedded"
     if "mlflow" not in given and not state.artifacts:
-        destination = f"s3://{split_s3(root)[0]}/mlflow" if is_s3(root) else f"{root}/mlflow"
+        destination = f"s3://{split_uri(root)[0]}/mlflow" if is_s3(root) else f"{root}/mlflow"
         state.artifacts = {"destination": destination, "endpoint": endpoint}
     if "mlflow" not in given and state.artifacts["endpoint"] not in ("", endpoint):
         raise UserError(
@@ -177,23 +169,8 @@ def _ensure_bucket(home: Path, state: StackState, bucket: str) -> None:
     """Make the bucket on the embedded object store, once."""
     if bucket in state.buckets:
         return
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import ClientError
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=embedded_urls(state)["s3"],
-        aws_access_key_id=state.secrets["s3_access_key"],
-        aws_secret_access_key=state.secrets["s3_secret_key"],
-        region_name=REGION,
-        config=Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 5}, proxies={}),
-    )
-    try:
-        client.create_bucket(Bucket=bucket)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-            raise
+    access = Access(embedded_urls(state)["s3"], state.secrets["s3_access_key"], state.secrets["s3_secret_key"])
+    make_bucket(f"s3://{bucket}", access)
     state.buckets.append(bucket)
     write_state(home, state)
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from data.object_stores import KINDS
 from data.storage import is_s3
 from infra.stack.home import StackState, find_home, read_state
 
 DEFAULT_ROOT = "s3://seldtune"
 SERVICE_NAMES = ("s3", "mlflow", "ray")
 REGION = "us-east-1"
+_S3_BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 # Any of these in the environment says that the user has an object store of their own.
 S3_VARIABLES = (
@@ -65,7 +67,7 @@ class Settings:
     """The embedded stack's home, if there is one."""
 
     def environment(self) -> dict[str, str]:
-        """The variables that boto3, pyarrow, MLflow and Ray read, for the services that these settings have."""
+        """The variables that s3fs, pyarrow, MLflow and Ray read, for the services that these settings have."""
         values: dict[str, str | None] = {
             "SELDTUNE_ROOT": self.root,
             "AWS_ENDPOINT_URL": self.s3_endpoint_url,
@@ -120,7 +122,7 @@ def check_root_uri(root: str) -> str:
     if scheme == "file":
         return str(Path(rest).absolute())
     bucket = rest.split("/", 1)[0]
-    if scheme != "s3" or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+    if scheme not in KINDS or not bucket or (scheme == "s3" and not re.fullmatch(_S3_BUCKET, bucket)):
         raise UserError(f"SELDTUNE_ROOT is {root!r}: give s3://bucket/prefix (bucket: 3-63 of a-z 0-9 . -) or a folder")
     return root.rstrip("/")
 

@@ -1,90 +1,30 @@
-"""S3 as a real server speaks it: SeaweedFS on free ports of the loopback, with credentials of its own."""
+"""Bytes on S3 as a real server speaks it, SeaweedFS."""
 
 import os
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from s3_server import KEY, SECRET, s3_server, set_environment
+from starss23_tree import Tree
 
-from data import storage
+from data import object_stores, storage
 from data.errors import UserError
 from data.readers.ingest import ingest
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store, read_shard, verify
 from support.starss23_tree import Tree
 
-KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
 TINY = SynthSettings(
     train_clips=1, val_clips=1, test_clips=0, clip_s=3.0, train_rooms=1, val_rooms=1, test_rooms=1, clips_per_task=1
 )
 
 
-def free_ports(count):
-    """Ports whose gRPC neighbours 10,000 above, which SeaweedFS takes too, are free as well."""
-    ports, port = [], 21_000 + os.getpid() % 5_000
-    while len(ports) < count:
-        port += 1
-        with socket.socket() as low, socket.socket() as high:
-            try:
-                low.bind(("127.0.0.1", port))
-                high.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-        ports.append(port)
-    return ports
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """URL of a running S3 service; stopped by its process id."""
-    weed = Path(sys.executable).parent / "weed"
-    if not weed.exists():
-        pytest.skip("needs the extra `embedded`")
-    folder = tmp_path_factory.mktemp("weed")
-    s3, master, volume, filer, admin = free_ports(5)
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(
-            [
-                weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={s3}",
-                f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}",
-                "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-            ],
-            stdout=log, stderr=log, cwd=folder,
-            env={**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET},
-        )  # fmt: skip
-    try:
-        url = f"http://127.0.0.1:{s3}"
-        with pytest.MonkeyPatch.context() as patch:
-            set_environment(patch, url)
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    storage.make_bucket("s3://store")
-                    break
-                except UserError:
-                    assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                    assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                    time.sleep(0.5)
+    with s3_server(tmp_path_factory.mktemp("weed")) as url:
         yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def set_environment(patch, url, key=KEY, secret=SECRET):
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        patch.delenv(name, raising=False)
-    patch.setenv("AWS_ENDPOINT_URL", url)
-    patch.setenv("AWS_ACCESS_KEY_ID", key)
-    patch.setenv("AWS_SECRET_ACCESS_KEY", secret)
 
 
 @pytest.fixture
@@ -165,14 +105,14 @@ def test_a_part_of_a_file_on_s3_is_read_alone(s3, tmp_path, monkeypatch):
     remote, local = (synthesise(TINY, root) for root in ("s3://store/parts", str(tmp_path)))
     (shard,) = remote.split("val").shards
     fetched = []
-    read = storage._S3File.read
+    read = storage._RemoteFile.read
 
     def counted(self, count=-1):
         content = read(self, count)
         fetched.append(len(content))
         return content
 
-    monkeypatch.setattr(storage._S3File, "read", counted)
+    monkeypatch.setattr(storage._RemoteFile, "read", counted)
     assert read_shard(remote, shard, ["recording", "events"]) == read_shard(local, shard, ["recording", "events"])
     assert 0 < sum(fetched) < shard.bytes
     assert len(fetched) <= 3
@@ -213,7 +153,7 @@ def test_a_bucket_that_vanishes_is_said_and_spoils_nothing(s3, tmp_path, monkeyp
             yield function(tasks[0])
             for path in storage.list_files(f"s3://{bucket}"):
                 storage.delete(f"s3://{bucket}/{path}")
-            storage._client().delete_bucket(Bucket=bucket)
+            object_stores.filesystem(f"s3://{bucket}").rmdir(bucket)
             yield from map(function, tasks[1:])
 
         return run
@@ -278,7 +218,7 @@ def test_an_endpoint_that_does_not_answer_is_said_within_seconds(monkeypatch, ur
 
 
 def test_an_endpoint_that_takes_the_call_and_says_nothing_is_given_up(monkeypatch):
-    monkeypatch.setattr(storage, "READ_TIMEOUT_S", 1)
+    monkeypatch.setattr(object_stores, "READ_TIMEOUT_S", 1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from data.errors import UserError
-from data.storage import split_s3
-from infra.stack import home as home_module
-from infra.stack.answers import mlflow_answers, ray_answers, require_answers, s3_answers
-from infra.stack.home import ServiceRecord, StackState, create_home, find_home, read_state, write_private, write_state
-from infra.stack.settings import Settings, check_root_uri, load_settings
+from data.object_stores import split_uri
+from infra import home as home_module
+from infra.home import ServiceRecord, StackState, create_home, find_home, read_state, write_private, write_state
+from infra.reach import mlflow_answers, ray_answers, require_answers, s3_answers
+from infra.settings import Settings, check_root_uri, load_settings
 
 SECRETS = {
     "s3_access_key": "key-of-the-stack",
@@ -152,7 +152,7 @@ def test_export_sets_what_libraries_read(stack: StackState, monkeypatch: pytest.
     assert os.environ["NO_PROXY"] == "intranet.example.org,127.0.0.1,localhost"
 
 
-@pytest.mark.parametrize("root", ["gs://bucket", "s3://", "s3://Big", "s3:///x", "http://127.0.0.1/bucket"])
+@pytest.mark.parametrize("root", ["ftp://bucket", "s3://", "gs://", "s3://Big", "s3:///x", "http://127.0.0.1/bucket"])
 def test_roots_of_other_kinds_are_refused(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELDTUNE_ROOT", root)
     with pytest.raises(UserError, match="SELDTUNE_ROOT"):
@@ -162,7 +162,8 @@ def test_roots_of_other_kinds_are_refused(root: str, monkeypatch: pytest.MonkeyP
 def test_roots_have_one_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert check_root_uri("s3://bucket/a/b/") == "s3://bucket/a/b"
-    assert split_s3("s3://bucket/a/b")[0] == "bucket"
+    assert split_uri("s3://bucket/a/b")[0] == "bucket"
+    assert check_root_uri("gs://bucket_of_ours/a/") == "gs://bucket_of_ours/a"
     assert check_root_uri("sub/folder/") == str(tmp_path / "sub/folder")
     assert check_root_uri("file:///srv/data") == "/srv/data"
 

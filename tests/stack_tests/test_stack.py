@@ -6,6 +6,7 @@ import ast
 import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,13 +22,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from data import object_stores
 from data.errors import UserError
-from infra.stack import answers, embedded, processes, services
-from infra.stack.embedded import StackError
-from infra.stack.home import StackState, read_state
-from infra.stack.processes import MARKER, end_service, memory_bytes, recorded_process, service_processes
-from infra.stack.services import Launch, Service, choose_ports
-from infra.stack.settings import Settings, load_settings
+from data.object_stores import Access
+from infra import processes, reach, services, stack
+from infra.home import StackState, read_state
+from infra.processes import MARKER, end_service, memory_bytes, recorded_process, service_processes
+from infra.services import Launch, Service, choose_ports
+from infra.settings import Settings, load_settings
+from infra.stack import StackError
 
 # Answers every GET with 200. "parent" has a child that ignores SIGTERM and outlives it; "fail" ends with a message.
 STAND_IN = """
@@ -321,7 +324,8 @@ def test_command_line_errors_are_one_line(home: Path) -> None:
 
 
 def test_command_line_imports_nothing_heavy() -> None:
-    code = "import sys, infra.cli; print({'ray', 'torch', 'mlflow', 'boto3', 'optuna', 'pandas'} & set(sys.modules))"
+    heavy = {"ray", "torch", "mlflow", "s3fs", "fsspec", "optuna", "pandas"}
+    code = f"import sys, infra.cli; print({heavy} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
@@ -355,16 +359,11 @@ def http_status(url: str, **headers: str) -> int:
         return error.code
 
 
-def s3_client(settings: Settings, access_key: str | None, secret_key: str | None):
-    import boto3
-
-    return boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
-    )
+def s3_files(settings: Settings, access_key: str | None, secret_key: str | None):
+    assert settings.s3_endpoint_url
+    assert access_key
+    assert secret_key
+    return object_stores.filesystem("s3://seldtune", Access(settings.s3_endpoint_url, access_key, secret_key))
 
 
 def python(
@@ -435,16 +434,16 @@ def test_real_memory_is_low(real: Path) -> None:
 
 @pytest.mark.slow
 def test_real_object_store_wants_its_keys(real: Path, settings: Settings) -> None:
-    from botocore.exceptions import ClientError
-
-    client = s3_client(settings, settings.s3_access_key, settings.s3_secret_key)
-    client.put_object(Bucket="seldtune", Key="a/b", Body=b"content")
-    assert client.get_object(Bucket="seldtune", Key="a/b")["Body"].read() == b"content"
+    files = s3_files(settings, settings.s3_access_key, settings.s3_secret_key)
+    files.pipe_file("seldtune/a/b", b"content")
+    assert files.cat_file("seldtune/a/b") == b"content"
     for access_key, secret_key in ((settings.s3_access_key, "wrong"), ("nobody", "wrong")):
-        with pytest.raises(ClientError, match=r"SignatureDoesNotMatch|InvalidAccessKeyId"):
-            s3_client(settings, access_key, secret_key).get_object(Bucket="seldtune", Key="a/b")
-    with pytest.raises(ClientError, match="NoSuchBucket"):
-        client.put_object(Bucket="no-such-bucket", Key="a", Body=b"")
+        with pytest.raises(PermissionError) as refused:
+            s3_files(settings, access_key, secret_key).cat_file("seldtune/a/b")
+        assert re.search(r"SignatureDoesNotMatch|InvalidAccessKeyId", str(refused.value.__cause__))
+    with pytest.raises(FileNotFoundError) as missing:
+        files.pipe_file("no-such-bucket/a", b"")
+    assert "NoSuchBucket" in str(missing.value.__cause__)
     # Nor is there a way round the gate.
     state = read_state(real)
     assert state is not None
@@ -466,8 +465,7 @@ print(mlflow.artifacts.load_text(run.info.artifact_uri + "/notes/hello.txt"))
     assert done.returncode == 0, done.stderr
     assert "mlflow-artifacts:/" in done.stdout
     assert done.stdout.split()[-1] == "hello"
-    client = s3_client(settings, settings.s3_access_key, settings.s3_secret_key)
-    keys = [one["Key"] for one in client.list_objects_v2(Bucket="seldtune", Prefix="mlflow/")["Contents"]]
+    keys = s3_files(settings, settings.s3_access_key, settings.s3_secret_key).find("seldtune/mlflow")
     assert [key for key in keys if key.endswith("notes/hello.txt")]
 
 

@@ -1,0 +1,80 @@
+"""A real S3 service for tests: SeaweedFS on free ports of the loopback, with credentials of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from data import storage
+from data.errors import UserError
+
+KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
+
+
+def free_ports(count):
+    """Ports whose gRPC neighbours 10,000 above, which SeaweedFS takes too, are free as well."""
+    ports, port = [], 21_000 + os.getpid() % 5_000
+    while len(ports) < count:
+        port += 1
+        with socket.socket() as low, socket.socket() as high:
+            try:
+                low.bind(("127.0.0.1", port))
+                high.bind(("127.0.0.1", port + 10_000))
+            except OSError:
+                continue
+        ports.append(port)
+    return ports
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """URL of a running S3 service with the bucket `store`; stopped by its process id."""
+    weed = Path(sys.executable).parent / "weed"
+    if not weed.exists():
+        pytest.skip("needs the extra `embedded`")
+    s3, master, volume, filer, admin = free_ports(5)
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [
+                weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={s3}",
+                f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}",
+                "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            ],
+            stdout=log, stderr=log, cwd=folder,
+            env={**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET},
+        )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{s3}"
+        with pytest.MonkeyPatch.context() as patch:
+            set_environment(patch, url)
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    storage.make_bucket("s3://store")
+                    break
+                except UserError:
+                    assert process.poll() is None, (folder / "log").read_text()[-2000:]
+                    assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+                    time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def set_environment(patch, url, key=KEY, secret=SECRET):
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        patch.delenv(name, raising=False)
+    patch.setenv("AWS_ENDPOINT_URL", url)
+    patch.setenv("AWS_ACCESS_KEY_ID", key)
+    patch.setenv("AWS_SECRET_ACCESS_KEY", secret)
