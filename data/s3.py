@@ -179,7 +179,6 @@ def _explain_answer(uri: str, service: str, answer: botocore.ClientError) -> Exc
         )
     if code in _CREDENTIAL_CODES:
         return UserError(
-            f"{service} refuses the credentials for {uri} ({code}); "
-            "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"{service} refuses the credentials for {uri} ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     return UserError(f"{service} refuses {uri}: {code} {detail}".rstrip())

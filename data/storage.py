@@ -281,9 +281,7 @@ def check_root(uri: str) -> None:
         with _opened(uri) as (files, _):
             files.info(bucket)
     except FileNotFoundError as error:
-        raise UserError(
-            f"no bucket {bucket!r} at {object_stores.service_of(uri)}; make it or correct {uri}"
-        ) from error
+        raise UserError(f"no bucket {bucket!r} at {object_stores.service_of(uri)}; make it or correct {uri}") from error
 
 
 def make_bucket(uri: str, access: Access | None = None) -> None:

@@ -20,11 +20,20 @@ import psutil
 from data.errors import UserError
 from data.object_stores import Access, split_uri
 from data.storage import is_s3, make_bucket
-from infra.home import ServiceRecord, StackState, create_home, find_home, locked, read_state, write_private, write_state
-from infra.processes import end_service, recorded_process, start_detached
-from infra.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder
-from infra.settings import choose_root, embedded_urls, given_services, settings_from
-from infra.status import TOKEN_NAME, StackStatus, status
+from infra.stack.home import (
+    ServiceRecord,
+    StackState,
+    create_home,
+    find_home,
+    locked,
+    read_state,
+    write_private,
+    write_state,
+)
+from infra.stack.processes import end_service, recorded_process, start_detached
+from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder
+from infra.stack.settings import choose_root, embedded_urls, given_services, settings_from
+from infra.stack.status import TOKEN_NAME, StackStatus, status
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from starss23_tree import Tree
 
 from data.errors import UserError
 from data.files.dcase_csv import read_events_csv, read_table
 from data.files.label_folder import read_folder
 from data.geometry import unit_vector
 from data.readers.ingest import IngestSettings, ingest
+from support.starss23_tree import Tree
 
 
 def write(path: Path, rows) -> Path:

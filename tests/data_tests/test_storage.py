@@ -6,14 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from s3_server import KEY, SECRET, s3_server, set_environment
-from starss23_tree import Tree
 
 from data import object_stores, storage
 from data.errors import UserError
 from data.readers.ingest import ingest
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store, read_shard, verify
+from support.s3_server import KEY, SECRET, s3_server, set_environment
 from support.starss23_tree import Tree
 
 TINY = SynthSettings(

@@ -243,7 +243,7 @@ def test_cutting_a_batch_takes_milliseconds():
 
 def test_what_training_imports_from_data_is_numpy_alone():
     code = (
-        "import sys, data.classes, data.errors, data.geometry, data.labels, data.swaps, data.windows; "
+        "import sys, data.classes, data.errors, data.geometry, data.labels, data.swaps, data.feeding.windows; "
         "print(*({'ray', 'pyarrow', 'av', 's3fs', 'fsspec', 'scipy', 'soundfile', 'PIL'} & set(sys.modules)))"
     )
     repository = Path(__file__).parents[2]

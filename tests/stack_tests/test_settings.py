@@ -15,10 +15,10 @@ import pytest
 
 from data.errors import UserError
 from data.object_stores import split_uri
-from infra import home as home_module
-from infra.home import ServiceRecord, StackState, create_home, find_home, read_state, write_private, write_state
-from infra.reach import mlflow_answers, ray_answers, require_answers, s3_answers
-from infra.settings import Settings, check_root_uri, load_settings
+from infra.stack import home as home_module
+from infra.stack.answers import mlflow_answers, ray_answers, require_answers, s3_answers
+from infra.stack.home import ServiceRecord, StackState, create_home, find_home, read_state, write_private, write_state
+from infra.stack.settings import Settings, check_root_uri, load_settings
 
 SECRETS = {
     "s3_access_key": "key-of-the-stack",

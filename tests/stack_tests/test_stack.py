@@ -25,12 +25,12 @@ import pytest
 from data import object_stores
 from data.errors import UserError
 from data.object_stores import Access
-from infra import processes, reach, services, stack
-from infra.home import StackState, read_state
-from infra.processes import MARKER, end_service, memory_bytes, recorded_process, service_processes
-from infra.services import Launch, Service, choose_ports
-from infra.settings import Settings, load_settings
-from infra.stack import StackError
+from infra.stack import answers, embedded, processes, services
+from infra.stack.embedded import StackError
+from infra.stack.home import StackState, read_state
+from infra.stack.processes import MARKER, end_service, memory_bytes, recorded_process, service_processes
+from infra.stack.services import Launch, Service, choose_ports
+from infra.stack.settings import Settings, load_settings
 
 # Answers every GET with 200. "parent" has a child that ignores SIGTERM and outlives it; "fail" ends with a message.
 STAND_IN = """

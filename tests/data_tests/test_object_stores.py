@@ -10,11 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from s3_server import KEY, SECRET, s3_server, set_environment
 
 from data import object_stores, storage
 from data.errors import UserError
 from data.object_stores import KINDS, Access
+from support.s3_server import KEY, SECRET, s3_server, set_environment
 
 ROOT = Path(__file__).parents[1]
 

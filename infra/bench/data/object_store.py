@@ -1,6 +1,6 @@
 """What reading, listing and writing on an object store take, beside a client of boto3, on a stack that runs.
 
-    seldtune up && python -m infra.bench.object_store
+    seldtune up && python -m infra.bench.data.object_store
 
 Ours is `data.storage`, which goes by fsspec and s3fs. The peer calls boto3 as `data.storage` did before: one client,
 one request for each thing asked, the same timeouts and checksums. Both ask the same server for the same objects: a
@@ -22,11 +22,11 @@ import boto3
 import botocore.config
 
 from data import storage
-from data.build import SHARD_BYTES
 from data.object_stores import split_uri
-from data.store import read_whole, write_content
+from data.stores.build import SHARD_BYTES
+from data.stores.chunks import read_whole, write_content
 from infra.bench.measure import OURS, alternate, finish, parser, result, show_table, stamp
-from infra.settings import load_settings
+from infra.stack.settings import load_settings
 
 PEER = "boto3"
 SMALL = b"x" * 500
