@@ -1,7 +1,8 @@
 """Pre-trained weights: which published files are understood, how their names become ours, and where they go.
 
 A file is recognised by its keys alone, never unpickled beyond tensors, and either fits or is refused with the first
-keys that do not. `infra.weights` stores recognised files as safetensors under our names, with their provenance.
+keys that do not. `infra.models.import_weights` stores recognised files as safetensors under our names, with their
+provenance.
 """
 
 from __future__ import annotations
