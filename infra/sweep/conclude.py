@@ -24,7 +24,7 @@ from data.labels import Events
 from data.remembered import remembered
 from data.stores.chunks import Store, read_shard
 from data.stores.rows import row_events
-from infra.comparison import compare
+from infra.comparison.compare import compare
 from infra.comparison.report import FOLDER as COMPARISON
 from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep

@@ -377,8 +377,8 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
 PROGRAM = """
 import sys, time
-sys.path.insert(0, {tests!r})
-import test_infra_embed as t
+sys.path[:0] = {tests!r}
+import test_embed as t
 from data.stores.chunks import open_store
 def slow(job, tasks):
     for done in t.local(job, tasks):

@@ -37,6 +37,14 @@ INFRA: dict[str, set[str]] = {
     "cli": {"commands", "console", "provenance"},
 }
 """What each package of `infra` imports of the others, bottom up: a package stands below all that use it."""
+DATA: dict[str, set[str]] = {
+    "files": set(),
+    "stores": set(),
+    "feeding": {"stores"},
+    "readers": {"files", "stores"},
+    "scenes": {"files", "stores"},
+}
+"""The same of `data`; all of them import from the modules beside them, which import from none of them."""
 FILES = [path for package in ORDER for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -74,9 +82,20 @@ def test_the_packages_of_infra_use_what_the_table_says_and_nothing_else() -> Non
     assert found == INFRA
 
 
-def test_the_table_of_packages_has_no_circle() -> None:
+def test_the_packages_of_data_use_what_the_table_says_and_nothing_else() -> None:
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "data").rglob("*.py")):
+        parts = path.relative_to(ROOT / "data").parts
+        used = {name.split(".")[1] for name in imported(path) if name.startswith("data.")} & DATA.keys()
+        found.setdefault(parts[0] if len(parts) > 1 else "", set()).update(used - {parts[0]})
+    assert found.pop("") == set()
+    assert found == DATA
+
+
+@pytest.mark.parametrize("table", [INFRA, DATA], ids=["infra", "data"])
+def test_the_table_of_packages_has_no_circle(table: dict[str, set[str]]) -> None:
     below: set[str] = set()
-    for package, used in INFRA.items():
+    for package, used in table.items():
         assert used <= below, f"{package} stands in the table above what it uses: {sorted(used - below)}"
         below.add(package)
 

@@ -31,7 +31,13 @@ from data.scenes.sampling import make_room, sample_scene, scene_events
 from data.scenes.settings import profile
 from data.stores.chunks import Shard, Store, read_shard, write_shard
 from data.stores.rows import HEARD, RawRow, cut_rows
-from data.timing import LABEL_HOP_S, PICTURE_RATE_HZ, ROW_LABELS, SAMPLES_PER_LABEL, TAIL_LABELS
+from data.timing import (
+    LABEL_HOP_S,
+    PICTURE_RATE_HZ,
+    ROW_LABELS,
+    SAMPLES_PER_LABEL,
+    TAIL_LABELS,
+)
 from infra.bench.data.storage import camera_pictures
 from infra.bench.measure import finish, parser, stamp
 from trainables.config import InputConfig
