@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.boxes import BOX_FIELDS, MAX_BOXES, VECTOR_WIDTH
 from data.classes import NUM_CLASSES
+from data.files.boxes import BOX_FIELDS, MAX_BOXES, VECTOR_WIDTH
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES
 from data.swaps import NUM_SWAPS
 from trainables.accdoa import LOSSES

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data.boxes import BOX_FIELDS, MAX_BOXES
+from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.timing import LABEL_RATE_HZ, RATE_HZ
 from infra.bench.measure import cpu_name
 from trainables.bundle import load_bundle

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes, read_boxes_csv
 from data.errors import UserError
+from data.files.boxes import BOX_FIELDS, MAX_BOXES, Boxes, read_boxes_csv
 from data.timing import LABEL_RATE_HZ
 from trainables.config import InputConfig, ObjectBoxes
 

@@ -1,4 +1,4 @@
-"""Boxes around people by torchvision's Faster R-CNN, as the contract of `data.boxes` has them."""
+"""Boxes around people by torchvision's Faster R-CNN, as the contract of `data.files.boxes` has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
-from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes
+from data.files.boxes import BOX_FIELDS, MAX_BOXES, Boxes
 from trainables.weights import load_fitting, parse_state, read_content
 
 PERSON = 1

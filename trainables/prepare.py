@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
 from data.feeding.contract import OF_WINDOWS, PreparedRow
+from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
 from data.timing import HOP_LABELS, LABEL_RATE_HZ, RATE_HZ

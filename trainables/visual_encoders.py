@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.boxes import VECTOR_WIDTH, gaussian_vectors
+from data.files.boxes import VECTOR_WIDTH, gaussian_vectors
 from trainables.config import I3d, NoVisual, ObjectBoxes, ResNetAndI3d, ResNetConformer, TrialConfig
 from trainables.conformer import Conformer
 from trainables.i3d import I3dBackbone, i3d_embedding, upsample_time

@@ -14,7 +14,7 @@ from typing import Final, Literal, NotRequired, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import swap_boxes
+from data.files.boxes import swap_boxes
 from data.swaps import swap_pictures
 
 SeenColumn = Literal["frames", "boxes", "resnet_embeddings", "i3d_embeddings"]
@@ -51,7 +51,7 @@ class PreparedRow(RowLabels):
     frames: NotRequired[NDArray[np.uint8]]
     """Pictures (V, H, W, 3)."""
     boxes: NotRequired[NDArray[np.float32]]
-    """(V, 6, 5), see `data.boxes`."""
+    """(V, 6, 5), see `data.files.boxes`."""
     resnet_embeddings: NotRequired[NDArray[np.float16]]
     """(V, 8, D)."""
     i3d_embeddings: NotRequired[NDArray[np.float16]]

@@ -12,10 +12,10 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.files.audio import read_foa_wav
+from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
 from data.timing import LABEL_HOP_S, RATE_HZ
@@ -40,7 +40,7 @@ def predict_files(
     """Predict one recording and write `<name>.csv` and `<name>.png` into `out` (the recording's folder if nothing).
 
     Args:
-        boxes: csv of object boxes (`data.boxes.read_boxes_csv`), for a model that reads them.
+        boxes: csv of object boxes (`data.files.boxes.read_boxes_csv`), for a model that reads them.
 
     Returns what was written and found, ready for JSON.
 

@@ -26,8 +26,8 @@ from mlflow.types import Schema, TensorSpec
 
 import data
 import trainables
-from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.errors import UserError
+from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.timing import RATE_HZ
 from infra.models import model_check
 from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence

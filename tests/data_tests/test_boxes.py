@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from data.boxes import MAX_BOXES, VECTOR_WIDTH, gaussian_vectors, read_boxes_csv, swap_boxes
 from data.errors import UserError
+from data.files.boxes import MAX_BOXES, VECTOR_WIDTH, gaussian_vectors, read_boxes_csv, swap_boxes
 from data.geometry import direction_of_pixel, unit_vector
 from data.swaps import IDENTITY, NUM_SWAPS, swap_angles, swap_pictures
 

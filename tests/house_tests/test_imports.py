@@ -40,7 +40,7 @@ INFRA: dict[str, set[str]] = {
 DATA: dict[str, set[str]] = {
     "files": set(),
     "stores": set(),
-    "feeding": {"stores"},
+    "feeding": {"files", "stores"},
     "readers": {"files", "stores"},
     "scenes": {"files", "stores"},
 }
@@ -101,7 +101,7 @@ def test_the_table_of_packages_has_no_circle(table: dict[str, set[str]]) -> None
 
 
 def test_rooms_stay_small() -> None:
-    crowded = {str(f.relative_to(ROOT)) for f in {path.parent for path in FILES} if len(list(f.glob("*.py"))) > 14}
+    crowded = {str(f.relative_to(ROOT)) for f in {path.parent for path in FILES} if len(list(f.glob("[!_]*.py"))) > 14}
     assert not crowded
     long = {str(p.relative_to(ROOT)): n for p in FILES if (n := len(p.read_text().splitlines())) > 350}
     assert not long

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
-from data.boxes import MAX_BOXES
 from data.errors import UserError
+from data.files.boxes import MAX_BOXES
 from trainables.detector import PERSON, BoxDetector, load_detector
 
 DOG = 18
