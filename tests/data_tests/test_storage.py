@@ -12,7 +12,7 @@ from data.errors import UserError
 from data.readers.ingest import ingest
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store, read_shard, verify
-from support.s3_server import s3_server, set_environment
+from support.s3_server import KEY, SECRET, s3_server, set_environment
 from support.starss23_tree import Tree
 
 TINY = SynthSettings(
