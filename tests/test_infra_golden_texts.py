@@ -46,6 +46,8 @@ def say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
     for name, value in (("COLUMNS", "118"), ("NO_COLOR", "1"), ("TERM", "dumb")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SELDTUNE_HOME", str(tmp_path / "home"))
+    # What a usage error calls the program is read from here.
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, only_out: bool = False) -> str:
@@ -65,12 +67,12 @@ def say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Say:
 
 
 def test_refusals_are_as_they_were(say: Say, tmp_path: Path) -> None:
-    (tmp_path / "space.yaml").write_text(
-        "name: mine\nbase: {preset: resnet-gru, size: small, training: {epoch: 6}}\nparameters: {optimiser.lr: {low: 1e-4, high: 1e-3}}\n"
-    )
-    (tmp_path / "other.yaml").write_text(
-        "name: mine\nbase: audio_only\nparameters: {optimiser.lr: {low: 1, high: 0}}\n"
-    )
+    for name, base, rate in (
+        ("space", "{preset: resnet-gru, size: small, training: {epoch: 6}}", "{low: 1e-4, high: 1e-3}"),
+        ("other", "audio_only", "{low: 1, high: 0}"),
+    ):
+        text = f"name: mine\nbase: {base}\nparameters: {{optimiser.lr: {rate}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
     asked = (
         ("status",),
         ("status", "--watch"),
