@@ -24,6 +24,11 @@ _MASKED = (
     re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"),  # a hash
     re.compile(r"(?<![\w.])[-+]?\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?"),  # a number
 )
+_MEASURED = (
+    (re.compile(r"# (?:d|h|m|min|s)\b(?: # (?:h|m|min|s)\b)*"), "<time>"),
+    (re.compile(r"# ?(?:kB|MB|GB|TB)\b"), "<size>"),
+)
+"""In whatever unit."""
 _GAP = re.compile(r" {2,}|[-─━]{3,}")
 
 
@@ -42,7 +47,7 @@ def assert_golden(name: str, text: str) -> None:
 
 
 def masked(text: str, places: dict[str, str]) -> str:
-    """A text for people without what differs from run to run: numbers, hashes, dates, the width of columns.
+    """A text for people without what differs from run to run: numbers, units, hashes, dates, the width of columns.
 
     Args:
         places: text -> what stands for it, as of folders.
@@ -51,6 +56,8 @@ def masked(text: str, places: dict[str, str]) -> str:
         text = text.replace(place, name)
     for pattern in _MASKED:
         text = pattern.sub("#", text)
+    for pattern, kept in _MEASURED:
+        text = pattern.sub(kept, text)
     return "\n".join(_GAP.sub(lambda found: found.group()[0] * 2, line).rstrip() for line in text.split("\n"))
 
 
