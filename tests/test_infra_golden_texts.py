@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from golden_texts import GOLDEN, assert_golden, masked_json
+from golden_texts import GOLDEN, assert_golden, masked, masked_json
 from help_texts import help_texts
 
 from infra.cli import main
@@ -153,3 +154,15 @@ def test_scores_are_as_they_were(say: Say, tmp_path: Path) -> None:
     assert_golden(
         "commands/score-json.txt", masked_json(say(*asked, "--average", "micro", "--json", only_out=True), {})
     )
+
+
+def test_masks_keep_words_and_keys() -> None:
+    said = (
+        "trial 7 cmaf    took 1 h 12 min at http://127.0.0.1:2000/runs/0a1b2c3d4e, 3.5 MB in /here/x, 2026-01-02 03:04"
+    )
+    assert masked(said, {"/here": "<folder>"}) == (
+        "trial # cmaf  took <time> at http://#:#/runs/#, <size> in <folder>/x, #"
+    )
+    document = {"rows": [{"name": "a", "F": 0.5}, {"name": "b", "F": None}], "ok": True, "none": []}
+    lines = ["none: []", "ok: True", "rows[].F: #", "rows[].F: None", "rows[].name: 'a'", "rows[].name: 'b'"]
+    assert masked_json(json.dumps(document), {}).splitlines() == lines
