@@ -1,0 +1,63 @@
+"""Commands that only look something up or move a name do not wait for torch to be imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from golden_texts import GOLDEN
+from registered_before import register
+
+import infra
+
+CHECKOUT = Path(infra.__file__).parents[1]
+LOOKS = """
+import sys
+from infra.cli import main
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+assert "torch" not in sys.modules, "torch was imported"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Where there is a registered model and a sweep."""
+    import tarfile
+
+    folder = tmp_path_factory.mktemp("place")
+    environment = register(folder)
+    with tarfile.open(GOLDEN / "sweep_before" / "sweep.tar.gz") as packed:
+        packed.extractall(folder, filter="data")
+    sweeps = Path(environment["SELDTUNE_ROOT"]) / "sweeps"
+    sweeps.mkdir(parents=True)
+    (folder / "sweep").rename(sweeps / "begun")
+    return environment
+
+
+# In this order: the model is promoted twice before the alias goes back.
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("--help",),
+        ("sweep", "--help"),
+        ("status",),
+        ("status", "begun"),
+        ("promote", "seld", "--dry-run"),
+        ("promote", "seld", "--reason", "the best"),
+        ("history", "seld"),
+        ("promote", "seld", "--from", "2", "--force", "--reason", "another"),
+        ("rollback", "seld", "--reason", "not so good"),
+    ],
+    ids=" ".join,
+)
+def test_no_torch(command: tuple[str, ...], place: Mapping[str, str]) -> None:
+    environment = {**os.environ, **place, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run([sys.executable, "-c", LOOKS, *command], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
