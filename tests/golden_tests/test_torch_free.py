@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from golden_texts import GOLDEN
-from registered_before import register
 
 import infra
+from support.golden_texts import GOLDEN
+from support.registered_before import register
 
 CHECKOUT = Path(infra.__file__).parents[1]
 LOOKS = """

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 import ray
 import torch
-from golden_texts import GOLDEN, assert_golden, masked, masked_json
-from test_infra_sweep import Stack
 
 from data import storage
-from data.audio_files import read_foa_wav
-from infra.records import COMPLETE, SweepStore
-from infra.settings import load_settings
+from data.files.audio import read_foa_wav
+from infra.record.trials import COMPLETE, SweepStore
+from infra.stack.settings import load_settings
+from support.embedded_stack import Stack
+from support.golden_texts import GOLDEN, assert_golden, masked, masked_json
 from trainables.resnet import ResNetBackbone
 
 pytestmark = pytest.mark.slow

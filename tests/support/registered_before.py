@@ -15,7 +15,8 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-from golden_texts import GOLDEN
+
+from support.golden_texts import GOLDEN
 
 BEFORE = GOLDEN / "registered_before"
 PREDICTS = """

@@ -12,11 +12,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from golden_texts import GOLDEN, assert_golden, masked, masked_json
-from help_texts import help_texts
 
 from infra.cli import main
 from infra.commands.render import ray_version
+from support.golden_texts import GOLDEN, assert_golden, masked, masked_json
+from support.help_texts import help_texts
 
 Say = Callable[..., str]
 

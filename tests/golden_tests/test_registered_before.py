@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from registered_before import BEFORE, PREDICTS, register, unpack, write_clip
 
 import infra
+from support.registered_before import BEFORE, PREDICTS, register, unpack, write_clip
 
 CHECKOUT = str(Path(infra.__file__).parents[1])
 
@@ -65,7 +65,7 @@ def test_it_becomes_champion_and_predicts_a_recording(tmp_path: Path) -> None:
     tags = json.loads((BEFORE / "tags.json").read_text())
     assert (move["version"], move["evidence"]) == ("1", tags["evidence.sha256"])
 
-    from data.audio_files import write_foa_wav
+    from data.files.audio import write_foa_wav
 
     write_foa_wav(tmp_path / "noise.wav", np.random.default_rng(1).integers(-99, 99, (4, 96_000)).astype(np.int16))
     found = json.loads(seldtune("predict", "noise.wav", "--json"))
