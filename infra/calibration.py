@@ -28,13 +28,13 @@ from data import storage
 from data.feed import Feed, HeldRows
 from data.store import Store, read_shard
 from data.windows import PreparedRow
-from infra.estimate import estimate
 from infra.records import TrialRecord
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, to_dict
-from trainables.decision import GO_ON, Decision
-from trainables.prepare import PrepareRow
-from trainables.worker import TrialResources
+from trainables.config.tree import from_dict, to_dict
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.estimate import estimate
+from trainables.training.decision import GO_ON, Decision
+from trainables.training.worker import TrialResources
 
 logger = logging.getLogger(__name__)
 
@@ -263,9 +263,9 @@ def measure(
 def _timed(
     config: TrialConfig, batch: int, rows: list[PreparedRow], device: Any, rate: float, window_flops: float
 ) -> Point:
-    from trainables.checkpoint import TrialStore
-    from trainables.loop import train
-    from trainables.memory import keep_freed_memory
+    from trainables.training.checkpoint import TrialStore
+    from trainables.training.loop import train
+    from trainables.training.memory import keep_freed_memory
 
     keep_freed_memory()
     training = replace(
@@ -294,7 +294,7 @@ def _timed(
 
 
 class _Alone:
-    """A `trainables.loop.Session` of one worker, which keeps the reports."""
+    """A `trainables.training.loop.Session` of one worker, which keeps the reports."""
 
     rank, world_size = 0, 1
 

@@ -34,8 +34,8 @@ from infra.comparison_tables import (
 from infra.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 from infra.svg import number_text
 from infra.variants import Variant
-from trainables.evaluate import AVERAGES
-from trainables.metrics import SCORE_NAMES
+from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.metrics import SCORE_NAMES
 
 MOST_ROWS = 300
 """Of the table of trials."""

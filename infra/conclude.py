@@ -34,12 +34,12 @@ from infra.report import csv_table, markdown_table, plot_sweep, rows_of_table
 from infra.shared_data import SharedData
 from infra.sweep import SweepOutcome
 from trainables.accdoa import decode
-from trainables.checkpoint import EXAMPLE_NAME, TrialStore
-from trainables.config_tree import from_dict
-from trainables.evaluate import evaluate, flat_scores
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict
+from trainables.evaluation.evaluate import evaluate, flat_scores
+from trainables.networks.model import SeldModel
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.training.loop import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

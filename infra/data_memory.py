@@ -15,7 +15,7 @@ from typing import Any
 from data.errors import UserError
 from data.store import Store, read_index
 from data.streamed_split import FEWEST_ROWS, decoded_bytes, largest_row_bytes
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 logger = logging.getLogger(__name__)
 

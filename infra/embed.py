@@ -38,9 +38,9 @@ from infra.embedder import Job, PartRecord, RowTask, backbone_of, build_encoder,
 from infra.ray_cluster import connect
 from infra.settings import Settings
 from trainables.config import I3d, NoAudio, ResNetConformer, TrialConfig, VisualOnly
-from trainables.config_tree import override, to_flat
-from trainables.embedding_source import Backbone, embedded
-from trainables.weights import parse_state, parse_weights, read_content, weights_sha256
+from trainables.config.tree import override, to_flat
+from trainables.networks.embedding_source import Backbone, embedded
+from trainables.weights.files import parse_state, parse_weights, read_content, weights_sha256
 
 logger = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from data.store import Shard, Store, read_shard
 from data.swaps import NUM_SWAPS, swap_frames
 from data.windows import HOP_FRAMES, OF_WINDOWS, reaches_middle, shown_frames
 from trainables.config import I3d, TrialConfig
-from trainables.embedding_source import Backbone
-from trainables.prepare import decode_picture, distinct_frames
-from trainables.visual_encoders import BackboneEncoder, build_visual_encoder
-from trainables.weights import load_pretrained
+from trainables.inputs.prepare import decode_picture, distinct_frames
+from trainables.networks.embedding_source import Backbone
+from trainables.parts.visual.modules import BackboneEncoder, build_visual_encoder
+from trainables.weights.files import load_pretrained
 
 # Pictures that go through the network at once: what a core's caches and an accelerator's memory like.
 _PICTURES_AT_ONCE = {"cpu": 4, "cuda": 256}

@@ -32,12 +32,12 @@ from infra.settings import Settings
 from infra.sweep import SweepOutcome, SweepRequest, run_sweep
 from search_spaces.registry import SPACES
 from search_spaces.space import SearchSpace, Trial
-from trainables.bundle import JSON_NAME, WEIGHTS_NAME
 from trainables.config import TrialConfig
-from trainables.config_tree import fingerprint, from_dict, override
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SeldCounts
-from trainables.model import count_parameters
+from trainables.config.tree import fingerprint, from_dict, override
+from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
+from trainables.networks.model import count_parameters
+from trainables.scores.metrics import SeldCounts
+from trainables.training.loop import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

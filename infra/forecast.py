@@ -12,12 +12,12 @@ import numpy as np
 from data.store import Store, read_index
 from data.windows import Extent, training_windows
 from infra.calibration import Calibration
-from infra.estimate import Estimate, estimate
 from infra.records import TrialRecord
 from infra.stoppers import StopperSettings, make_stopper
-from trainables.checkpoint import KEEP_CHECKPOINTS
 from trainables.config import InputConfig, TrialConfig
-from trainables.loop import OBJECTIVE
+from trainables.networks.estimate import Estimate, estimate
+from trainables.training.checkpoint import KEEP_CHECKPOINTS
+from trainables.training.loop import OBJECTIVE
 
 TRIAL_OVERHEAD_S = 1.0
 """What a trial of one worker takes before and after its epochs."""

@@ -27,11 +27,11 @@ from infra.settings import Settings
 from infra.shared_data import load_split, preparation
 from infra.sweep import SweepOutcome
 from trainables.accdoa import decode
-from trainables.bundle import load_bundle
-from trainables.checkpoint import fetch_bundle
-from trainables.config_tree import from_dict
-from trainables.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
-from trainables.metrics import SeldCounts, seld_counts
+from trainables.config.tree import from_dict
+from trainables.evaluation.bundle import load_bundle
+from trainables.evaluation.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
+from trainables.scores.metrics import SeldCounts, seld_counts
+from trainables.training.checkpoint import fetch_bundle
 
 logger = logging.getLogger(__name__)
 

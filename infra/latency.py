@@ -13,10 +13,10 @@ import torch
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.labels import LABEL_RATE_HZ
 from infra.bench.measure import cpu_name
-from trainables.bundle import load_bundle
-from trainables.checkpoint import fetch_bundle
 from trainables.config import RATE_HZ, TrialConfig
-from trainables.inference import predict_clip
+from trainables.evaluation.bundle import load_bundle
+from trainables.evaluation.inference import predict_clip
+from trainables.training.checkpoint import fetch_bundle
 
 WARM_UPS, REPEATS = 2, 7
 

@@ -16,8 +16,8 @@ from typing import Any
 from infra.budget import HOUR_S
 from infra.claim import FINISHED, RUNNING, Driver
 from infra.records import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, TrialRecord
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.loop import OBJECTIVE
 
 GONE = "gone"
 """Of a sweep whose driver ended without saying so."""

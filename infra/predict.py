@@ -18,10 +18,10 @@ from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
 from trainables.accdoa import Detections, decode
-from trainables.box_source import BoxSource, boxes_at
 from trainables.config import RATE_HZ, InputConfig, ObjectBoxes, TrialConfig
-from trainables.config_tree import from_dict
-from trainables.metrics import SCORE_NAMES, score_values, scores, seld_counts
+from trainables.config.tree import from_dict
+from trainables.inputs.box_source import BoxSource, boxes_at
+from trainables.scores.metrics import SCORE_NAMES, score_values, scores, seld_counts
 
 logger = logging.getLogger(__name__)
 

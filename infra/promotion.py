@@ -13,10 +13,10 @@ from typing import Any
 
 from data.errors import UserError
 from infra.evidence import Evidence
-from infra.recording_scores import class_figures, paired_difference
 from infra.yaml_mapping import read_mapping
-from trainables.evaluate import AVERAGES
-from trainables.metrics import SCORE_NAMES, Average
+from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.metrics import SCORE_NAMES, Average
+from trainables.scores.recordings import class_figures, paired_difference
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from infra.retries import Retries
 from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
 from infra.tracking import SweepTracker
-from trainables.config_tree import from_dict
-from trainables.loop import OBJECTIVE, report_of
-from trainables.worker import TrialResources
+from trainables.config.tree import from_dict
+from trainables.training.loop import OBJECTIVE, report_of
+from trainables.training.worker import TrialResources
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from data.store import Store
 from infra.report import COLOURS
 from infra.store_rows import RowFacts, read_whole
 from trainables.accdoa import rank_within
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 CHANNELS = ("W", "Y", "Z", "X")
 MOST_PICTURES, FEWEST_PICTURES = 6, 4

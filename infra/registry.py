@@ -26,16 +26,16 @@ from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.errors import UserError
 from data.labels import LABEL_RATE_HZ
 from infra.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
-from infra.recording_scores import table_of
 from infra.records import TrialRecord
 from trainables import pyfunc_loader
 from trainables.accdoa import output_width
-from trainables.bundle import WEIGHTS_NAME, load_bundle
-from trainables.checkpoint import TrialStore, fetch_bundle
 from trainables.config import RATE_HZ, TrialConfig
-from trainables.config_tree import from_dict, to_dict
-from trainables.evaluate import AVERAGES
-from trainables.loop import OBJECTIVE
+from trainables.config.tree import from_dict, to_dict
+from trainables.evaluation.bundle import WEIGHTS_NAME, load_bundle
+from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.recordings import table_of
+from trainables.training.checkpoint import TrialStore, fetch_bundle
+from trainables.training.loop import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

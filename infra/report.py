@@ -11,10 +11,10 @@ from rich.table import Table
 
 from infra.records import TrialRecord, best_trial
 from trainables.config import FUSIONS
-from trainables.config_tree import from_dict
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import count_parameters
+from trainables.config.tree import from_dict
+from trainables.networks.model import count_parameters
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.loop import OBJECTIVE
 
 COLUMNS = ("trial", "fusion", "depth", "schedule", "lr", "epochs", "state", *SCORE_NAMES, "parameters", "seconds")
 OBJECTIVE_AVERAGE = OBJECTIVE.split("/")[0]

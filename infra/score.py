@@ -13,9 +13,9 @@ import numpy as np
 from data.classes import CLASS_NAMES
 from data.errors import UserError
 from infra.dcase_csv import Form, LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
-from trainables import metrics, metrics2024
-from trainables.matching import FloatArray
-from trainables.metrics import Average, Intervals, jackknife
+from trainables.scores import metrics, metrics2024
+from trainables.scores.matching import FloatArray
+from trainables.scores.metrics import Average, Intervals, jackknife
 
 logger = logging.getLogger(__name__)
 

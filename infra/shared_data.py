@@ -25,10 +25,10 @@ from data.store import Store
 from data.stream import materialise, read_split, unpack_rows, user_errors
 from data.streamed_split import StreamedSplit
 from infra.data_memory import DataPlan
-from trainables.box_source import box_source
 from trainables.config import ObjectBoxes, TrialConfig
-from trainables.embedding_source import embedding_stores
-from trainables.prepare import PrepareRow
+from trainables.inputs.box_source import box_source
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.embedding_source import embedding_stores
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from data.errors import UserError
 from infra.population import Population
 from infra.records import TrialRecord
-from trainables.decision import GO_ON, STOP, Decision
-from trainables.loop import OBJECTIVE
+from trainables.training.decision import GO_ON, STOP, Decision
+from trainables.training.loop import OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)

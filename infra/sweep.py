@@ -48,9 +48,9 @@ from infra.tuning import run_trials
 from infra.warm_start import earlier_trials, keep, kept
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
-from trainables.prepare import PrepareRow
-from trainables.weights import warn_random_weights
-from trainables.worker import SweepContext, TrialResources
+from trainables.inputs.prepare import PrepareRow
+from trainables.training.worker import SweepContext, TrialResources
+from trainables.weights.files import warn_random_weights
 
 logger = logging.getLogger(__name__)
 

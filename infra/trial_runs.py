@@ -25,7 +25,7 @@ from infra.run_contents import (
     trial_params,
     trial_tags,
 )
-from trainables.config_tree import from_dict
+from trainables.config.tree import from_dict
 
 
 @dataclass

@@ -11,7 +11,7 @@ from infra.recorder import Recorder
 from infra.redaction import secret_names
 from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
-from trainables.worker import SweepContext, TrialActor
+from trainables.training.worker import SweepContext, TrialActor
 
 if TYPE_CHECKING:
     from ray.tune import Callback, Tuner

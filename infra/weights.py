@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from data import storage
 from data.errors import UserError
-from trainables.audio_encoders import CnnConformerEncoder
 from trainables.config import (
     AudioOnly,
     AvConformer,
@@ -37,10 +36,11 @@ from trainables.config import (
     SeldNet,
     TrialConfig,
 )
-from trainables.i3d import I3dBackbone
-from trainables.model import SeldModel
-from trainables.resnet import ResNetBackbone
-from trainables.weights import KINDS, misfits, parse_state, parse_weights, read_content, slots
+from trainables.layers.i3d import I3dBackbone
+from trainables.layers.resnet import ResNetBackbone
+from trainables.networks.model import SeldModel
+from trainables.parts.audio.cnn_conformer import CnnConformerEncoder
+from trainables.weights.files import KINDS, misfits, parse_state, parse_weights, read_content, slots
 
 FIELDS = {
     "resnet": "visual.weights",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from search_spaces.presets import PRESETS, Pretrained, find_preset
 from search_spaces.space import SearchSpace, Trial, hash_text
 from trainables.config import TrialConfig
-from trainables.config_tree import fingerprint
+from trainables.config.tree import fingerprint
 
 PRESET, SEED = "preset", "seed"
 ROWS = tuple(name for name in PRESETS if not name.startswith("dcase"))

@@ -35,7 +35,7 @@ from search_spaces.presets import find_preset
 from search_spaces.space import SearchSpace, Trial, hash_text
 from search_spaces.yaml_parameter import Parameter, is_number, read_parameter
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, override, to_dict
+from trainables.config.tree import from_dict, override, to_dict
 
 NUMBERS: dict[str, Any] = {
     "trials": 20,

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = ("data", "trainables", "search_spaces", "infra")
 FILES = [path for package in ORDER for path in sorted((ROOT / package).rglob("*.py"))]
-MAY_USE_RAY = {"data/stream.py", "trainables/session.py", "trainables/worker.py"}
+MAY_USE_RAY = {"data/stream.py", "trainables/training/session.py", "trainables/training/worker.py"}
 
 
 def imported(path: Path) -> set[str]:

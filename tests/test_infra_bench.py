@@ -16,8 +16,8 @@ from infra.bench import embeddings, features, feeding, measure, metrics, sharing
 from infra.bench.noisy_store import noisy_store
 from infra.bench.plain_loader import WindowDataset
 from trainables.config import InputConfig, ResNetConformer
-from trainables.config_tree import from_dict
-from trainables.prepare import PrepareRow
+from trainables.config.tree import from_dict
+from trainables.inputs.prepare import PrepareRow
 
 PROMISED = {
     *("benchmark", "unit", "sides_ms", "ratio", "parameters", "repeats"),

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 import infra.bench
-from infra.estimate import FLOAT_BYTES, estimate, network_cost
 from infra.feasible import PROCESS_BYTES
 from infra.search import try_out
 from search_spaces.presets import PRESETS, find_preset
@@ -29,8 +28,9 @@ from trainables.config import (
     TrialConfig,
     VisualOnly,
 )
-from trainables.config_tree import override
-from trainables.model import SeldModel, count_parameters
+from trainables.config.tree import override
+from trainables.networks.estimate import FLOAT_BYTES, estimate, network_cost
+from trainables.networks.model import SeldModel, count_parameters
 
 RESNET50 = 23_508_032
 RESULT = "results/training_step-amd-epyc-2-cores-2-threads.json"
@@ -134,7 +134,7 @@ def test_a_frozen_network_is_not_trained() -> None:
 def test_a_part_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     config = find_preset("resnet-av_conformer")
     known = estimate(config)
-    monkeypatch.setattr("infra.estimate._measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("trainables.networks.estimate._measured", lambda *_: pytest.fail("measured again"))
     deeper = [
         estimate(override(config, {"fusion.conformer.layers": layers, "audio.conformer.layers": layers}))
         for layers in range(9, 12)
@@ -151,11 +151,11 @@ def test_a_head_without_audio_sees() -> None:
 
 _REAL_STEP = """
 import re, sys, torch
-from infra.estimate import estimate
+from trainables.networks.estimate import estimate
 from search_spaces.quickstart import QUICKSTART
 from trainables.accdoa import LOSSES
-from trainables.config_tree import override
-from trainables.model import SeldModel
+from trainables.config.tree import override
+from trainables.networks.model import SeldModel
 from tests.test_infra_estimate import _Fixed
 
 def now(key):

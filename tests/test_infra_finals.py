@@ -14,15 +14,15 @@ from data.store import Manifest, Shard, Split, Store
 from infra.finals import choose, evidence_for, finals_space
 from infra.finals_report import Finalist, Finals, Training, mean_and_deviation
 from infra.latency import Latency, measure_latency
-from infra.recording_scores import pooled, table_of
 from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search import propose, try_out
 from search_spaces.quickstart import QUICKSTART, suggest
-from trainables.bundle import save_bundle
-from trainables.config_tree import fingerprint, from_dict, override, to_dict
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import fingerprint, from_dict, override, to_dict
+from trainables.evaluation.bundle import save_bundle
+from trainables.networks.model import SeldModel
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.recordings import pooled, table_of
+from trainables.training.loop import OBJECTIVE
 
 
 def record(number, objective, *, lr=None, seed=0, state=COMPLETE, fusion="audio_only", params=None):

@@ -24,7 +24,7 @@ from infra import store_rows
 from infra.inspection import describe, inspect_store, show, sound_levels, spread
 from infra.recording_picture import busiest, busy_start, class_style, directions, read_stretch, tracks
 from infra.store_rows import read_rows, rows_of_recording
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 RATE_HZ = 24_000
 GREY = [encode_jpeg(np.full((224, 448, 3), value, np.uint8)) for value in (0, 64, 128, 255)]

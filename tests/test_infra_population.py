@@ -24,8 +24,8 @@ from infra.stopping import DecisionBoard, GracefulStopping
 from infra.tuning import trial_tuner
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
-from trainables.loop import OBJECTIVE, report_of
-from trainables.worker import SweepContext
+from trainables.training.loop import OBJECTIVE, report_of
+from trainables.training.worker import SweepContext
 
 pytestmark = pytest.mark.slow
 

@@ -21,14 +21,14 @@ from infra.aliases import history, promote, rollback
 from infra.evidence import Evidence
 from infra.latency import Latency
 from infra.promotion import Rules, Standing, failed, judge, read_rules
-from infra.recording_scores import overall, paired_difference
 from infra.records import COMPLETE, TrialRecord
 from infra.registry import FINALIST, evidence_of, faults_of, find_version, register_best
-from trainables.checkpoint import TrialStore
-from trainables.config_tree import to_dict
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import to_dict
+from trainables.networks.model import SeldModel
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.recordings import overall, paired_difference
+from trainables.training.checkpoint import TrialStore
+from trainables.training.loop import OBJECTIVE
 
 
 def refused(candidate, holder=None, **rules):

@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.geometry import unit_vector
 from infra.dcase_csv import find_recordings, read_folder, read_numbers
 from infra.score import score_folders, score_text
-from trainables.metrics import SeldCounts, scores, seld_counts
+from trainables.scores.metrics import SeldCounts, scores, seld_counts
 
 # frame, class, source, azimuth, elevation, distance in cm
 ROWS = [(f, c, 0, az + f, el, 150 + f) for f in range(25) for c, az, el in ((1, 30, 0), (8, -120, 35))]

@@ -19,8 +19,8 @@ from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import DecisionBoard, GracefulStopping
 from infra.tuning import trial_tuner
 from search_spaces.quickstart import QUICKSTART
-from trainables.loop import OBJECTIVE
-from trainables.worker import SweepContext, TrialResources
+from trainables.training.loop import OBJECTIVE
+from trainables.training.worker import SweepContext, TrialResources
 
 pytestmark = pytest.mark.slow
 

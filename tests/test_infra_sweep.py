@@ -35,9 +35,9 @@ from infra.cli import main
 from infra.records import SweepStore, TrialRecord
 from infra.run_contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from infra.settings import load_settings
-from trainables.loop import LATENCY, OBJECTIVE
-from trainables.resnet import ResNetBackbone
-from trainables.weights import read_weights
+from trainables.layers.resnet import ResNetBackbone
+from trainables.training.loop import LATENCY, OBJECTIVE
+from trainables.weights.files import read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -192,8 +192,8 @@ import io, sys, mlflow, numpy as np
 from data.store import Store, open_store, read_shard
 from data.synth import SynthSettings, synthesise
 from data.rows import decode_flac
-from trainables.prepare import PrepareRow
-from trainables.config_tree import from_dict
+from trainables.inputs.prepare import PrepareRow
+from trainables.config.tree import from_dict
 example = np.load({str(tmp_path / "example.npz")!r})
 store = open_store({DATA!r})
 rows = [row for shard in store.split("val").shards for row in read_shard(store, shard)]

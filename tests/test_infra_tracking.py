@@ -33,9 +33,9 @@ from infra.redaction import MASK, Redaction
 from infra.run_contents import ERROR_TAG, PARENT_TAG, PROTOCOL_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, Progress
 from infra.tracking import SweepTracker
 from trainables.config import TrialConfig
-from trainables.config_tree import to_dict, to_flat
-from trainables.loop import OBJECTIVE, REPORT_KEYS
-from trainables.usage import Usage
+from trainables.config.tree import to_dict, to_flat
+from trainables.training.loop import OBJECTIVE, REPORT_KEYS
+from trainables.training.usage import Usage
 
 EXPERIMENT = "tracking"
 EAGER = Limits(first_retry_s=0.2, longest_retry_s=1.0)

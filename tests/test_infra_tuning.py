@@ -26,8 +26,8 @@ from infra.stopping import DecisionBoard, GracefulStopping
 from infra.tracking import SweepTracker
 from infra.tuning import run_trials
 from search_spaces.quickstart import QUICKSTART
-from trainables.loop import REPORT_KEYS
-from trainables.worker import SweepContext, TrialResources
+from trainables.training.loop import REPORT_KEYS
+from trainables.training.worker import SweepContext, TrialResources
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ def search(
         import signal
         from pathlib import Path
 
-        from trainables.loop import Diverged
+        from trainables.training.loop import Diverged
 
         number = facts["trial"]
         path = f"{log}/{number}"

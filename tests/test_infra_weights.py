@@ -13,10 +13,10 @@ from reference_weights import reference_shapes
 from data.errors import UserError
 from infra.weights import import_weights
 from search_spaces.presets import Pretrained, find_preset
-from trainables.config_tree import override
-from trainables.model import SeldModel
-from trainables.resnet import ResNetBackbone
-from trainables.weights import load_pretrained, parse_state, read_weights
+from trainables.config.tree import override
+from trainables.layers.resnet import ResNetBackbone
+from trainables.networks.model import SeldModel
+from trainables.weights.files import load_pretrained, parse_state, read_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 

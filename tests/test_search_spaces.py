@@ -9,8 +9,8 @@ from search_spaces.registry import SPACES, find_space
 from search_spaces.space import SearchSpace, source_identity
 from search_spaces.table1 import PRESET, ROWS, SEED
 from trainables.config import FUSIONS
-from trainables.config_tree import from_dict, to_dict
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict, to_dict
+from trainables.networks.model import SeldModel
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -5,9 +5,9 @@ import torch
 
 from data.labels import Events, adpit_target
 from trainables.accdoa import LOSSES, accdoa_loss, adpit_loss, output_width
-from trainables.augment import Augment, Mix, draw_mix, shift_bands
 from trainables.config import OUTPUTS, AugmentConfig, I3d, ResNetConformer
-from trainables.visual_encoders import I3dEncoder, ResNetConformerEncoder
+from trainables.inputs.augment import Augment, Mix, draw_mix, shift_bands
+from trainables.parts.visual.modules import I3dEncoder, ResNetConformerEncoder
 
 TIME, BANDS = 40, 16
 ALL = AugmentConfig(

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from data.errors import UserError
-from trainables.bundle import FORMAT_VERSION, JSON_NAME, WEIGHTS_NAME, load_bundle, save_bundle
 from trainables.config import FUSIONS, TrialConfig
-from trainables.config_tree import from_dict
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict
+from trainables.evaluation.bundle import FORMAT_VERSION, JSON_NAME, WEIGHTS_NAME, load_bundle, save_bundle
+from trainables.networks.model import SeldModel
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 8, "kernel": 3}
 TINY = {

@@ -7,7 +7,7 @@ from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
 from data.boxes import MAX_BOXES
 from data.errors import UserError
-from trainables.detector import PERSON, BoxDetector, load_detector
+from trainables.inputs.detector import PERSON, BoxDetector, load_detector
 
 DOG = 18
 

@@ -12,7 +12,7 @@ from data.rows import cut_rows
 from data.swaps import NUM_SWAPS, swap_angles, swap_target
 from trainables.accdoa import decode, output_width, rank_within
 from trainables.config import CnnConformer, ConformerConfig, InputConfig, MultiAccdoa, TrialConfig
-from trainables.evaluate import (
+from trainables.evaluation.evaluate import (
     THRESHOLD_GRID,
     best_thresholds,
     count_scores,
@@ -23,9 +23,9 @@ from trainables.evaluate import (
     predict,
     predict_recordings,
 )
-from trainables.inference import predict_clip
-from trainables.model import SeldModel
-from trainables.prepare import PrepareRow
+from trainables.evaluation.inference import predict_clip
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.model import SeldModel
 
 FORM = MultiAccdoa()
 NUM_OUTPUTS = output_width(FORM)

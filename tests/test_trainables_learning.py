@@ -13,14 +13,14 @@ from data.feed import HeldRows
 from data.store import read_shard
 from data.synth import SynthSettings, synthesise
 from search_spaces.presets import SIZES, find_preset
-from trainables.checkpoint import TrialStore
 from trainables.config import FUSIONS, TrialConfig
-from trainables.config_tree import override
-from trainables.decision import GO_ON, Decision
-from trainables.evaluate import predict
-from trainables.loop import train
-from trainables.model import SeldModel
-from trainables.prepare import PrepareRow
+from trainables.config.tree import override
+from trainables.evaluation.evaluate import predict
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.model import SeldModel
+from trainables.training.checkpoint import TrialStore
+from trainables.training.decision import GO_ON, Decision
+from trainables.training.loop import train
 
 pytestmark = pytest.mark.slow
 

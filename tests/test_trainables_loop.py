@@ -19,8 +19,6 @@ from data.errors import UserError
 from data.feed import HeldRows
 from data.windows import WindowSampler
 from trainables.accdoa import adpit_loss
-from trainables.bundle import load_bundle
-from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config import (
     Adam,
     AugmentConfig,
@@ -30,11 +28,13 @@ from trainables.config import (
     TrainingConfig,
     TrialConfig,
 )
-from trainables.config_tree import fingerprint, override, to_dict
-from trainables.decision import GO_ON, STOP, Decision, TakeOver
-from trainables.evaluate import THRESHOLD_GRID, predict
-from trainables.loop import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of, train
-from trainables.model import SeldModel
+from trainables.config.tree import fingerprint, override, to_dict
+from trainables.evaluation.bundle import load_bundle
+from trainables.evaluation.evaluate import THRESHOLD_GRID, predict
+from trainables.networks.model import SeldModel
+from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.training.decision import GO_ON, STOP, Decision, TakeOver
+from trainables.training.loop import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of, train
 
 ROWS = {"train": make_rows("train", 6, 0), "val": make_rows("val", 3, 1)}
 SHORT = override(CONFIG, {"training.epoch_windows": 8})

@@ -11,8 +11,6 @@ from reference_weights import reference_weights
 
 from search_spaces.presets import find_preset
 from trainables.accdoa import output_width
-from trainables.audio_encoders import AUDIO_MODULES
-from trainables.bundle import load_bundle, save_bundle
 from trainables.config import (
     AUDIO_ENCODERS,
     FUSIONS,
@@ -26,18 +24,20 @@ from trainables.config import (
     ResNetConformer,
     TrialConfig,
 )
-from trainables.config_tree import from_dict, override
-from trainables.conformer import Conformer
+from trainables.config.tree import from_dict, override
+from trainables.evaluation.bundle import load_bundle, save_bundle
 from trainables.fusion import FUSION_MODULES
-from trainables.model import SeldModel, count_parameters
-from trainables.reference_keys import from_reference
-from trainables.resnet import ResNetBackbone
-from trainables.visual_encoders import (
+from trainables.layers.conformer import Conformer
+from trainables.layers.resnet import ResNetBackbone
+from trainables.networks.model import SeldModel, count_parameters
+from trainables.parts.audio.cnn_conformer import AUDIO_MODULES
+from trainables.parts.visual.modules import (
     VISUAL_MODULES,
     ResNetConformerEncoder,
     resample_time,
 )
-from trainables.weights import load_pretrained
+from trainables.weights.files import load_pretrained
+from trainables.weights.reference_keys import from_reference
 
 NUM_OUTPUTS = output_width(MultiAccdoa())
 GOLDEN = np.load(Path(__file__).parent / "golden" / "trainables_models.npz")

@@ -9,10 +9,10 @@ import torch
 
 from data.errors import UserError
 from trainables.config import AvConformer, I3d, InputConfig, ResNetAndI3d, ResNetConformer, TrialConfig
-from trainables.config_tree import from_dict, override
-from trainables.model import SeldModel
-from trainables.resnet import ResNetBackbone
-from trainables.weights import KINDS, load_pretrained, parse_weights, read_weights, slots, warn_random_weights
+from trainables.config.tree import from_dict, override
+from trainables.layers.resnet import ResNetBackbone
+from trainables.networks.model import SeldModel
+from trainables.weights.files import KINDS, load_pretrained, parse_weights, read_weights, slots, warn_random_weights
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 7, "dropout": 0.0}
 RESNET = {"name": "resnet_conformer", "block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER}

@@ -18,11 +18,11 @@ from data.synth import SynthSettings, synthesise
 from infra.bench.own_ray import own_ray
 from infra.stopping import DecisionBoard
 from trainables.config import CnnConformer, ConformerConfig, Cosine, InputConfig, TrainingConfig, TrialConfig
-from trainables.config_tree import to_dict
-from trainables.decision import GO_ON, STOP
-from trainables.loop import REPORT_KEYS
-from trainables.prepare import PrepareRow
-from trainables.worker import SweepContext, TrialActor, TrialResources
+from trainables.config.tree import to_dict
+from trainables.inputs.prepare import PrepareRow
+from trainables.training.decision import GO_ON, STOP
+from trainables.training.loop import REPORT_KEYS
+from trainables.training.worker import SweepContext, TrialActor, TrialResources
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import numpy as np
 from data.classes import NUM_CLASSES
 from infra.evidence import Evidence, flat_counts
 from infra.latency import Latency
-from trainables.metrics import SeldCounts
+from trainables.scores.metrics import SeldCounts
 
 CLASSES = (0, 4, 8)
 TRACKS = 20

@@ -20,7 +20,7 @@ from trainables.config import (
     TrialConfig,
     VisualOnly,
 )
-from trainables.conformer import Conformer, SelfAttention
+from trainables.layers.conformer import Conformer, SelfAttention
 
 
 class FusionModule(nn.Module):

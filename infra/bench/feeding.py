@@ -29,7 +29,7 @@ from infra.bench.noisy_store import noisy_store
 from infra.bench.own_ray import own_ray
 from infra.bench.plain_loader import PlainLoader, WindowDataset
 from trainables.config import InputConfig
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 STREAMED, PEER = "streamed", "DataLoader"
 EPOCHS = 10_000

@@ -24,8 +24,8 @@ from data.store import Store, read_index, read_shard
 from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_frames, swap_target
 from data.windows import Extent, training_windows
 from trainables.config import InputConfig
-from trainables.features import FeatureExtractor
-from trainables.prepare import decode_picture
+from trainables.inputs.features import FeatureExtractor
+from trainables.inputs.prepare import decode_picture
 
 # Sound before and after the window that its first and last feature frames look at, in whole feature frames.
 _CONTEXT_FRAMES = 2

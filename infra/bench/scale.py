@@ -32,7 +32,7 @@ from data.windows import ROW_FRAMES, TAIL_FRAMES, Extent
 from infra.bench.measure import finish, parser, stamp
 from infra.bench.storage import camera_pictures
 from trainables.config import InputConfig
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 HOURS, NODES = (7.5, 750.0, 75_000.0), (1, 8, 64)
 _ROWS_PER_HOUR = round(3600 / (ROW_FRAMES * LABEL_HOP_S))

@@ -29,7 +29,7 @@ from infra.bench.feeding import quiet_ray
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.noisy_store import noisy_store
 from trainables.config import InputConfig
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 ONE, APART = "one trial", "each decodes"
 BATCH = 32

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from infra.records import COMPLETE, PRUNED, TrialRecord
 from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
-from trainables.decision import Decision
+from trainables.training.decision import Decision
 
 Report = dict[str, float]
 NextReport = Callable[[TrialRecord, int], tuple[Report, float]]

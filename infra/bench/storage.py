@@ -22,7 +22,7 @@ from data.scenes import make_room, profile, render_audio, sample_scene, scene_ev
 from data.swaps import NUM_SWAPS, swap_audio
 from data.video_files import encode_jpeg
 from infra.bench.measure import finish, parser, stamp
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 CAMERA_NOISE, TEXTURE = 5.0, 30.0
 """Standard deviations of pixels, of 255."""

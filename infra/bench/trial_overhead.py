@@ -41,9 +41,9 @@ from infra.sweep import SweepRequest, run_sweep
 from infra.tuning import run_trials
 from search_spaces.quickstart import QUICKSTART
 from trainables.config import TrialConfig
-from trainables.loop import OBJECTIVE, REPORT_KEYS, Session
-from trainables.session import KeepGoing
-from trainables.worker import SweepContext
+from trainables.training.loop import OBJECTIVE, REPORT_KEYS, Session
+from trainables.training.session import KeepGoing
+from trainables.training.worker import SweepContext
 
 PLAIN, GROUP = "plain", "ours, group"
 SIDES = (OURS, PLAIN, GROUP)
@@ -82,7 +82,7 @@ class TimedAsk:
 
 
 def learn_nothing(ask: TimedAsk, epoch_s: float) -> Callable[..., None]:
-    """In place of `trainables.loop.train`: its reports, each with what the one before it took."""
+    """In place of `trainables.training.loop.train`: its reports, each with what the one before it took."""
 
     def train(config: TrialConfig, session: Session, *_: Any) -> None:
         took: dict[str, float] = {}

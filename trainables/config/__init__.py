@@ -5,7 +5,7 @@ Each part is one entry of a registry (`AUDIO_ENCODERS`, `VISUAL_ENCODERS`, `FUSI
 once, in `TrialConfig`, and each message names the field to change. Defaults are the sizes of "Fusion of audio and
 visual embeddings for SELD" (ICASSP 2024), section 3.
 
-Dictionaries in, dictionaries out (YAML, JSON, flat "a.b.c" keys): `trainables.config_tree`.
+Dictionaries in, dictionaries out (YAML, JSON, flat "a.b.c" keys): `trainables.config.tree`.
 """
 
 from trainables.config.encoders import (
@@ -34,7 +34,6 @@ from trainables.config.fusions import (
     Gru,
     VisualOnly,
 )
-from trainables.config.inputs import RATE_HZ, InputConfig
 from trainables.config.outputs import (
     OUTPUTS,
     Accdoa,
@@ -59,6 +58,7 @@ from trainables.config.training import (
     WarmupCosine,
 )
 from trainables.config.trial import TrialConfig
+from trainables.inputs.input_config import RATE_HZ, InputConfig
 
 __all__ = [
     "AUDIO_ENCODERS",

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from trainables.config.checks import check, check_dropout, check_positive
+from trainables.checks import check, check_dropout, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)

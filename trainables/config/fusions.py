@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from trainables.config.checks import check_dropout, check_positive
+from trainables.checks import check_dropout, check_positive
 from trainables.config.encoders import ConformerConfig
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from data.labels import LABEL_HOP_S
-from trainables.config.checks import check, check_positive
+from trainables.checks import check, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.config.checks import check, check_positive, check_share
+from trainables.checks import check, check_positive, check_share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from data.errors import UserError
 from data.labels import LABEL_HOP_S
 from data.windows import HOP_FRAMES
-from trainables.config.checks import check
+from trainables.checks import check
 from trainables.config.encoders import (
     AUDIO_ENCODERS,
     VISUAL_ENCODERS,
@@ -23,7 +23,6 @@ from trainables.config.encoders import (
     VisualEncoder,
 )
 from trainables.config.fusions import AudioOnly, AvConformer, CrossAttention, Fusion, VisualOnly
-from trainables.config.inputs import InputConfig
 from trainables.config.outputs import HeadConfig, InferenceConfig, MultiAccdoa, Output
 from trainables.config.training import (
     Adam,
@@ -33,6 +32,7 @@ from trainables.config.training import (
     Schedule,
     TrainingConfig,
 )
+from trainables.inputs.input_config import InputConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.labels import LABEL_RATE_HZ, Events
-from trainables.matching import Cells, FloatArray, IntArray, Located, match
+from trainables.scores.matching import Cells, FloatArray, IntArray, Located, match
 
 THRESHOLD_DEG = 20.0
 SEGMENT_FRAMES = LABEL_RATE_HZ

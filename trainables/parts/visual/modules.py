@@ -1,6 +1,6 @@
 """From what there is to see to one embedding for each label frame. `VISUAL_MODULES` maps config names to modules.
 
-Constructors read no files: pre-trained weights come in through `trainables.weights`.
+Constructors read no files: pre-trained weights come in through `trainables.weights.files`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from data.boxes import VECTOR_WIDTH, gaussian_vectors
 from trainables.config import I3d, NoVisual, ObjectBoxes, ResNetAndI3d, ResNetConformer, TrialConfig
-from trainables.conformer import Conformer
-from trainables.i3d import I3dBackbone, i3d_embedding, upsample_time
-from trainables.resnet import ResNetBackbone
+from trainables.layers.conformer import Conformer
+from trainables.layers.i3d import I3dBackbone, i3d_embedding, upsample_time
+from trainables.layers.resnet import ResNetBackbone
 
 # Of ImageNet, for pixels in [0, 1]: what torchvision's weights were trained with.
 _PIXEL_MEAN = (0.485, 0.456, 0.406)

@@ -28,7 +28,6 @@ from data.classes import NUM_CLASSES
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES
 from data.swaps import NUM_SWAPS
 from trainables.accdoa import LOSSES
-from trainables.audio_encoders import AUDIO_MODULES
 from trainables.config import (
     AudioOnly,
     AvConformer,
@@ -47,11 +46,12 @@ from trainables.config import (
     TrialConfig,
     VisualOnly,
 )
-from trainables.conformer import Conformer
-from trainables.features import NUM_FEATURE_CHANNELS
 from trainables.fusion import FUSION_MODULES
-from trainables.model import Head
-from trainables.visual_encoders import VISUAL_MODULES
+from trainables.inputs.features import NUM_FEATURE_CHANNELS
+from trainables.layers.conformer import Conformer
+from trainables.networks.model import Head
+from trainables.parts.audio.cnn_conformer import AUDIO_MODULES
+from trainables.parts.visual.modules import VISUAL_MODULES
 
 FLOAT_BYTES = 4
 SCRATCH = 0.35

@@ -14,8 +14,8 @@ from typing import Any
 
 from data.errors import UserError
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, to_dict
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict, to_dict
+from trainables.networks.model import SeldModel
 
 WEIGHTS_NAME = "model.safetensors"
 JSON_NAME = "model.json"

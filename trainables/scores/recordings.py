@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 
 from data.classes import SHORT_NAMES
-from trainables.evaluate import flat_scores
-from trainables.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, jackknife, score_values, scores
+from trainables.evaluation.evaluate import flat_scores
+from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, jackknife, score_values, scores
 
 
 def overall(counts: SeldCounts, average: Average) -> np.ndarray:

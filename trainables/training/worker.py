@@ -20,12 +20,12 @@ from ray.train.torch import TorchTrainer
 from ray.tune.result import RESULT_DUPLICATE
 
 from data.streamed_split import StreamedSplit
-from trainables.checkpoint import TrialStore, trial_uri
-from trainables.config_tree import from_dict
-from trainables.loop import train as train_trial
-from trainables.mail import LocalMail, Mail
-from trainables.memory import keep_freed_memory
-from trainables.session import KeepGoing, TrialActorSession, WorkerGroupSession
+from trainables.config.tree import from_dict
+from trainables.training.checkpoint import TrialStore, trial_uri
+from trainables.training.loop import train as train_trial
+from trainables.training.mail import LocalMail, Mail
+from trainables.training.memory import keep_freed_memory
+from trainables.training.session import KeepGoing, TrialActorSession, WorkerGroupSession
 
 DISMISSAL_TIMEOUT_S = 60.0
 """Of workers that have nothing left to do; it takes a second or two. At the end of a sweep Tune waits for ten."""
@@ -63,7 +63,7 @@ class SweepContext:
     mail: Mail | None = None
     """Boxes that all nodes reach; needed by trials of several workers."""
     train: Callable[..., None] = train_trial
-    """`trainables.loop.train`, or what stands in for it."""
+    """`trainables.training.loop.train`, or what stands in for it."""
     keep_every: int = 0
     """Checkpoints of every so many epochs stay, for other trials to go on from; 0: none."""
     resources: TrialResources = field(default_factory=TrialResources)

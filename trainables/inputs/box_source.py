@@ -38,7 +38,7 @@ class BoxSource:
             return boxes_at(f"{self.csv.rstrip('/')}/{recording}.csv", start_frame, count, self.rate_hz)
         assert self.detector is not None
         assert frames is not None
-        from trainables.detector import load_detector  # torchvision's detection models are slow to import
+        from trainables.inputs.detector import load_detector  # torchvision's detection models are slow to import
 
         return load_detector(self.detector)(frames) if len(frames) else np.zeros((0, MAX_BOXES, BOX_FIELDS), np.float32)
 

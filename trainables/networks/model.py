@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.accdoa import activate, output_width
-from trainables.audio_encoders import build_audio_encoder
 from trainables.config import HeadConfig, Output, TrialConfig
-from trainables.features import NUM_FEATURE_CHANNELS
 from trainables.fusion import build_fusion
-from trainables.visual_encoders import Embedding, Seen, build_visual_encoder
+from trainables.inputs.features import NUM_FEATURE_CHANNELS
+from trainables.parts.audio.cnn_conformer import build_audio_encoder
+from trainables.parts.visual.modules import Embedding, Seen, build_visual_encoder
 
 
 class Head(nn.Module):

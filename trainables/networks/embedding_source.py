@@ -10,7 +10,7 @@ from data.errors import UserError
 from data.labels import LABEL_RATE_HZ
 from data.windows import HOP_FRAMES
 from trainables.config import I3d, InputConfig, ResNetAndI3d, ResNetConformer, VisualEncoder
-from trainables.weights import read_weights, weights_sha256
+from trainables.weights.files import read_weights, weights_sha256
 
 _STRUCTURE = {
     ResNetConformer.name: ("block", "depths", "width", "pool_columns"),

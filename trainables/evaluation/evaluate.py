@@ -15,11 +15,11 @@ from data.labels import LABEL_RATE_HZ, Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
 from data.windows import PreparedRow, as_looked_at, evaluation_windows
 from trainables.accdoa import LOSSES, decode
-from trainables.averaging import TrackMean
 from trainables.config import Output
-from trainables.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores, seld_counts
-from trainables.model import SeldModel
-from trainables.visual_encoders import seen_in
+from trainables.networks.model import SeldModel
+from trainables.parts.visual.modules import seen_in
+from trainables.scores.averaging import TrackMean
+from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores, seld_counts
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
 THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from trainables.config import CnnConformer, I3d, ResNetAndI3d, ResNetConformer, TrialConfig
-from trainables.reference_keys import from_reference
-from trainables.seldnet import from_dcase
+from trainables.parts.audio.seldnet import from_dcase
+from trainables.weights.reference_keys import from_reference
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from data.labels import LABEL_RATE_HZ, Events, adpit_target
 from data.windows import PreparedRow, stretches
 from trainables.config import RATE_HZ
-from trainables.evaluate import predict
-from trainables.features import FeatureExtractor
-from trainables.model import SeldModel
+from trainables.evaluation.evaluate import predict
+from trainables.inputs.features import FeatureExtractor
+from trainables.networks.model import SeldModel
 
 
 def predict_clip(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | None = None) -> NDArray[np.float32]:

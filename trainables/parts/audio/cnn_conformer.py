@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.config import CnnConformer, NoAudio, SeldNet, TrialConfig
-from trainables.conformer import Conformer
-from trainables.features import NUM_FEATURE_CHANNELS
-from trainables.seldnet import SeldNetEncoder
+from trainables.inputs.features import NUM_FEATURE_CHANNELS
+from trainables.layers.conformer import Conformer
+from trainables.parts.audio.seldnet import SeldNetEncoder
 
 
 class ResidualBlock(nn.Module):

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.config import SeldNet
-from trainables.conformer import SelfAttention
-from trainables.features import NUM_FEATURE_CHANNELS
+from trainables.inputs.features import NUM_FEATURE_CHANNELS
+from trainables.layers.conformer import SelfAttention
 
 Value = TypeVar("Value")
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from trainables.config import Adam, AdamW, ConstantDecay, TrialConfig
-from trainables.config_tree import fingerprint, from_dict, to_dict
-from trainables.decision import TakeOver
-from trainables.model import SeldModel
+from trainables.config.tree import fingerprint, from_dict, to_dict
+from trainables.networks.model import SeldModel
 from trainables.schedules import make_schedule
+from trainables.training.decision import TakeOver
 
 EXCHANGED = ("optimiser", "schedule")
 """Parts of a config that may change while a trial runs; nothing of the model depends on them."""

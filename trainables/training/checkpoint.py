@@ -5,7 +5,7 @@ on whatever machine and after whatever accident, finds it by the trial's number 
 
     checkpoints/epoch-0007.pt    complete state, written in one atomic piece; the last two are kept, and those that
                                  other trials may go on from
-    best/epoch-0005/             bundle of the best epoch so far (`trainables.bundle`): safetensors and JSON
+    best/epoch-0005/             bundle of the best epoch so far (`trainables.evaluation.bundle`): safetensors and JSON
 
 A checkpoint names the best epoch it knows; bundles are written before the checkpoint that names them and removed
 after, so a crash at any point leaves a checkpoint whose best model is there.
@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from data import storage
-from trainables.bundle import save_bundle
 from trainables.config import TrialConfig
-from trainables.model import SeldModel
+from trainables.evaluation.bundle import save_bundle
+from trainables.networks.model import SeldModel
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def _load(uri: str) -> dict[str, Any] | None:
 
 
 def fetch_bundle(uri: str, folder: str | Path) -> Path:
-    """Copy a bundle from storage into a local folder, where `trainables.bundle.load_bundle` reads it."""
+    """Copy a bundle from storage into a local folder, where `trainables.evaluation.bundle.load_bundle` reads it."""
     for name in storage.list_files(uri):
         (Path(folder) / name).write_bytes(storage.read_bytes(f"{uri}/{name}"))
     return Path(folder)

@@ -29,13 +29,9 @@ from data.errors import UserError
 from data.feed import Feed
 from data.windows import Windows
 from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
-from trainables.augment import Augment
-from trainables.checkpoint import TrialStore
-from trainables.clock import ForwardClock
 from trainables.config import MultiAccdoa, TrialConfig
-from trainables.config_tree import fingerprint, to_dict
-from trainables.decision import Decision, TakeOver
-from trainables.evaluate import (
+from trainables.config.tree import fingerprint, to_dict
+from trainables.evaluation.evaluate import (
     AVERAGES,
     THRESHOLD_GRID,
     best_thresholds,
@@ -44,11 +40,15 @@ from trainables.evaluate import (
     evaluate,
     flat_scores,
 )
-from trainables.learner import Learner
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
-from trainables.visual_encoders import seen_in
-from trainables.weights import load_pretrained
+from trainables.inputs.augment import Augment
+from trainables.networks.model import SeldModel
+from trainables.parts.visual.modules import seen_in
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.checkpoint import TrialStore
+from trainables.training.clock import ForwardClock
+from trainables.training.decision import Decision, TakeOver
+from trainables.training.learner import Learner
+from trainables.weights.files import load_pretrained
 
 logger = logging.getLogger(__name__)
 

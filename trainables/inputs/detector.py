@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
 from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes
-from trainables.weights import load_fitting, parse_state, read_content
+from trainables.weights.files import load_fitting, parse_state, read_content
 
 PERSON = 1
 """COCO's class of people, the only objects that the baseline looks at."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.labels import Events
-from trainables.matching import Cells, FloatArray, IntArray, Located, match
-from trainables.metrics import EPS, THRESHOLD_DEG, Average
+from trainables.scores.matching import Cells, FloatArray, IntArray, Located, match
+from trainables.scores.metrics import EPS, THRESHOLD_DEG, Average
 
 RELATIVE_DISTANCE_THRESHOLD = 1.0
 SCORE_NAMES = ("F20", "DOAE", "RDE", "SELD")

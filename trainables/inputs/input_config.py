@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from data.labels import LABEL_HOP_S
-from trainables.config.checks import check
+from trainables.checks import check
 
 RATE_HZ = 24_000
 

@@ -1,11 +1,11 @@
 """How the training loop reaches Ray: its place among workers, its data, and where its reports go.
 
 A trial of one worker runs in its trial actor through Ray Train's local mode, one of several in a Ray Train worker
-group; the loop is the same and sees only a `trainables.loop.Session`.
+group; the loop is the same and sees only a `trainables.training.loop.Session`.
 
-A report is handed over (`trainables.worker`) and the loop waits only for the decision: `tune.report` returns when the
-driver has dealt with everything that a report brings about, and Ray Train's own way from a worker group waits for every
-worker and then for the controller's next look at them.
+A report is handed over (`trainables.training.worker`) and the loop waits only for the decision: `tune.report` returns
+when the driver has dealt with everything that a report brings about, and Ray Train's own way from a worker group waits
+for every worker and then for the controller's next look at them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ray import train
 
 from data.feed import Feed
 from data.streamed_split import StreamedSplit, open_feed
-from trainables.decision import Decision
-from trainables.usage import Usage
+from trainables.training.decision import Decision
+from trainables.training.usage import Usage
 
 KeepGoing = Callable[[int], Decision]
 """Told the epoch just reported; answers how the trial should go on. May block until the answer is known."""
