@@ -34,7 +34,7 @@ from trainables.config.tree import from_dict, to_dict
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.estimate import estimate
 from trainables.training.decision import GO_ON, Decision
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES
 
 CLASS_SCORES = ("F", "LE", "LR")

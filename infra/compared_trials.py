@@ -12,7 +12,7 @@ from infra.records import COMPLETE, FAILED, PRUNED, TrialRecord
 from search_spaces.registry import SPACES
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)

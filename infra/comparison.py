@@ -36,7 +36,7 @@ from infra.importance import Importance, importances
 from infra.records import FAILED, PRUNED, RUNNING
 from infra.search_cost import SearchCost, search_cost
 from infra.variants import Sample, Variant, choose_reference, compare_variants, variant_json
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 GROUPINGS = ("fusion", "visual", "audio", "schedule", "depth")
 """What trials can be grouped by."""

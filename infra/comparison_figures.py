@@ -15,7 +15,7 @@ from infra.comparison import COSTS, Comparison
 from infra.importance import Importance
 from infra.svg import NUM_COLOURS, Axis, frame, line, mark, number_text, picture, steps, text
 from infra.variants import Variant
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 MOST_MARKS, MOST_LINES, MOST_POINTS = 600, 240, 60
 """Marks of a scatter, lines of a picture, and points of a line at most."""

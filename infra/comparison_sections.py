@@ -34,7 +34,7 @@ from infra.comparison_tables import (
 from infra.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 from infra.svg import number_text
 from infra.variants import Variant
-from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES
 
 MOST_ROWS = 300

@@ -13,7 +13,7 @@ from rich.table import Table
 from infra.comparison import GROUPINGS, Comparison
 from infra.search_cost import SearchCost
 from infra.variants import Variant
-from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES
 
 WIDTH = 118

@@ -27,12 +27,12 @@ from data.errors import UserError
 from data.rows import SAMPLES_PER_LABEL, RawRow
 from data.store import Shard, Store, read_shard
 from data.swaps import NUM_SWAPS, swap_frames
-from data.windows import HOP_FRAMES, OF_WINDOWS, reaches_middle, shown_frames
-from trainables.config import I3d, TrialConfig
+from data.windows import HOP_FRAMES, reaches_middle, shown_frames
+from trainables.config import TrialConfig
 from trainables.inputs.prepare import decode_picture, distinct_frames
 from trainables.networks.embedding_source import Backbone
-from trainables.parts.visual.modules import BackboneEncoder, build_visual_encoder
-from trainables.weights.files import load_pretrained
+from trainables.networks.pretrained import load_pretrained
+from trainables.parts.visual.modules import BackboneModule
 
 # Pictures that go through the network at once: what a core's caches and an accelerator's memory like.
 _PICTURES_AT_ONCE = {"cpu": 4, "cuda": 256}
@@ -162,12 +162,12 @@ def embed_row(
         piece = todo[begin : begin + step]
         found.append(look(np.stack([swap_frames(pictures[indices], k) for k, indices in piece])))
     vectors = np.concatenate(found)
-    return vectors if isinstance(config.visual, I3d) else vectors[:, 0], places
+    return vectors if backbone_of(config).of_windows else vectors[:, 0], places
 
 
 def _entries(row: RawRow, config: TrialConfig, frames: int) -> NDArray[np.int64]:
     """What each entry shows, as places among the row's frames: (V, 1) single ones, or (W, pictures of a window)."""
-    if backbone_of(config).embedded_as not in OF_WINDOWS:
+    if not backbone_of(config).of_windows:
         return np.arange(frames)[:, None]
     images, rate_hz, labels = config.inputs.window_images, config.inputs.frame_rate_hz, config.inputs.window_labels
     total = row["num_samples"] // SAMPLES_PER_LABEL
@@ -207,18 +207,16 @@ def ray_embed(job: Job, tasks: Sequence[RowTask]) -> Iterator[tuple[str, PartRec
             yield str(key), PartRecord.from_json(record)
 
 
-def load_encoder(config: TrialConfig) -> BackboneEncoder:
+def load_encoder(config: TrialConfig) -> BackboneModule:
     """The visual encoder with its weights, in evaluation mode. UserError where they do not fit."""
     encoder = build_encoder(config)
     load_pretrained(nn.ModuleDict({"visual": encoder}), config)
     return encoder.eval()
 
 
-def build_encoder(config: TrialConfig) -> BackboneEncoder:
+def build_encoder(config: TrialConfig) -> BackboneModule:
     """The visual encoder with random weights."""
-    encoder = build_visual_encoder(config)
-    assert isinstance(encoder, BackboneEncoder)
-    return encoder
+    return backbone_of(config).build(config.width)
 
 
 def backbone_of(config: TrialConfig) -> Backbone:
@@ -229,7 +227,7 @@ def backbone_of(config: TrialConfig) -> Backbone:
 
 def entry_shape(config: TrialConfig) -> tuple[int, ...]:
     """Of what the network makes of one entry."""
-    inputs, of_windows = config.inputs, isinstance(config.visual, I3d)
+    inputs, of_windows = config.inputs, backbone_of(config).of_windows
     with torch.device("meta"):
         frames = torch.zeros(1, inputs.window_images if of_windows else 1, inputs.frame_height, inputs.frame_width, 3)
         _, *shape = build_encoder(config).eval().look(frames).shape

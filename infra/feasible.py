@@ -17,7 +17,7 @@ from infra.request import budget_of
 from trainables.config import InputConfig, TrialConfig
 from trainables.config.tree import fingerprint
 from trainables.networks.estimate import estimate
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 if TYPE_CHECKING:
     from infra.sweep import SweepRequest

@@ -37,7 +37,7 @@ from trainables.config.tree import fingerprint, from_dict, override
 from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
 from trainables.networks.model import count_parameters
 from trainables.scores.metrics import SeldCounts
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from infra.latency import Latency
 from infra.records import TrialRecord
 from trainables.config import TrialConfig
 from trainables.config.tree import to_dict
-from trainables.evaluation.evaluate import AVERAGES, flat_scores
+from trainables.scores.flat import AVERAGES, flat_scores
 from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
 from trainables.scores.recordings import class_figures, paired_difference, pooled, table_of
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 COMPARED: Average = "present"
 COLUMNS = (
@@ -50,7 +50,7 @@ class Training:
         return self.record.best[OBJECTIVE]
 
     def flat(self) -> dict[str, float]:
-        """Test scores by average and name (`trainables.evaluation.evaluate.flat_scores`)."""
+        """Test scores by average and name (`trainables.scores.flat.flat_scores`)."""
         return flat_scores(sum(self.counts, SeldCounts.zero()))
 
 

@@ -17,7 +17,7 @@ from infra.stoppers import StopperSettings, make_stopper
 from trainables.config import InputConfig, TrialConfig
 from trainables.networks.estimate import Estimate, estimate
 from trainables.training.checkpoint import KEEP_CHECKPOINTS
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 TRIAL_OVERHEAD_S = 1.0
 """What a trial of one worker takes before and after its epochs."""

@@ -26,10 +26,10 @@ from infra.records import SweepStore, TrialRecord
 from infra.settings import Settings
 from infra.shared_data import load_split, preparation
 from infra.sweep import SweepOutcome
-from trainables.accdoa import decode
 from trainables.config.tree import from_dict
 from trainables.evaluation.bundle import load_bundle
-from trainables.evaluation.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
+from trainables.evaluation.evaluate import predict_recordings, recordings
+from trainables.scores.flat import counts_from_array, counts_to_array
 from trainables.scores.metrics import SeldCounts, seld_counts
 from trainables.training.checkpoint import fetch_bundle
 
@@ -82,7 +82,7 @@ def _count(bundle_uri: str, split: Any) -> np.ndarray:
     thresholds = np.array(extra["thresholds"])
     with closing(open_feed(split).recordings(config.visual.columns)) as rows:
         counted = [
-            seld_counts(reference, decode(output, config.output, thresholds))
+            seld_counts(reference, config.output.decode(output, thresholds))
             for told, outputs, _, _ in predict_recordings(model, rows, config.training.batch_size)
             for reference, output in recordings(told, outputs)
         ]

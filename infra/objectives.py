@@ -16,7 +16,7 @@ from data.near import near
 from infra.records import COMPLETE, TrialRecord
 from trainables.config import TrialConfig
 from trainables.networks.model import count_parameters
-from trainables.training.loop import LATENCY, OBJECTIVE
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 SELD = "seld"
 

@@ -17,7 +17,7 @@ from infra.budget import HOUR_S
 from infra.claim import FINISHED, RUNNING, Driver
 from infra.records import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, TrialRecord
 from trainables.scores.metrics import SCORE_NAMES
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 GONE = "gone"
 """Of a sweep whose driver ended without saying so."""

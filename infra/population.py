@@ -26,7 +26,7 @@ from infra.records import TrialRecord
 from trainables.config.tree import from_dict
 from trainables.training.decision import GO_ON, Decision, TakeOver
 from trainables.training.learner import EXCHANGED, kinship
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 QUANTILE = 0.25
 FACTORS = (0.8, 1.25)

@@ -17,10 +17,10 @@ from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
 from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
-from trainables.accdoa import Detections, decode
-from trainables.config import RATE_HZ, InputConfig, ObjectBoxes, TrialConfig
+from trainables.config import RATE_HZ, InputConfig, TrialConfig, VisualEncoder
 from trainables.config.tree import from_dict
 from trainables.inputs.box_source import BoxSource, boxes_at
+from trainables.scores.detections import Detections
 from trainables.scores.metrics import SCORE_NAMES, score_values, scores, seld_counts
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def predict_files(
     reads = config.visual.reads
     if reads is not None:
         seen = _frames(config, video)
-        if isinstance(config.visual, ObjectBoxes):
+        if reads == "boxes":
             seen = _boxes(config.visual, config.inputs, seen, boxes, audio.shape[1])
         if not len(seen):
             logger.warning("%s reads %s, but was given none; it goes by sound alone", model_uri, reads)
@@ -61,7 +61,7 @@ def predict_files(
         if path is not None and not needed:
             logger.warning("%s does not look at %s", model_uri, path)
     output = model.predict(inputs)[0]
-    detections = decode(output, config.output, thresholds)
+    detections = config.output.decode(output, thresholds)
 
     folder = out or wav.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def _frames(config: TrialConfig, video: Path | None) -> NDArray[Any]:
 
 
 def _boxes(
-    visual: ObjectBoxes, size: InputConfig, frames: NDArray[Any], csv: Path | None, samples: int
+    visual: VisualEncoder, size: InputConfig, frames: NDArray[Any], csv: Path | None, samples: int
 ) -> NDArray[Any]:
     """Boxes (V, 6, 5) from a csv, or by the model's detector from its pictures; V = 0 without either."""
     if csv is not None:

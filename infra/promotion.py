@@ -14,7 +14,7 @@ from typing import Any
 from data.errors import UserError
 from infra.evidence import Evidence
 from infra.yaml_mapping import read_mapping
-from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES, Average
 from trainables.scores.recordings import class_figures, paired_difference
 

@@ -18,8 +18,8 @@ from infra.search import StudySearcher
 from infra.stopping import GracefulStopping
 from infra.tracking import SweepTracker
 from trainables.config.tree import from_dict
-from trainables.training.loop import OBJECTIVE, report_of
-from trainables.training.worker import TrialResources
+from trainables.training.reports import OBJECTIVE, report_of
+from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(__name__)
 

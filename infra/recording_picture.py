@@ -20,8 +20,8 @@ from data.rows import RATE_HZ, SAMPLES_PER_LABEL, decode_flac
 from data.store import Store
 from infra.report import COLOURS
 from infra.store_rows import RowFacts, read_whole
-from trainables.accdoa import rank_within
 from trainables.inputs.features import FeatureExtractor
+from trainables.scores.detections import rank_within
 
 CHANNELS = ("W", "Y", "Z", "X")
 MOST_PICTURES, FEWEST_PICTURES = 6, 4

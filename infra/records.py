@@ -25,7 +25,7 @@ from data import storage
 from data.errors import UserError
 from search_spaces.table1 import PRESET
 from trainables.training.checkpoint import TrialStore, trial_uri
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 _READERS = 16
 """Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""

@@ -28,14 +28,13 @@ from data.labels import LABEL_RATE_HZ
 from infra.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
 from infra.records import TrialRecord
 from trainables import pyfunc_loader
-from trainables.accdoa import output_width
 from trainables.config import RATE_HZ, TrialConfig
 from trainables.config.tree import from_dict, to_dict
 from trainables.evaluation.bundle import WEIGHTS_NAME, load_bundle
-from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.flat import AVERAGES
 from trainables.scores.recordings import table_of
 from trainables.training.checkpoint import TrialStore, fetch_bundle
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 
@@ -267,7 +266,7 @@ def _signature(config: TrialConfig) -> ModelSignature:
         inputs.append(TensorSpec(np.dtype(np.uint8), shape, "frames"))
     elif config.visual.reads == "boxes":
         inputs.append(TensorSpec(np.dtype(np.float32), (-1, -1, MAX_BOXES, BOX_FIELDS), "boxes"))
-    output = TensorSpec(np.dtype(np.float32), (-1, -1, output_width(config.output)))
+    output = TensorSpec(np.dtype(np.float32), (-1, -1, config.output.width))
     return ModelSignature(Schema(inputs), Schema([output]))
 
 

@@ -15,7 +15,7 @@ from infra.data_memory import DataPlan
 from infra.ray_cluster import cluster_size
 from infra.settings import Settings
 from trainables.config import TrialConfig
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 if TYPE_CHECKING:
     from infra.sweep import SweepRequest

@@ -17,7 +17,7 @@ from mlflow.entities import Metric
 from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from trainables.config import TrialConfig
 from trainables.config.tree import to_flat
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 SWEEP_TAG, TRIAL_TAG, KIND_TAG = "seldtune.sweep", "seldtune.trial", "seldtune.kind"
 SPACE_TAG = "seldtune.space"

@@ -31,7 +31,7 @@ from infra.study import RecordedStudy, new_study
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
 from trainables.config.tree import from_dict, override, to_dict
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

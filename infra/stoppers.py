@@ -24,7 +24,7 @@ from data.errors import UserError
 from infra.population import Population
 from infra.records import TrialRecord
 from trainables.training.decision import GO_ON, STOP, Decision
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)

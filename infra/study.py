@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from infra.objectives import values_of
 from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.samplers import FIRST_GENERATION, SAMPLERS
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 STATES = {
     RUNNING: TrialState.RUNNING,

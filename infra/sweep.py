@@ -49,8 +49,9 @@ from infra.warm_start import earlier_trials, keep, kept
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
 from trainables.inputs.prepare import PrepareRow
-from trainables.training.worker import SweepContext, TrialResources
-from trainables.weights.files import warn_random_weights
+from trainables.networks.pretrained import warn_random_weights
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext
 
 logger = logging.getLogger(__name__)
 

@@ -48,7 +48,7 @@ from infra.shared_data import preparation
 from infra.stoppers import STOPPERS
 from infra.sweep import SweepPlan, SweepRequest, plan_sweep
 from trainables.config import TrialConfig
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(__name__)
 

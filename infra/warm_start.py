@@ -38,7 +38,7 @@ from infra.records import COMPLETE, PRUNED, SweepStore, TrialRecord
 from infra.run_contents import KIND_TAG, PARENT_TAG, SPACE_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
 from search_spaces.space import SearchSpace
 from trainables.config.tree import from_dict, nested
-from trainables.training.loop import LATENCY, OBJECTIVE
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from infra.compared_trials import LoadedSweep
 from infra.records import COMPLETE, TrialRecord
 from search_spaces.quickstart import suggest
 from trainables.config.tree import to_dict
-from trainables.evaluation.evaluate import AVERAGES
+from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES
-from trainables.training.loop import REPORT_KEYS
+from trainables.training.reports import REPORT_KEYS
 
 DISTRIBUTIONS = {
     "fusion": CategoricalDistribution(["audio_only", "av_conformer", "gru", "cmaf"]),

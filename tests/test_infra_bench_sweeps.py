@@ -23,7 +23,7 @@ from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import GracefulStopping
 from search_spaces.quickstart import QUICKSTART
 from trainables.training.decision import GO_ON, Decision
-from trainables.training.loop import OBJECTIVE, report_of
+from trainables.training.reports import OBJECTIVE, report_of
 
 EPOCHS = 9
 RATES = tuple(float(rate) for rate in np.geomspace(4e-4, 4e-3, 5))

@@ -8,7 +8,7 @@ from data.errors import UserError
 from infra.budget import Budget, Ledger
 from infra.records import COMPLETE, ENDED, INTERRUPTED, PRUNED, RUNNING, SweepStore, TrialRecord, settle
 from infra.retries import Retries, parse_retries
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 CONFIG = {"training": {"epochs": 2}}
 LIMITS = Budget(trials=10, wall_s=1000.0)

@@ -37,7 +37,6 @@ from infra.bench.own_ray import own_ray
 from infra.embed import EmbedRequest, embed_data
 from infra.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
 from infra.shared_data import preparation
-from trainables.accdoa import adpit_loss
 from trainables.config import TrialConfig
 from trainables.config.tree import from_dict, override
 from trainables.evaluation.evaluate import predict
@@ -45,11 +44,12 @@ from trainables.evaluation.inference import predict_clip
 from trainables.inputs import prepare as prepare_module
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.model import SeldModel
+from trainables.networks.pretrained import load_pretrained
+from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.parts.visual.modules import seen_in
 from trainables.training.checkpoint import TrialStore
 from trainables.training.decision import GO_ON, Decision
 from trainables.training.loop import train
-from trainables.weights.files import load_pretrained
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 3, "dropout": 0.0}
 INPUTS = {"n_fft": 1024, "hop": 600, "n_mels": 16, "frame_width": 64, "frame_height": 32, "frame_rate_hz": 2.0}

@@ -153,7 +153,6 @@ _REAL_STEP = """
 import re, sys, torch
 from trainables.networks.estimate import estimate
 from search_spaces.quickstart import QUICKSTART
-from trainables.accdoa import LOSSES
 from trainables.config.tree import override
 from trainables.networks.model import SeldModel
 from tests.test_infra_estimate import _Fixed
@@ -170,7 +169,7 @@ def train(config, windows, steps):
     frames = torch.randint(0, 255, size, dtype=torch.uint8)
     target, valid = torch.rand(windows, 30, 6, 5, 13), torch.ones(windows, 30, dtype=torch.bool)
     for _ in range(steps):
-        loss = LOSSES[config.output.name](model(features, frames if config.sees else None), target, valid)
+        loss = config.output.loss(model(features, frames if config.sees else None), target, valid)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

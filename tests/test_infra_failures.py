@@ -17,7 +17,7 @@ from ray.train import WorkerGroupError
 
 from infra.bench.own_ray import own_ray
 from infra.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of
-from trainables.training.loop import Diverged
+from trainables.training.reports import Diverged
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from trainables.evaluation.bundle import save_bundle
 from trainables.networks.model import SeldModel
 from trainables.scores.metrics import SCORE_NAMES
 from trainables.scores.recordings import pooled, table_of
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 
 def record(number, objective, *, lr=None, seed=0, state=COMPLETE, fusion="audio_only", params=None):

@@ -16,7 +16,7 @@ from infra.search import try_out
 from search_spaces.quickstart import INPUTS, QUICKSTART
 from trainables.config.tree import override
 from trainables.networks.estimate import estimate
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 SIZE = DataSize(train_windows=1000, eval_windows=40)
 SPEED = Calibration(

@@ -25,7 +25,7 @@ from infra.kube.growth import GROWS_TO_VARIABLE
 from infra.records import COMPLETE
 from infra.request import trials_at_a_time
 from infra.services import choose_ports
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 pytestmark = pytest.mark.slow
 

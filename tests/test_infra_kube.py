@@ -38,7 +38,7 @@ from infra.kube.recurring import recurring
 from infra.kube.schemas import Schemas, schemas_from_folder
 from infra.kube.shapes import SHAPES
 from infra.request import cpus_left, trials_at_a_time
-from trainables.training.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 SCHEMAS = Path(os.environ.get("SELDTUNE_KUBE_SCHEMAS", Path(__file__).parents[2] / "shared" / "kube-schemas"))
 needs_schemas = pytest.mark.skipif(not SCHEMAS.is_dir(), reason=f"KubeRay's strict schemas are not in {SCHEMAS}")

@@ -21,7 +21,7 @@ from data.synth import SynthSettings, synthesise
 from infra.home import read_state
 from infra.records import SweepStore
 from infra.settings import embedded_urls, load_settings
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from infra.live import _duration, _logging_above, render
 from infra.overview import Overseer, Overview, SweepFacts
 from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, Attempt, SweepStore, TrialRecord
 from infra.sweep_status import SweepReader
-from trainables.training.loop import REPORT_KEYS
+from trainables.training.reports import REPORT_KEYS
 
 NOW = time.time()
 

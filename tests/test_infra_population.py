@@ -24,7 +24,7 @@ from infra.stopping import DecisionBoard, GracefulStopping
 from infra.tuning import trial_tuner
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
-from trainables.training.loop import OBJECTIVE, report_of
+from trainables.training.reports import OBJECTIVE, report_of
 from trainables.training.worker import SweepContext
 
 pytestmark = pytest.mark.slow

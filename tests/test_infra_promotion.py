@@ -28,7 +28,7 @@ from trainables.networks.model import SeldModel
 from trainables.scores.metrics import SCORE_NAMES
 from trainables.scores.recordings import overall, paired_difference
 from trainables.training.checkpoint import TrialStore
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 
 def refused(candidate, holder=None, **rules):

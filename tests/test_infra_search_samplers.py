@@ -20,7 +20,7 @@ from search_spaces.space import SearchSpace, Trial
 from trainables.config import AdamW, AudioOnly, ConformerConfig, Cosine, TrainingConfig, TrialConfig, WarmupCosine
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
-from trainables.training.loop import LATENCY, OBJECTIVE
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 
 def suggest(trial: Trial) -> TrialConfig:

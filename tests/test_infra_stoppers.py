@@ -19,7 +19,7 @@ from infra.stopping import DecisionBoard, GracefulStopping
 from trainables.config import Adam, AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
 from trainables.config.tree import from_dict, to_dict
 from trainables.training.decision import GO_ON, STOP, Decision
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 EPOCHS, GRACE, TRIALS, AT_A_TIME = 18, 2, 27, 5
 SETTINGS = StopperSettings(max_epochs=EPOCHS, grace_epochs=GRACE, reduction=3, seed=4)

@@ -19,8 +19,9 @@ from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import DecisionBoard, GracefulStopping
 from infra.tuning import trial_tuner
 from search_spaces.quickstart import QUICKSTART
-from trainables.training.loop import OBJECTIVE
-from trainables.training.worker import SweepContext, TrialResources
+from trainables.training.reports import OBJECTIVE
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext
 
 pytestmark = pytest.mark.slow
 

@@ -36,8 +36,8 @@ from infra.records import SweepStore, TrialRecord
 from infra.run_contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from infra.settings import load_settings
 from trainables.layers.resnet import ResNetBackbone
-from trainables.training.loop import LATENCY, OBJECTIVE
-from trainables.weights.files import read_weights
+from trainables.training.reports import LATENCY, OBJECTIVE
+from trainables.weights.kinds import read_weights
 
 pytestmark = pytest.mark.slow
 

@@ -34,7 +34,7 @@ from infra.run_contents import ERROR_TAG, PARENT_TAG, PROTOCOL_TAG, STATE_TAG, S
 from infra.tracking import SweepTracker
 from trainables.config import TrialConfig
 from trainables.config.tree import to_dict, to_flat
-from trainables.training.loop import OBJECTIVE, REPORT_KEYS
+from trainables.training.reports import OBJECTIVE, REPORT_KEYS
 from trainables.training.usage import Usage
 
 EXPERIMENT = "tracking"

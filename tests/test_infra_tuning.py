@@ -26,8 +26,9 @@ from infra.stopping import DecisionBoard, GracefulStopping
 from infra.tracking import SweepTracker
 from infra.tuning import run_trials
 from search_spaces.quickstart import QUICKSTART
-from trainables.training.loop import REPORT_KEYS
-from trainables.training.worker import SweepContext, TrialResources
+from trainables.training.reports import REPORT_KEYS
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +70,7 @@ def search(
         import signal
         from pathlib import Path
 
-        from trainables.training.loop import Diverged
+        from trainables.training.reports import Diverged
 
         number = facts["trial"]
         path = f"{log}/{number}"

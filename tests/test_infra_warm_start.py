@@ -19,7 +19,7 @@ from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
-from trainables.training.loop import LATENCY, OBJECTIVE
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, DATA = "warm", "a1b2"

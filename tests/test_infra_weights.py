@@ -16,7 +16,9 @@ from search_spaces.presets import Pretrained, find_preset
 from trainables.config.tree import override
 from trainables.layers.resnet import ResNetBackbone
 from trainables.networks.model import SeldModel
-from trainables.weights.files import load_pretrained, parse_state, read_weights
+from trainables.networks.pretrained import load_pretrained
+from trainables.weights.files import parse_state
+from trainables.weights.kinds import read_weights
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -18,7 +18,6 @@ from torch import nn
 from data.errors import UserError
 from data.feed import HeldRows
 from data.windows import WindowSampler
-from trainables.accdoa import adpit_loss
 from trainables.config import (
     Adam,
     AugmentConfig,
@@ -32,9 +31,11 @@ from trainables.config.tree import fingerprint, override, to_dict
 from trainables.evaluation.bundle import load_bundle
 from trainables.evaluation.evaluate import THRESHOLD_GRID, predict
 from trainables.networks.model import SeldModel
+from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.training.decision import GO_ON, STOP, Decision, TakeOver
-from trainables.training.loop import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of, train
+from trainables.training.loop import train
+from trainables.training.reports import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of
 
 ROWS = {"train": make_rows("train", 6, 0), "val": make_rows("val", 3, 1)}
 SHORT = override(CONFIG, {"training.epoch_windows": 8})

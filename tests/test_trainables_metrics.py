@@ -9,7 +9,7 @@ import pytest
 from data.errors import UserError
 from data.geometry import unit_vector
 from data.labels import Events
-from trainables.accdoa import Detections
+from trainables.scores.detections import Detections
 from trainables.scores.metrics import SCORE_NAMES, SeldCounts, jackknife, score_table, scores, seld_counts
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "trainables_metrics.npz")

@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from data.errors import UserError
 from data.geometry import unit_vector
 from data.labels import Events
-from trainables.accdoa import Detections
+from trainables.scores.detections import Detections
 from trainables.scores.metrics import jackknife
 from trainables.scores.metrics2024 import (
     SCORE_NAMES,

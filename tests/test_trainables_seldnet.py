@@ -8,7 +8,8 @@ from torch import nn
 from search_spaces.presets import find_preset
 from trainables.config import SeldNet
 from trainables.networks.model import SeldModel
-from trainables.parts.audio.seldnet import SeldNetEncoder, from_dcase
+from trainables.parts.audio.seldnet import SeldNetEncoder
+from trainables.weights.reference_keys import from_dcase
 
 
 class Baseline(nn.Module):

@@ -12,7 +12,8 @@ from trainables.config import AvConformer, I3d, InputConfig, ResNetAndI3d, ResNe
 from trainables.config.tree import from_dict, override
 from trainables.layers.resnet import ResNetBackbone
 from trainables.networks.model import SeldModel
-from trainables.weights.files import KINDS, load_pretrained, parse_weights, read_weights, slots, warn_random_weights
+from trainables.networks.pretrained import load_pretrained, slots, warn_random_weights
+from trainables.weights.kinds import KINDS, parse_weights, read_weights
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 7, "dropout": 0.0}
 RESNET = {"name": "resnet_conformer", "block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER}

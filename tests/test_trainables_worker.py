@@ -21,8 +21,9 @@ from trainables.config import CnnConformer, ConformerConfig, Cosine, InputConfig
 from trainables.config.tree import to_dict
 from trainables.inputs.prepare import PrepareRow
 from trainables.training.decision import GO_ON, STOP
-from trainables.training.loop import REPORT_KEYS
-from trainables.training.worker import SweepContext, TrialActor, TrialResources
+from trainables.training.reports import REPORT_KEYS
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext, TrialActor
 
 pytestmark = pytest.mark.slow
 

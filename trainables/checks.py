@@ -25,3 +25,13 @@ def check_share(config: object, part: str, *names: str) -> None:
     """Each of the named fields has to be in [0, 1]."""
     for name in names:
         check(0.0 <= getattr(config, name) <= 1.0, f"{part}.{name}", getattr(config, name), "has to be in [0, 1]")
+
+
+def check_heads(part: str, heads: int, width: int, width_field: str) -> None:
+    """Attention splits its width evenly among its heads."""
+    check(
+        width % heads == 0,
+        f"{part}.heads",
+        heads,
+        f"does not divide the width {width}; choose a divisor or change {width_field}",
+    )

@@ -27,7 +27,7 @@ from data.swaps import NUM_SWAPS, swap_frames
 from data.video_files import decode_jpeg, encode_jpeg
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.config import ResNetConformer
-from trainables.parts.visual.modules import ResNetConformerEncoder
+from trainables.parts.visual.resnet_conformer import ResNetConformerEncoder
 
 VECTORS_A_MINUTE = NUM_SWAPS * 625
 """At ten pictures a second, with a row's tail."""

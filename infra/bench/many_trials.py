@@ -42,8 +42,8 @@ from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import GracefulStopping
 from infra.tracking import SweepTracker
 from search_spaces.quickstart import QUICKSTART
-from trainables.training.loop import OBJECTIVE
-from trainables.training.worker import TrialResources
+from trainables.training.reports import OBJECTIVE
+from trainables.training.resources import TrialResources
 
 BLOCK = 100
 """Trials that are measured together."""

@@ -26,7 +26,7 @@ from infra.records import TrialRecord
 from infra.settings import load_settings
 from infra.sweep import SweepRequest, run_sweep
 from search_spaces.quickstart import QUICKSTART
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
 GRID: dict[str, tuple[Any, ...]] = {

@@ -37,7 +37,7 @@ from infra.search import StudySearcher
 from infra.stoppers import StopperSettings, make_stopper
 from infra.stopping import GracefulStopping
 from search_spaces.quickstart import QUICKSTART
-from trainables.training.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
 RANDOM = "random"

@@ -41,7 +41,8 @@ from infra.sweep import SweepRequest, run_sweep
 from infra.tuning import run_trials
 from search_spaces.quickstart import QUICKSTART
 from trainables.config import TrialConfig
-from trainables.training.loop import OBJECTIVE, REPORT_KEYS, Session
+from trainables.training.loop import Session
+from trainables.training.reports import OBJECTIVE, REPORT_KEYS
 from trainables.training.session import KeepGoing
 from trainables.training.worker import SweepContext
 

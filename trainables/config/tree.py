@@ -16,9 +16,10 @@ from typing import Any
 
 from data.errors import UserError
 from data.near import near
+from data.parts import Registry
 from trainables.config import AUDIO_ENCODERS, FUSIONS, OPTIMISERS, OUTPUTS, SCHEDULES, VISUAL_ENCODERS, TrialConfig
 
-REGISTRIES: dict[str, dict[str, type]] = {
+REGISTRIES: dict[str, Registry[Any]] = {
     "audio": AUDIO_ENCODERS,
     "visual": VISUAL_ENCODERS,
     "fusion": FUSIONS,
@@ -68,11 +69,8 @@ def from_dict(tree: Mapping[str, Any]) -> TrialConfig:
             raise UserError(f"{part} = {entry!r}: has to be a mapping of fields")
         if part in REGISTRIES:
             default = TrialConfig.__dataclass_fields__[part].default_factory
-            name = entry.get("name", getattr(default, "name", None))
-            if name not in REGISTRIES[part]:
-                raise UserError(f"{part}.name = {name!r} is not known; choose one of {', '.join(REGISTRIES[part])}")
-            fields = {k: v for k, v in entry.items() if k != "name"}
-            parts[part] = _build(REGISTRIES[part][name], fields, part)
+            chosen = REGISTRIES[part].find(entry.get("name", getattr(default, "name", None)), f"{part}.name")
+            parts[part] = _build(chosen, {k: v for k, v in entry.items() if k != "name"}, part)
         else:
             parts[part] = _build(hints[part], entry, part)
     return TrialConfig(**parts)
@@ -126,11 +124,9 @@ def field_value(path: str, value: Any, entry: str | None = None) -> Any:
     if part in REGISTRIES:
         if names == ["name"]:
             entry = value
-        if not isinstance(entry, str) or entry not in REGISTRIES[part]:
-            raise UserError(f"{part}.name = {entry!r} is not known; choose one of {', '.join(REGISTRIES[part])}")
+        hint = REGISTRIES[part].find(entry, f"{part}.name")
         if names == ["name"]:
             return value
-        hint = REGISTRIES[part][entry]
     for depth, name in enumerate(names):
         above = ".".join([part, *names[:depth]])
         if not dataclasses.is_dataclass(hint):
@@ -174,12 +170,25 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(typing.get_args(hint)[0], item, path) for item in value)
     if origin is types.UnionType:
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        return _convert(next(a for a in typing.get_args(hint) if a is not type(None)), value, path)
+        return _convert_any(typing.get_args(hint), value, path)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and type(value) is hint:
         return value
     expected = getattr(hint, "__name__", str(hint))
     raise UserError(f"{path} = {value!r}: has to be of type {expected}")
+
+
+def _convert_any(hints: tuple[Any, ...], value: Any, path: str) -> Any:
+    """The value as the first of a union's members takes it. UserError of the first one where none does."""
+    refused: UserError | None = None
+    if value is None and type(None) in hints:
+        return None
+    for hint in hints:
+        if hint is not type(None):
+            try:
+                return _convert(hint, value, path)
+            except UserError as error:
+                refused = refused or error
+    assert refused is not None
+    raise refused

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES, SHORT_NAMES
+from data.classes import NUM_CLASSES
 from data.labels import LABEL_RATE_HZ, Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
 from data.windows import PreparedRow, as_looked_at, evaluation_windows
-from trainables.accdoa import LOSSES, decode
 from trainables.config import Output
 from trainables.networks.model import SeldModel
 from trainables.parts.visual.modules import seen_in
 from trainables.scores.averaging import TrackMean
-from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores, seld_counts
+from trainables.scores.metrics import SeldCounts, scores, seld_counts
 
-AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
 THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))
 """What the threshold of a class is chosen from, 0.1 to 0.65."""
 
@@ -43,7 +40,7 @@ def predict(
     config = model.config
     columns = config.visual.columns if columns is None else columns
     rows = as_looked_at(rows, columns)
-    form, loss = config.output, LOSSES[config.output.name]
+    form = config.output
     hop = (
         config.inputs.window_labels if config.inference.hop_s is None else round(config.inference.hop_s * LABEL_RATE_HZ)
     )
@@ -60,7 +57,7 @@ def predict(
             output = model(inputs["features"], seen_in(inputs, columns), inputs["has_video"])
             if k == IDENTITY:
                 count = int(inputs["valid"].sum())
-                loss_sum += float(loss(output, inputs["target"], inputs["valid"])) * count
+                loss_sum += float(form.loss(output, inputs["target"], inputs["valid"])) * count
                 frames += count
             windows = output.cpu().numpy().reshape(*output.shape[:2], form.tracks, form.axes, NUM_CLASSES)
             for (index, start), window in zip(places, unswap_output(windows, k), strict=True):
@@ -138,9 +135,7 @@ def count_scores(
     threshold: float | NDArray[np.float64],
 ) -> SeldCounts:
     """DCASE counts of predicted rows against their events, over all recordings."""
-    counts = (
-        seld_counts(reference, decode(output, form, threshold)) for reference, output in recordings(rows, outputs)
-    )
+    counts = (seld_counts(reference, form.decode(output, threshold)) for reference, output in recordings(rows, outputs))
     return sum(counts, SeldCounts.zero())
 
 
@@ -171,38 +166,6 @@ def best_thresholds(counts: Sequence[SeldCounts], default: float) -> NDArray[np.
     nearest_first = np.argsort(np.abs(grid - default), kind="stable")
     chosen = grid[nearest_first][errors[nearest_first].argmin(axis=0)]
     return np.where(per_class[0].present, chosen, default)
-
-
-def flat_scores(counts: SeldCounts) -> dict[str, float]:
-    """{"macro/F": ..., "present/SELD": ..., "class/bell/F": ...}: every average of every score, and F, LE and LR of the
-    classes that the reference holds."""
-    flat = {}
-    for average in AVERAGES:
-        for name, value in zip(SCORE_NAMES, score_values(scores(counts, average)), strict=True):
-            flat[f"{average}/{name}"] = value
-    each = scores(counts).per_class
-    for index in np.flatnonzero(each.present):
-        values = {"F": each.f_score, "LE": each.localisation_error_deg, "LR": each.localisation_recall}
-        flat |= {f"class/{SHORT_NAMES[index]}/{name}": float(value[index]) for name, value in values.items()}
-    return flat
-
-
-def counts_to_array(counts: SeldCounts) -> NDArray[np.float64]:
-    """All counts in one vector, for summing over workers."""
-    return np.concatenate([np.atleast_1d(getattr(counts, f.name)) for f in fields(counts)])
-
-
-def counts_from_array(values: NDArray[np.float64]) -> SeldCounts:
-    """Inverse of `counts_to_array`."""
-    zero = SeldCounts.zero()
-    parts: dict[str, Any] = {}
-    start = 0
-    for f in fields(zero):
-        size = np.size(getattr(zero, f.name))
-        piece = values[start : start + size]
-        parts[f.name] = piece if np.ndim(getattr(zero, f.name)) else float(piece[0])
-        start += size
-    return SeldCounts(**parts)
 
 
 def _own_events(row: PreparedRow, shift: int) -> Events:

@@ -12,11 +12,38 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.config import AugmentConfig
+from trainables.checks import check, check_positive
 
 LOG_MEL_CHANNELS = 4
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """What changes an example each time it is drawn."""
+
+    channel_swaps: bool = True
+    """One of the eight audio-visual channel swaps, at random, for each window."""
+    time_mask_frames: int = 0
+    """SpecAugment: longest masked stretch in feature frames; 0 is off."""
+    mel_mask_bands: int = 0
+    """SpecAugment: widest masked band; 0 is off."""
+    cutouts: int = 0
+    """Random cut-out: masked rectangles in each window; 0 is off."""
+    cutout_frames: int = 64
+    """Longest side of a cut-out in feature frames."""
+    cutout_bands: int = 16
+    """Longest side of a cut-out in mel bands."""
+    frequency_shift_bands: int = 0
+    """Largest shift of a window's mel bands, up or down; 0 is off."""
+    mixup_alpha: float = 0.0
+    """Mixup: windows are mixed in pairs, in shares from Beta(alpha, alpha); 0 is off."""
+
+    def __post_init__(self) -> None:
+        for name in ("time_mask_frames", "mel_mask_bands", "cutouts", "frequency_shift_bands", "mixup_alpha"):
+            check(getattr(self, name) >= 0, f"augment.{name}", getattr(self, name), "has to be 0 or more")
+        check_positive(self, "augment", "cutout_frames", "cutout_bands")
 
 
 @dataclass(frozen=True)

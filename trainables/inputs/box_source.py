@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes, read_boxes_csv
-from data.errors import UserError
 from data.labels import LABEL_RATE_HZ
-from trainables.config import InputConfig, ObjectBoxes
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,3 @@ def boxes_at(csv: str, start_frame: int, count: int, rate_hz: float) -> Boxes:
     """
     at = start_frame + np.floor(np.arange(count) * (LABEL_RATE_HZ / rate_hz) + 0.5).astype(np.int64)
     return read_boxes_csv(csv, int(at[-1]) + 1)[at]
-
-
-def box_source(config: ObjectBoxes, inputs: InputConfig) -> BoxSource:
-    """The source that a config names.
-
-    Raises:
-        UserError: it names none.
-    """
-    if config.csv is None and config.detector is None:
-        raise UserError(
-            "visual.csv and visual.detector are not set, so there are no boxes to look at; name a folder of csv or the "
-            "weights of torchvision's fasterrcnn_mobilenet_v3_large_fpn"
-        )
-    return BoxSource(config.csv, config.detector, inputs.frame_rate_hz)

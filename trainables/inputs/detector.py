@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
 from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes
-from trainables.weights.files import load_fitting, parse_state, read_content
+from trainables.weights.files import parse_state, read_content
+from trainables.weights.fitting import load_fitting
 
 PERSON = 1
 """COCO's class of people, the only objects that the baseline looks at."""

@@ -19,9 +19,9 @@ from data.classes import NUM_CLASSES
 from data.labels import LABEL_RATE_HZ, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
 from data.windows import HOP_FRAMES, OF_WINDOWS
-from trainables.config import RATE_HZ, InputConfig
 from trainables.inputs.box_source import BoxSource
 from trainables.inputs.features import NUM_FEATURE_CHANNELS, FeatureExtractor
+from trainables.inputs.input_config import RATE_HZ, InputConfig
 
 if TYPE_CHECKING:
     from data.embeddings import EmbeddingStore

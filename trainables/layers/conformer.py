@@ -6,14 +6,41 @@ fused, and the layout stays (B, T, D) but for the convolution over time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.config import ConformerConfig
+from trainables.checks import check, check_dropout, check_positive
 
 MAX_RELATIVE_FRAMES = 64
 """Label frames from which on a relative position makes no difference any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConformerConfig:
+    """A stack of Conformer layers (Gulati et al., 2020)."""
+
+    layers: int = 4
+    """None at all leaves its input as it is."""
+    heads: int = 8
+    feed_forward: int = 1024
+    """Hidden width of the two feed-forward modules."""
+    kernel: int = 51
+    """Length of the depthwise convolution in label frames."""
+    dropout: float = 0.1
+    relative_position: bool = False
+    """Add a learned bias for each head and distance in time to the attention."""
+
+    def __post_init__(self) -> None:
+        check(self.layers >= 0, "conformer.layers", self.layers, "has to be 0 or more")
+        check_positive(self, "conformer", "heads", "feed_forward")
+        check(self.kernel > 0 and self.kernel % 2 == 1, "conformer.kernel", self.kernel, "has to be odd")
+        check_dropout(self.dropout, "conformer")
+
+
+NO_LAYERS = ConformerConfig(layers=0)
 
 
 class Dropout(nn.Dropout):

@@ -9,27 +9,21 @@ from data.embeddings import Embedded, EmbeddingStore, open_embeddings
 from data.errors import UserError
 from data.labels import LABEL_RATE_HZ
 from data.windows import HOP_FRAMES
-from trainables.config import I3d, InputConfig, ResNetAndI3d, ResNetConformer, VisualEncoder
-from trainables.weights.files import read_weights, weights_sha256
-
-_STRUCTURE = {
-    ResNetConformer.name: ("block", "depths", "width", "pool_columns"),
-    I3d.name: ("width",),
-}
-"""The fields of an encoder that its embeddings follow from, beside its weights."""
-
-Backbone = ResNetConformer | I3d
+from trainables.config import InputConfig, VisualEncoder
+from trainables.parts.visual.backbone import Backbone
+from trainables.weights.files import weights_sha256
+from trainables.weights.kinds import read_weights
 
 
 def embedded(encoder: Backbone, inputs: InputConfig, data_sha256: str, weights_sha256: str, precision: str) -> Embedded:
     """What the embeddings of a network are of."""
-    structure = {name: getattr(encoder, name) for name in _STRUCTURE[encoder.name]}
+    structure = {name: getattr(encoder, name) for name in encoder.structure}
     pictures: dict[str, Any] = {
         "frame_width": inputs.frame_width,
         "frame_height": inputs.frame_height,
         "frame_rate_hz": inputs.frame_rate_hz,
     }
-    if isinstance(encoder, I3d):
+    if encoder.of_windows:
         pictures |= {"window_s": inputs.window_s, "hop_s": HOP_FRAMES / LABEL_RATE_HZ}
     return Embedded(
         data_sha256=data_sha256,
@@ -79,9 +73,7 @@ def embedding_stores(
 
 def _backbones(visual: VisualEncoder) -> list[tuple[str, Backbone]]:
     """The networks of a visual encoder that can be frozen, and the part of the config that each is."""
-    if isinstance(visual, ResNetAndI3d):
-        return [("visual.resnet", visual.resnet), ("visual.i3d", visual.i3d)]
-    return [("visual", visual)] if isinstance(visual, Backbone) else []
+    return [(path, member) for path, member in visual.members().items() if isinstance(member, Backbone)]
 
 
 def _check_kind(

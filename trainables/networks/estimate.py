@@ -23,41 +23,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.boxes import BOX_FIELDS, MAX_BOXES, VECTOR_WIDTH
+from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES
 from data.swaps import NUM_SWAPS
-from trainables.accdoa import LOSSES
-from trainables.config import (
-    AudioOnly,
-    AvConformer,
-    CnnConformer,
-    ConformerConfig,
-    CrossAttention,
-    Gru,
-    HeadConfig,
-    InputConfig,
-    NoAudio,
-    NoVisual,
-    ObjectBoxes,
-    Output,
-    ResNetAndI3d,
-    ResNetConformer,
-    TrialConfig,
-    VisualOnly,
-)
-from trainables.fusion import FUSION_MODULES
+from trainables.config import AudioEncoder, Fusion, InputConfig, Output, TrialConfig, VisualEncoder
 from trainables.inputs.features import NUM_FEATURE_CHANNELS
-from trainables.layers.conformer import Conformer
-from trainables.networks.model import Head
-from trainables.parts.audio.cnn_conformer import AUDIO_MODULES
-from trainables.parts.visual.modules import VISUAL_MODULES
+from trainables.layers.conformer import Conformer, ConformerConfig
+from trainables.parts.head import Head, HeadConfig
 
 FLOAT_BYTES = 4
 SCRATCH = 0.35
 """Of the activations, what convolutions and the allocator need beside them: measured with one thread of a CPU."""
-
-_NO_LAYERS = ConformerConfig(layers=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +132,8 @@ def network_cost(config: TrialConfig, windows: int) -> Cost:
 def _network(config: TrialConfig, at: _At) -> Cost:
     width, both = config.width, config.hears and config.sees
     cost = _audio(config.audio, at)
-    parts = (config.visual.resnet, config.visual.i3d) if isinstance(config.visual, ResNetAndI3d) else (config.visual,)
-    for part in parts:
-        cost += _visual(part, width, at)
+    for member in config.visual.members().values():
+        cost += _visual(member, width, at)
     widths = (width if config.hears else 0, config.visual_width if config.sees else 0)
     if both:
         cost += _norm(widths[0], at) + _norm(widths[1], at)
@@ -165,41 +141,38 @@ def _network(config: TrialConfig, at: _At) -> Cost:
     return cost + fused + _head(config.head, config.output, width_out, at)
 
 
-def _audio(audio: Any, at: _At) -> Cost:
-    if isinstance(audio, NoAudio):
+def _audio(audio: AudioEncoder, at: _At) -> Cost:
+    if not audio.hears:
         return Cost()
-    if isinstance(audio, CnnConformer):
-        bare = replace(audio, conformer=_NO_LAYERS, weights=None)
-        return _audio_part(bare, at) + _conformer(audio.conformer, audio.width, at)
-    return _audio_part(audio, at)
+    bare, conformer = audio.bare()
+    return _audio_part(bare, at) + _conformer(conformer, audio.width, at)
 
 
-def _visual(visual: Any, width: int, at: _At) -> Cost:
-    if isinstance(visual, NoVisual):
+def _visual(visual: VisualEncoder, width: int, at: _At) -> Cost:
+    if not visual.sees:
         return Cost()
-    if isinstance(visual, ResNetConformer):
-        return _visual_part(replace(visual, conformer=_NO_LAYERS), width, at) + _conformer(visual.conformer, width, at)
-    return _visual_part(visual, width, at)
+    bare, conformer = visual.bare()
+    return _visual_part(bare, width, at) + _conformer(conformer, width, at)
 
 
-def _fusion(fusion: Any, audio_width: int, visual_width: int, at: _At) -> tuple[Cost, int]:
+def _fusion(fusion: Fusion, audio_width: int, visual_width: int, at: _At) -> tuple[Cost, int]:
     """Also the width of what comes out."""
-    if isinstance(fusion, CrossAttention):
-        layer, width = _fusion_part(replace(fusion, layers=1), audio_width, visual_width, at)
-        return layer * fusion.layers, width
-    if isinstance(fusion, AudioOnly | VisualOnly | AvConformer):
-        joined, width = _fusion_part(replace(fusion, conformer=_NO_LAYERS), audio_width, visual_width, at)
-        return joined + _conformer(fusion.conformer, width, at), width
-    if isinstance(fusion, Gru):
+    bare, conformer = fusion.bare()
+    layer, layers = bare.one_layer()
+    if layer.recurrent:
         # Each step in time costs the same, and there are many small ones: two lengths tell all others.
         (two, width), (four, _) = (
-            _fusion_part(fusion, audio_width, visual_width, replace(at, labels=n)) for n in (2, 4)
+            _fusion_part(layer, audio_width, visual_width, replace(at, labels=n)) for n in (2, 4)
         )
-        return two + (four + two * -1) * (at.labels // 2 - 1), width
-    return _fusion_part(fusion, audio_width, visual_width, at)
+        measured = two + (four + two * -1) * (at.labels // 2 - 1)
+    else:
+        measured, width = _fusion_part(layer, audio_width, visual_width, at)
+    return measured * layers + _conformer(conformer, width, at), width
 
 
-def _conformer(conformer: ConformerConfig, width: int, at: _At) -> Cost:
+def _conformer(conformer: ConformerConfig | None, width: int, at: _At) -> Cost:
+    if conformer is None:
+        return Cost()
     return _conformer_layer(replace(conformer, layers=1), width, at) * conformer.layers
 
 
@@ -214,45 +187,44 @@ def _norm(width: int, at: _At) -> Cost:
 
 
 @cache
-def _audio_part(audio: Any, at: _At) -> Cost:
-    inputs, build = at.inputs, AUDIO_MODULES[audio.name]
-    assert build is not None
+def _audio_part(audio: AudioEncoder, at: _At) -> Cost:
+    inputs, module = at.inputs, audio.build(at.inputs.n_mels)
+    assert module is not None
     shape = (at.windows, NUM_FEATURE_CHANNELS, at.labels * inputs.features_per_label, inputs.n_mels)
-    return _measured(build(audio, inputs.n_mels), [torch.empty(shape)], at)
+    return _measured(module, [torch.empty(shape)], at)
 
 
 @cache
-def _visual_part(visual: Any, width: int, at: _At) -> Cost:
-    build = VISUAL_MODULES[visual.name]
-    assert build is not None
-    encoder, inputs = build(visual, width), at.inputs
+def _visual_part(visual: VisualEncoder, width: int, at: _At) -> Cost:
+    inputs, module = at.inputs, visual.build(width)
+    assert module is not None
     pictures = (at.windows, inputs.window_images)
     frames = torch.empty(*pictures, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8)
-    if isinstance(visual, ObjectBoxes):
-        # Vectors of boxes are no part of the network.
-        seen = torch.empty(*pictures, VECTOR_WIDTH)
+    if visual.computed_width is not None:
+        # Vectors that are computed elsewhere are no part of the network.
+        seen = torch.empty(*pictures, visual.computed_width)
     elif visual.columns == (visual.reads,):
-        return _measured(encoder, [frames], at, lambda frames: encoder.encode(encoder.embed(frames), at.labels))
+        return _measured(module, [frames], at, lambda frames: module.encode(module.embed(frames), at.labels))
     else:
         # Embeddings that all trials read: what they are made from decides their size alone.
         with torch.no_grad():
-            seen = encoder.embed(frames)
-    return _measured(encoder, [seen], at, lambda seen: encoder.encode(seen, at.labels))
+            seen = module.embed(frames)
+    return _measured(module, [seen], at, lambda seen: module.encode(seen, at.labels))
 
 
 @cache
-def _fusion_part(fusion: Any, audio_width: int, visual_width: int, at: _At) -> tuple[Cost, int]:
-    module = FUSION_MODULES[fusion.name](fusion, audio_width, visual_width)
+def _fusion_part(fusion: Fusion, audio_width: int, visual_width: int, at: _At) -> tuple[Cost, int]:
+    module = fusion.build(audio_width, visual_width)
     embeddings = [_embedding(width, at) if width else None for width in (audio_width, visual_width)]
     return _measured(module, embeddings, at), module.width_out
 
 
 @cache
 def _head(head: HeadConfig, output: Output, width: int, at: _At) -> Cost:
-    module, loss_of = Head(width, head, output), LOSSES[output.name]
+    module = Head(width, head, output)
     target = torch.empty(at.windows, at.labels, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, NUM_CLASSES)
     valid = torch.empty(at.windows, at.labels, dtype=torch.bool)
-    return _measured(module, [_embedding(width, at)], at, lambda x: loss_of(module(x).float(), target, valid))
+    return _measured(module, [_embedding(width, at)], at, lambda x: output.loss(module(x).float(), target, valid))
 
 
 def _embedding(width: int, at: _At) -> Tensor:

@@ -6,29 +6,12 @@ Letters of shapes: B windows, T label frames, M mel bands, V video frames, D cha
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.accdoa import activate, output_width
-from trainables.config import HeadConfig, Output, TrialConfig
-from trainables.fusion import build_fusion
+from trainables.config import TrialConfig
 from trainables.inputs.features import NUM_FEATURE_CHANNELS
-from trainables.parts.audio.cnn_conformer import build_audio_encoder
-from trainables.parts.visual.modules import Embedding, Seen, build_visual_encoder
-
-
-class Head(nn.Module):
-    """Two linear layers: (B, T, D) -> (B, T, output width), vectors in (-1, 1)."""
-
-    def __init__(self, width: int, config: HeadConfig, form: Output) -> None:
-        super().__init__()
-        self.form = form
-        self.activation = F.relu if config.activation == "relu" else nn.Identity()
-        self.hidden = nn.Linear(width, config.hidden)
-        self.out = nn.Linear(config.hidden, output_width(form))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activate(self.out(self.activation(self.hidden(x))), self.form)
+from trainables.parts.head import Head
+from trainables.parts.visual.modules import Embedding, Seen
 
 
 class SeldModel(nn.Module):
@@ -49,13 +32,13 @@ class SeldModel(nn.Module):
             buffer = torch.full(shape, default) if value is None else value.detach().clone().float()
             assert buffer.shape == shape, f"{name} has shape {tuple(buffer.shape)}, expected {shape}"
             self.register_buffer(name, buffer)
-        self.audio = build_audio_encoder(config)
-        self.visual = build_visual_encoder(config)
+        self.audio = config.audio.build(config.inputs.n_mels)
+        self.visual = config.visual.build(config.width)
         # They bring two modalities to one scale; a model with a single one needs none.
         both = config.hears and config.sees
         self.norm_audio = nn.LayerNorm(config.width) if both else nn.Identity()
         self.norm_visual = nn.LayerNorm(config.visual_width) if both else nn.Identity()
-        self.fusion = build_fusion(config)
+        self.fusion = config.fusion.build(config.width, config.visual_width)
         self.head = Head(self.fusion.width_out, config.head, config.output)
 
     feature_mean: Tensor
@@ -67,7 +50,7 @@ class SeldModel(nn.Module):
         Args:
             features: float (B, 7, T * F, M), F feature frames per label frame.
             seen: what the visual encoder reads, spread evenly over the window: frames, uint8 (B, V, H, W, 3), or boxes,
-                float (B, V, 6, 5), or embeddings as a store keeps them (`VisualEncoder.embed`). Nothing: the model
+                float (B, V, 6, 5), or embeddings as a store keeps them (`VisualModule.embed`). Nothing: the model
                 cannot see.
             has_video: bool (B,); the visual embedding of other windows is zero. Nothing: all have.
 

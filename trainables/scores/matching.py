@@ -23,7 +23,7 @@ _MAX_SUBSETS_OF = 8
 
 
 class Located(Protocol):
-    """Rows of frame, class and vector (n, 3) of any length but zero, such as `trainables.accdoa.Detections`."""
+    """Rows of frame, class and vector (n, 3) of any length but zero, such as `trainables.scores.detections` has."""
 
     @property
     def frame(self) -> IntArray: ...

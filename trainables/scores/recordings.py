@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from data.classes import SHORT_NAMES
-from trainables.evaluation.evaluate import flat_scores
+from trainables.scores.flat import flat_scores
 from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, jackknife, score_values, scores
 
 

@@ -10,12 +10,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
-
-from trainables.config import Adam, AdamW, ConstantDecay, TrialConfig
+from trainables.config import Adam, ConstantDecay, TrialConfig
 from trainables.config.tree import fingerprint, from_dict, to_dict
 from trainables.networks.model import SeldModel
-from trainables.schedules import make_schedule
 from trainables.training.decision import TakeOver
 
 EXCHANGED = ("optimiser", "schedule")
@@ -47,11 +44,8 @@ class Learner:
     def _train_by(self, config: TrialConfig) -> None:
         self.config = config
         """What training goes by now: the trial's own, but for what was taken over."""
-        optimiser_class = torch.optim.AdamW if isinstance(config.optimiser, AdamW) else torch.optim.Adam
-        self.optimiser = optimiser_class(
-            self.parameters, lr=config.optimiser.lr, weight_decay=config.optimiser.weight_decay, fused=True
-        )
-        self._schedule = make_schedule(config.schedule, config.training.epochs, self._steps_per_epoch)
+        self.optimiser = config.optimiser.build(self.parameters)
+        self._schedule = config.schedule.multiplier(config.training.epochs, self._steps_per_epoch)
 
     def set_rate(self, step: int) -> None:
         """Give the optimiser its rate for a step, counted from 0 over all epochs."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -28,57 +27,21 @@ from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.feed import Feed
 from data.windows import Windows
-from trainables.accdoa import LOSSES, NUM_DIRECTION_AXES
 from trainables.config import MultiAccdoa, TrialConfig
 from trainables.config.tree import fingerprint, to_dict
-from trainables.evaluation.evaluate import (
-    AVERAGES,
-    THRESHOLD_GRID,
-    best_thresholds,
-    counts_from_array,
-    counts_to_array,
-    evaluate,
-    flat_scores,
-)
+from trainables.evaluation.evaluate import THRESHOLD_GRID, best_thresholds, evaluate
 from trainables.inputs.augment import Augment
 from trainables.networks.model import SeldModel
+from trainables.networks.pretrained import load_pretrained
 from trainables.parts.visual.modules import seen_in
-from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.flat import counts_from_array, counts_to_array, flat_scores
 from trainables.training.checkpoint import TrialStore
 from trainables.training.clock import ForwardClock
 from trainables.training.decision import Decision, TakeOver
 from trainables.training.learner import Learner
-from trainables.weights.files import load_pretrained
+from trainables.training.reports import LATENCY, OBJECTIVE, Diverged
 
 logger = logging.getLogger(__name__)
-
-OBJECTIVE = "present/SELD"
-"""What a trial is judged by, smaller is better: the SELD score over the classes present in the validation rooms."""
-
-LATENCY = "latency_ms"
-"""Milliseconds of forward passes for one window of the validation split, at the trial's batch size on its machine."""
-
-REPORT_KEYS = (
-    "epoch",
-    "train_loss",
-    "val_loss",
-    "lr",
-    "windows_per_s",
-    "epoch_s",
-    "best_epoch",
-    LATENCY,
-    *(f"{average}/{name}" for average in AVERAGES for name in SCORE_NAMES),
-)
-"""The numbers of every report."""
-
-REPORT_GROUPS = ("class/", "system/", "pbt/")
-"""What the names of a report's other numbers begin with: scores of the classes there are, what a worker used, and what
-was taken over from another trial."""
-
-
-def report_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """A trial's own report among what Tune adds to it."""
-    return {key: value for key, value in result.items() if key in REPORT_KEYS or key.startswith(REPORT_GROUPS)}
 
 
 class Session(Protocol):
@@ -99,10 +62,6 @@ class Session(Protocol):
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Sum an array over all workers."""
         ...
-
-
-class Diverged(RuntimeError):
-    """The loss is no longer a number; the message holds the step and the learning rate."""
 
 
 def train(
@@ -259,7 +218,7 @@ def _mixed_seed(*parts: int) -> int:
 
 def _check_distances(config: TrialConfig, *feeds: Feed) -> None:
     """UserError where the model is to learn distances, and an event has none."""
-    if config.output.axes > NUM_DIRECTION_AXES:
+    if config.output.tells_distance:
         unknown = [name for feed in feeds for name in feed.without_distance()]
         if unknown:
             raise UserError(
@@ -273,7 +232,6 @@ def _train_epoch(session: Session, model: nn.Module, learner: Learner, sampler: 
     config = learner.config
     model.train()
     augment = Augment(config.augment)
-    loss_of = LOSSES[config.output.name]
     total = torch.zeros((), device=session.device)
     for index, batch in enumerate(sampler.epoch(epoch)):
         step = (epoch - 1) * len(sampler) + index
@@ -289,7 +247,7 @@ def _train_epoch(session: Session, model: nn.Module, learner: Learner, sampler: 
         target = torch.from_numpy(batch["target"]).to(session.device)
         features, looked_at, mix = augment(features, looked_at, has_video)
         output = model(features, seen_in(looked_at, config.visual.columns), has_video)
-        loss = mix.loss(loss_of, output, target, valid)
+        loss = mix.loss(config.output.loss, output, target, valid)
         if session.world_size > 1:
             # Each worker's mean counts by its share of the batch's valid frames; DDP then divides by the workers.
             share = float(valid.sum()) / float(session.sum(np.array([valid.sum().item()]))[0])

@@ -25,29 +25,11 @@ from trainables.training.checkpoint import TrialStore, trial_uri
 from trainables.training.loop import train as train_trial
 from trainables.training.mail import LocalMail, Mail
 from trainables.training.memory import keep_freed_memory
+from trainables.training.resources import TrialResources
 from trainables.training.session import KeepGoing, TrialActorSession, WorkerGroupSession
 
 DISMISSAL_TIMEOUT_S = 60.0
 """Of workers that have nothing left to do; it takes a second or two. At the end of a sweep Tune waits for ten."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialResources:
-    """What one trial may use."""
-
-    workers: int = 1
-    cpus_per_worker: int = 1
-    gpus_per_worker: float = 0.0
-
-    @property
-    def alone(self) -> bool:
-        """One worker, in the trial's own actor, and no worker group."""
-        return self.workers == 1
-
-    @property
-    def of_worker(self) -> dict[str, float]:
-        """What Ray is asked for, for one worker."""
-        return {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.gpus_per_worker else {})}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,3 +56,15 @@ def _rename(key: str, rules: tuple) -> str:
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key
+
+
+_DCASE_HEAD = {"fnn_list.0.": "head.hidden.", "fnn_list.1.": "head.out."}
+
+
+def from_dcase(state: Mapping[str, Value]) -> dict[str, Value]:
+    """Rename the state dict of a published baseline (53 entries) to that of `SeldModel`."""
+    renamed = {}
+    for key, value in state.items():
+        prefix = next((prefix for prefix in _DCASE_HEAD if key.startswith(prefix)), "")
+        renamed[_DCASE_HEAD.get(prefix, "audio.") + key.removeprefix(prefix)] = value
+    return renamed

@@ -1,18 +1,83 @@
-"""From features to one audio embedding for each label frame. `AUDIO_MODULES` maps config names to modules."""
+"""Residual blocks, then a Conformer: the audio encoder of "Fusion of audio and visual embeddings for SELD"."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.config import CnnConformer, NoAudio, SeldNet, TrialConfig
+from trainables.checks import check, check_heads
 from trainables.inputs.features import NUM_FEATURE_CHANNELS
-from trainables.layers.conformer import Conformer
-from trainables.parts.audio.seldnet import SeldNetEncoder
+from trainables.inputs.input_config import InputConfig
+from trainables.layers.conformer import NO_LAYERS, Conformer, ConformerConfig
+from trainables.parts.audio.contract import AUDIO_ENCODERS, AudioEncoder, check_reductions
+from trainables.weights.fitting import WeightsSlot
+from trainables.weights.kinds import KINDS, WeightsKind
+from trainables.weights.reference_keys import from_reference
+
+KINDS.register(
+    WeightsKind(
+        name="av_seld_audio",
+        title="the pre-trained audio encoder of AV-SELD",
+        marks=("conv_block1.conv1.weight", "conformer.conformer_layers.0.ffn1.sequential.1.weight"),
+        rename=from_reference,
+        field="audio.weights",
+        network=lambda state: CnnConformerEncoder(CnnConformer()),
+    )
+)
+
+
+@AUDIO_ENCODERS.register
+@dataclass(frozen=True, kw_only=True)
+class CnnConformer(AudioEncoder):
+    """Four residual blocks, mean over frequency, a Conformer (the paper's audio encoder)."""
+
+    name: ClassVar[str] = "cnn_conformer"
+    width_field: ClassVar[str] = "channels"
+    channels: tuple[int, ...] = (64, 128, 256, 512)
+    """Channels of each block; the last is the width of every embedding after it."""
+    time_strides: tuple[int, ...] = (2, 2, 2, 2)
+    """Pooling in time of each block; their product has to be the feature frames in a label frame."""
+    frequency_strides: tuple[int, ...] = (2, 2, 2, 2)
+    conformer: ConformerConfig = field(default_factory=ConformerConfig)
+    weights: str | None = None
+    """URI of pre-trained weights (`seldtune weights import`), or nothing: random ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("time_strides", "frequency_strides"):
+            strides = getattr(self, name)
+            check(
+                len(strides) == len(self.channels) and all(s >= 1 for s in strides),
+                f"audio.{name}",
+                strides,
+                f"has to hold one positive number for each of the {len(self.channels)} entries of audio.channels",
+            )
+        check(
+            len(self.channels) > 0 and all(c > 0 for c in self.channels),
+            "audio.channels",
+            self.channels,
+            "has to hold positive numbers",
+        )
+
+    @property
+    def width(self) -> int:
+        return self.channels[-1]
+
+    def check(self, inputs: InputConfig) -> None:
+        check_reductions(inputs, "strides", self.time_strides, self.frequency_strides)
+        check_heads("audio.conformer", self.conformer.heads, self.width, "audio.channels")
+
+    def bare(self) -> tuple[Self, ConformerConfig]:
+        return replace(self, conformer=NO_LAYERS, weights=None), self.conformer
+
+    def slots(self) -> tuple[WeightsSlot, ...]:
+        return (WeightsSlot(field="audio.weights", uri=self.weights, kinds=("av_seld_audio",), place="audio"),)
+
+    def build(self, num_bands: int) -> nn.Module:
+        return CnnConformerEncoder(self)
 
 
 class ResidualBlock(nn.Module):
@@ -63,16 +128,3 @@ class CnnConformerEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.conformer(x.mean(dim=3).transpose(1, 2))
-
-
-AUDIO_MODULES: dict[str, Callable[[Any, int], nn.Module] | None] = {
-    CnnConformer.name: lambda config, num_bands: CnnConformerEncoder(config),
-    SeldNet.name: SeldNetEncoder,
-    NoAudio.name: None,
-}
-
-
-def build_audio_encoder(config: TrialConfig) -> nn.Module | None:
-    """The audio encoder that `config.audio` names; nothing for `none`."""
-    module = AUDIO_MODULES[config.audio.name]
-    return None if module is None else module(config.audio, config.inputs.n_mels)

@@ -1,23 +1,69 @@
 """SELDnet: convolutions, bidirectional GRUs and self-attention, the audio baseline of DCASE Task 3 in 2023 and 2024.
 
 Adavanne et al. (2018), with the self-attention of Sudarsanam et al. (2021). Entries are named as in the challenge's
-checkpoints; their last layers, `fnn_list`, are the head here.
+checkpoints; their last layers, `fnn_list`, are the head here (`trainables.weights.reference_keys.from_dcase`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.config import SeldNet
+from trainables.checks import check, check_dropout, check_heads, check_positive
 from trainables.inputs.features import NUM_FEATURE_CHANNELS
+from trainables.inputs.input_config import InputConfig
 from trainables.layers.conformer import SelfAttention
+from trainables.parts.audio.contract import AUDIO_ENCODERS, AudioEncoder, check_reductions
 
-Value = TypeVar("Value")
+
+@AUDIO_ENCODERS.register
+@dataclass(frozen=True, kw_only=True)
+class SeldNet(AudioEncoder):
+    """Convolutions, bidirectional GRUs and self-attention: the baseline of DCASE Task 3, 2023 and 2024."""
+
+    name: ClassVar[str] = "seldnet"
+    width_field: ClassVar[str] = "hidden"
+    channels: int = 64
+    """Channels of every convolution."""
+    time_pools: tuple[int, ...] = (5, 1, 1)
+    """Max pooling in time after each convolution; their product has to be the feature frames in a label frame."""
+    frequency_pools: tuple[int, ...] = (4, 4, 2)
+    gru_layers: int = 2
+    """None at all: the convolutions' mean over frequency is the embedding, `channels` wide."""
+    hidden: int = 128
+    """Width of each direction of the GRUs, of their gated output, and of every embedding after it."""
+    attention_layers: int = 2
+    heads: int = 8
+    dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_positive(self, "audio", "channels", "hidden", "heads")
+        for name in ("gru_layers", "attention_layers"):
+            check(getattr(self, name) >= 0, f"audio.{name}", getattr(self, name), "has to be 0 or more")
+        pools = (self.time_pools, self.frequency_pools)
+        check(
+            len(self.time_pools) == len(self.frequency_pools) > 0 and all(p >= 1 for pool in pools for p in pool),
+            "audio.time_pools",
+            self.time_pools,
+            f"has to hold one positive number for each of audio.frequency_pools = {self.frequency_pools}",
+        )
+        check_dropout(self.dropout, "audio")
+
+    @property
+    def width(self) -> int:
+        return self.hidden if self.gru_layers else self.channels
+
+    def check(self, inputs: InputConfig) -> None:
+        check_reductions(inputs, "pools", self.time_pools, self.frequency_pools)
+        if self.attention_layers:
+            check_heads("audio", self.heads, self.width, "audio.hidden")
+
+    def build(self, num_bands: int) -> nn.Module:
+        return SeldNetEncoder(self, num_bands)
 
 
 class ConvBlock(nn.Module):
@@ -79,15 +125,3 @@ class SeldNetEncoder(nn.Module):
         for attention, norm in zip(self.mhsa_block_list, self.layer_norm_list, strict=True):
             x = norm(x + attention(x))
         return x
-
-
-_HEAD = {"fnn_list.0.": "head.hidden.", "fnn_list.1.": "head.out."}
-
-
-def from_dcase(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Rename the state dict of a published baseline (53 entries) to that of `SeldModel`."""
-    renamed = {}
-    for key, value in state.items():
-        prefix = next((prefix for prefix in _HEAD if key.startswith(prefix)), "")
-        renamed[_HEAD.get(prefix, "audio.") + key.removeprefix(prefix)] = value
-    return renamed
