@@ -23,7 +23,7 @@ from typing import Any
 
 from data import storage
 from data.errors import UserError
-from search_spaces.table1 import PRESET
+from search_spaces.space import PRESET
 from trainables.training.checkpoint import TrialStore, trial_uri
 from trainables.training.reports import OBJECTIVE
 
