@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
-from infra.latency import Latency
+from trainables.evaluation.latency import Latency
 from trainables.scores.flat import AVERAGES, counts_from_array, counts_to_array
 from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
 from trainables.scores.recordings import class_figures, overall, table_of

@@ -24,7 +24,6 @@ from infra.claim import read_driver
 from infra.evidence import PROTOCOL, Evidence, flat_counts
 from infra.finals_report import Finalist, Finals, Training
 from infra.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
-from infra.latency import Latency, measure_latency
 from infra.ray_cluster import connect
 from infra.records import FAILED, SweepStore, TrialRecord
 from infra.registry import FINALIST, ModelVersion, register_best
@@ -35,6 +34,7 @@ from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig
 from trainables.config.tree import fingerprint, from_dict, override
 from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
+from trainables.evaluation.latency import Latency, measure_latency
 from trainables.networks.model import count_parameters
 from trainables.scores.metrics import SeldCounts
 from trainables.training.reports import OBJECTIVE

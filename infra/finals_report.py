@@ -15,10 +15,10 @@ from typing import Any
 from rich.table import Table
 
 from infra.evidence import PROTOCOL
-from infra.latency import Latency
 from infra.records import TrialRecord
 from trainables.config import TrialConfig
 from trainables.config.tree import to_dict
+from trainables.evaluation.latency import Latency
 from trainables.scores.flat import AVERAGES, flat_scores
 from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
 from trainables.scores.recordings import class_figures, paired_difference, pooled, table_of

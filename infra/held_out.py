@@ -27,11 +27,10 @@ from infra.settings import Settings
 from infra.shared_data import load_split, preparation
 from infra.sweep import SweepOutcome
 from trainables.config.tree import from_dict
-from trainables.evaluation.bundle import load_bundle
+from trainables.evaluation.bundle import fetch_bundle, load_bundle
 from trainables.evaluation.evaluate import predict_recordings, recordings
 from trainables.scores.flat import counts_from_array, counts_to_array
 from trainables.scores.metrics import SeldCounts, seld_counts
-from trainables.training.checkpoint import fetch_bundle
 
 logger = logging.getLogger(__name__)
 

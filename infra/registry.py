@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -27,14 +27,15 @@ from data.errors import UserError
 from data.labels import LABEL_RATE_HZ
 from infra.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
 from infra.records import TrialRecord
-from trainables import pyfunc_loader
-from trainables.config import RATE_HZ, TrialConfig
-from trainables.config.tree import from_dict, to_dict
-from trainables.evaluation.bundle import WEIGHTS_NAME, load_bundle
+from trainables.evaluation.bundle import WEIGHTS_NAME, fetch_bundle, load_bundle
+from trainables.inputs.input_config import RATE_HZ
 from trainables.scores.flat import AVERAGES
 from trainables.scores.recordings import table_of
-from trainables.training.checkpoint import TrialStore, fetch_bundle
 from trainables.training.reports import OBJECTIVE
+
+if TYPE_CHECKING:  # torch comes with them: a dry run of a promotion needs none
+    from trainables.config import TrialConfig
+    from trainables.training.checkpoint import TrialStore
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +175,8 @@ def _loading_faults(path: Path) -> list[str]:
     try:
         model = mlflow.pyfunc.load_model(str(path))
         schema = model.metadata.get_input_schema()
+        from trainables.config.tree import from_dict
+
         config = from_dict(model.metadata.metadata["config"])
         samples = config.inputs.window_labels * RATE_HZ // LABEL_RATE_HZ
         # One clip without pictures: the first free length of a sound is its samples, of anything else its pictures.
@@ -234,6 +237,9 @@ def _nothing_there(client: mlflow.MlflowClient, name: str, version_or_alias: str
 
 def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     """Log the bundle to the run as a model and register it; returns its version and what the bundle says of itself."""
+    from trainables import pyfunc_loader
+    from trainables.config.tree import to_dict
+
     _, config, extra = load_bundle(bundle)
     with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow would like an input example as well; the signature says it all

@@ -20,7 +20,8 @@ from infra.held_out import SPLIT, held_out_counts
 from infra.settings import Settings
 from infra.sweep import SweepOutcome, SweepRequest, run_sweep
 from search_spaces.presets import PRESETS, Pretrained
-from search_spaces.table1 import PRESET, groups, table1_space
+from search_spaces.space import PRESET
+from search_spaces.table1 import groups, table1_space
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
 from trainables.scores.metrics import Average, SeldCounts

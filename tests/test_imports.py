@@ -1,6 +1,8 @@
 """The order of the packages, asserted by parsing imports: data <- trainables <- search_spaces <- infra."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,11 @@ def test_imports_go_left_and_heavy_libraries_stay_where_they_belong(path: Path) 
 
 def test_there_is_something_to_check() -> None:
     assert len(FILES) > 20
+
+
+@pytest.mark.parametrize("module", ["infra.cli", "infra.status", "infra.overview", "infra.sweep_status", "infra.aliases"])
+def test_who_looks_and_promotes_waits_for_no_torch(module: str) -> None:
+    """The help, `status`, `history`, `promote --dry-run` and `rollback` go by these."""
+    code = f"import sys, {module}; print(sorted({{'torch', 'torchaudio', 'torchvision'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -13,12 +13,12 @@ from data.errors import UserError
 from data.store import Manifest, Shard, Split, Store
 from infra.finals import choose, evidence_for, finals_space
 from infra.finals_report import Finalist, Finals, Training, mean_and_deviation
-from infra.latency import Latency, measure_latency
 from infra.records import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search import propose, try_out
 from search_spaces.quickstart import QUICKSTART, suggest
 from trainables.config.tree import fingerprint, from_dict, override, to_dict
 from trainables.evaluation.bundle import save_bundle
+from trainables.evaluation.latency import Latency, measure_latency
 from trainables.networks.model import SeldModel
 from trainables.scores.metrics import SCORE_NAMES
 from trainables.scores.recordings import pooled, table_of

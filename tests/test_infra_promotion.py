@@ -19,11 +19,11 @@ from data.errors import GateError, UserError
 from infra.alias_log import PROMOTE, ROLLBACK, AliasLog, Move
 from infra.aliases import history, promote, rollback
 from infra.evidence import Evidence
-from infra.latency import Latency
 from infra.promotion import Rules, Standing, failed, judge, read_rules
 from infra.records import COMPLETE, TrialRecord
 from infra.registry import FINALIST, evidence_of, faults_of, find_version, register_best
 from trainables.config.tree import to_dict
+from trainables.evaluation.latency import Latency
 from trainables.networks.model import SeldModel
 from trainables.scores.metrics import SCORE_NAMES
 from trainables.scores.recordings import overall, paired_difference

@@ -6,8 +6,8 @@ import torch
 
 from data.errors import UserError
 from search_spaces.registry import SPACES, find_space
-from search_spaces.space import SearchSpace, source_identity
-from search_spaces.table1 import PRESET, ROWS, SEED
+from search_spaces.space import PRESET, SEED, SearchSpace, source_identity
+from search_spaces.table1 import ROWS
 from trainables.config import FUSIONS
 from trainables.config.tree import from_dict, to_dict
 from trainables.networks.model import SeldModel

@@ -4,7 +4,7 @@ import numpy as np
 
 from data.classes import NUM_CLASSES
 from infra.evidence import Evidence, flat_counts
-from infra.latency import Latency
+from trainables.evaluation.latency import Latency
 from trainables.scores.metrics import SeldCounts
 
 CLASSES = (0, 4, 8)

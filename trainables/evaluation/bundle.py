@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.errors import UserError
-from trainables.config import TrialConfig
-from trainables.config.tree import from_dict, to_dict
-from trainables.networks.model import SeldModel
+
+if TYPE_CHECKING:  # torch comes with them, and the names of the files need none
+    from trainables.config import TrialConfig
+    from trainables.networks.model import SeldModel
 
 WEIGHTS_NAME = "model.safetensors"
 JSON_NAME = "model.json"
@@ -30,6 +31,8 @@ def save_bundle(directory: str | Path, model: SeldModel, config: TrialConfig, ex
         extra: anything JSON can hold, returned as it is by `load_bundle`.
     """
     from safetensors.torch import save  # so that training can run where it is not installed
+
+    from trainables.config.tree import to_dict
 
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
     document = {
@@ -53,6 +56,9 @@ def load_bundle(directory: str | Path) -> tuple[SeldModel, TrialConfig, dict[str
         UserError: files are missing, are no bundle, were written by a newer version, or do not belong together.
     """
     from safetensors.torch import load
+
+    from trainables.config.tree import from_dict
+    from trainables.networks.model import SeldModel
 
     folder = Path(directory)
     try:
@@ -82,6 +88,15 @@ def load_bundle(directory: str | Path) -> tuple[SeldModel, TrialConfig, dict[str
     except RuntimeError as error:
         raise UserError(f"{folder / WEIGHTS_NAME} does not fit the config in {JSON_NAME}; was it edited?") from error
     return model.eval(), config, description["extra"]
+
+
+def fetch_bundle(uri: str, folder: str | Path) -> Path:
+    """Copy a bundle from storage into a local folder, where `load_bundle` reads it."""
+    from data import storage  # a model that is loaded elsewhere needs none of its dependencies
+
+    for name in storage.list_files(uri):
+        (Path(folder) / name).write_bytes(storage.read_bytes(f"{uri}/{name}"))
+    return Path(folder)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -110,13 +110,6 @@ def _load(uri: str) -> dict[str, Any] | None:
         return None
 
 
-def fetch_bundle(uri: str, folder: str | Path) -> Path:
-    """Copy a bundle from storage into a local folder, where `trainables.evaluation.bundle.load_bundle` reads it."""
-    for name in storage.list_files(uri):
-        (Path(folder) / name).write_bytes(storage.read_bytes(f"{uri}/{name}"))
-    return Path(folder)
-
-
 def trial_uri(trials_uri: str, number: int) -> str:
     """A trial's folder among those of its sweep."""
     return f"{trials_uri}/{number:05d}"

@@ -1,22 +1,29 @@
-"""How fast a model hears and looks: one window at a time on one core of a processor, as a device in a room would."""
+"""How fast a model hears and looks: one window at a time on one core of a processor, as a device in a room would.
+
+Imports torch only where it measures, so that whoever reads what was measured need not wait for it.
+"""
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.labels import LABEL_RATE_HZ
-from infra.bench.measure import cpu_name
-from trainables.config import RATE_HZ, TrialConfig
-from trainables.evaluation.bundle import load_bundle
-from trainables.evaluation.inference import predict_clip
-from trainables.training.checkpoint import fetch_bundle
+from trainables.evaluation.bundle import fetch_bundle, load_bundle
+from trainables.inputs.input_config import RATE_HZ
+
+if TYPE_CHECKING:
+    from trainables.config import TrialConfig
 
 WARM_UPS, REPEATS = 2, 7
 
@@ -39,6 +46,10 @@ class Latency:
 
 def measure_latency(bundle_uri: str) -> Latency:
     """Median over `REPEATS` windows of noise, after `WARM_UPS`; the process has one thread for as long."""
+    import torch
+
+    from trainables.evaluation.inference import predict_clip
+
     with tempfile.TemporaryDirectory() as folder:
         model, config, _ = load_bundle(fetch_bundle(bundle_uri, folder))
     window_s = config.inputs.window_labels / LABEL_RATE_HZ
@@ -66,3 +77,13 @@ def _seen(config: TrialConfig, window_s: float) -> np.ndarray | None:
     if reads == "frames":
         return np.full((pictures, inputs.frame_height, inputs.frame_width, 3), 128, np.uint8)
     return np.zeros((pictures, MAX_BOXES, BOX_FIELDS), np.float32) if reads == "boxes" else None
+
+
+def cpu_name() -> str:
+    """Model of this machine's processor and the cores it has here."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
+        name = found.group(1).strip() if found else name
+    return f"{name}, {os.cpu_count()} cores"
