@@ -115,7 +115,7 @@ def test_each_place_takes_its_own_weights():
     assert fields == ["training.initial_weights", "audio.weights", "visual.resnet.weights", "visual.i3d.weights"]
     with torch.device("meta"):
         model = SeldModel(both)
-    found = {slot.field: slot.module(model) for slot in slots(both)}
+    found = {slot.field: model.get_submodule(slot.place) for slot in slots(both)}
     assert found["visual.resnet.weights"] is model.visual.resnet.backbone
     assert found["visual.i3d.weights"] is model.visual.i3d.backbone
     assert found["audio.weights"] is model.audio
