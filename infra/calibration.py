@@ -264,7 +264,7 @@ def _timed(
     config: TrialConfig, batch: int, rows: list[PreparedRow], device: Any, rate: float, window_flops: float
 ) -> Point:
     from trainables.training.checkpoint import TrialStore
-    from trainables.training.loop import train
+    from trainables.training.loop import train_trial
     from trainables.training.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -279,7 +279,7 @@ def _timed(
     session = _Alone(device, {"train": HeldRows(rows), "val": HeldRows(evaluated)})
     bands = np.zeros((len(rows[0]["features"]), 1, config.inputs.n_mels), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        train(config, session, TrialStore(folder), bands, bands + 1.0, {})
+        train_trial(config, session, TrialStore(folder), bands, bands + 1.0, {})
     sampler = session.feed("train").windows(
         config.visual.columns,
         epochs=1,

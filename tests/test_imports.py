@@ -40,7 +40,10 @@ def test_there_is_something_to_check() -> None:
     assert len(FILES) > 20
 
 
-@pytest.mark.parametrize("module", ["infra.cli", "infra.status", "infra.overview", "infra.sweep_status", "infra.aliases"])
+LOOKS = ("infra.cli", "infra.status", "infra.overview", "infra.sweep_status", "infra.aliases")
+
+
+@pytest.mark.parametrize("module", LOOKS)
 def test_who_looks_and_promotes_waits_for_no_torch(module: str) -> None:
     """The help, `status`, `history`, `promote --dry-run` and `rollback` go by these."""
     code = f"import sys, {module}; print(sorted({{'torch', 'torchaudio', 'torchvision'}} & set(sys.modules)))"

@@ -78,7 +78,7 @@ def run(folder: Path, workers: int, over: Any = lambda: False) -> set[int]:
         feature_std=np.ones(1),
         ask=board.ask,
         mail=board.mail,
-        train=imitation,
+        train_trial=imitation,
         resources=TrialResources(workers=workers),
         ray_storage={"storage_path": str(folder / "ray")},
     )

@@ -98,7 +98,7 @@ def search(
         feature_mean=np.zeros(1),
         feature_std=np.ones(1),
         ask=board.ask,
-        train=imitation,
+        train_trial=imitation,
         ray_storage={"storage_path": str(folder / "ray")},
     )
     assert run_trials(searcher, stopping, recorder, context, {}, 2)

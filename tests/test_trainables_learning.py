@@ -20,7 +20,7 @@ from trainables.inputs.prepare import PrepareRow
 from trainables.networks.model import SeldModel
 from trainables.training.checkpoint import TrialStore
 from trainables.training.decision import GO_ON, Decision
-from trainables.training.loop import train
+from trainables.training.loop import train_trial
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_the_loss_falls_by_a_third(name: str, rows: list[dict[str, Any]], tmp_pa
     untrained = SeldModel(config, torch.from_numpy(mean), torch.from_numpy(std))
     _, before, frames = predict(untrained, session.rows("train"))
     store = TrialStore(str(tmp_path))
-    train(config, session, store, mean, std, {})
+    train_trial(config, session, store, mean, std, {})
     state = store.latest()
     assert state is not None
     untrained.load_state_dict(state["model"])

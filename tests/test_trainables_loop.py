@@ -34,7 +34,7 @@ from trainables.networks.model import SeldModel
 from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.training.decision import GO_ON, STOP, Decision, TakeOver
-from trainables.training.loop import train
+from trainables.training.loop import train_trial
 from trainables.training.reports import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of
 
 ROWS = {"train": make_rows("train", 6, 0), "val": make_rows("val", 3, 1)}
@@ -72,7 +72,7 @@ def run(
     keep_every: int = 0,
 ) -> list[dict[str, float]]:
     session = OneWorker(stop_after, decisions)
-    train(config, session, TrialStore(str(folder), keep_every), MEAN, STD, {"data": "test"}, attempt)
+    train_trial(config, session, TrialStore(str(folder), keep_every), MEAN, STD, {"data": "test"}, attempt)
     return session.reports
 
 
@@ -385,7 +385,7 @@ def take_over_on_worker(rank: int, port: int, folder: str) -> None:
     store = TrialStore(f"{folder}/00000")
     original = TrialStore.at
     TrialStore.at = lambda self, epoch: None if epoch == 3 and rank == 1 else original(self, epoch)  # type: ignore[method-assign]
-    train(SHORT, session, store, MEAN, STD, {})
+    train_trial(SHORT, session, store, MEAN, STD, {})
     torch.save([report.get("pbt/epoch") for report in session.reports], f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 

@@ -52,7 +52,7 @@ from trainables.parts.visual.modules import VisualModule
 from trainables.training.checkpoint import TrialStore
 from trainables.training.decision import GO_ON, Decision
 from trainables.training.learner import Learner
-from trainables.training.loop import train
+from trainables.training.loop import train_trial
 from trainables.training.reports import REPORT_KEYS
 from trainables.weights.fitting import WeightsSlot
 from trainables.weights.kinds import KINDS, WeightsKind
@@ -427,9 +427,9 @@ class TestFromOutside:
         reports: list[dict[str, float]] = []
         mean = np.zeros((7, 1, INPUTS.n_mels), np.float32)
         store = TrialStore(str(tmp_path))
-        train(config, Session(), store, mean, mean + 1, {})
+        train_trial(config, Session(), store, mean, mean + 1, {})
         assert [report["lr"] for report in reports] == [0.1, 0.05]
-        train(config, Session(), store, mean, mean + 1, {})
+        train_trial(config, Session(), store, mean, mean + 1, {})
         assert [report["epoch"] for report in reports] == [1, 2, 2]
         loaded = load_bundle(Path(store.best(int(reports[-1]["best_epoch"]))))
         assert loaded[1] == config

@@ -136,7 +136,7 @@ def test_workers_stay_until_one_of_them_fails(cluster: None, store: Store, tmp_p
         if facts["trial"] == 1 and session.rank == session.world_size - 1:
             raise ArithmeticError("planted in the last worker")
 
-    results = run(store, tmp_path, workers, 4, train=imitation)
+    results = run(store, tmp_path, workers, 4, train_trial=imitation)
     assert [result.metrics["train_loss"] for result in results] == [0, 1, 2, 3]
     errors = [result.error for result in results]
     assert [error is not None for error in errors] == [False, True, False, False]

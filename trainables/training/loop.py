@@ -64,7 +64,7 @@ class Session(Protocol):
         ...
 
 
-def train(
+def train_trial(
     config: TrialConfig,
     session: Session,
     store: TrialStore,
@@ -83,113 +83,156 @@ def train(
     torch.manual_seed(config.training.seed)
     model = SeldModel(config, torch.as_tensor(feature_mean), torch.as_tensor(feature_std))
     model.to(session.device)
+    training = Training(config, session, store, model, provenance, attempt)
+    if training.resume():
+        training.run()
 
-    training, validation = session.feed("train"), session.feed("val")
-    _check_distances(config, training, validation)
-    sampler = training.windows(
-        config.visual.columns,
-        epochs=config.training.epochs,
-        batch_size=config.training.batch_size,
-        window_frames=config.inputs.window_labels,
-        hop_frames=config.inputs.train_hop_labels,
-        epoch_windows=config.training.epoch_windows,
-        swap=config.augment.channel_swaps,
-        seed=_mixed_seed(config.training.seed, attempt) if attempt else config.training.seed,
-        rank=session.rank,
-        world_size=session.world_size,
-        frame_rate_hz=config.inputs.frame_rate_hz,
-    )
-    learner = Learner(config, model, len(sampler))
 
-    first_epoch, best, best_epoch = 1, math.inf, 0
-    again = (attempt,) if attempt else ()
+class Training:
+    """A trial on its way: what it trains with, how far it is, and its best epoch so far."""
 
-    def save(epoch: int, metrics: dict[str, float]) -> None:
-        if session.rank == 0:
-            progress = {"epoch": epoch, "best": best, "best_epoch": best_epoch, "metrics": metrics}
-            store.save(epoch, {**learner.state(), **progress})
+    def __init__(
+        self,
+        config: TrialConfig,
+        session: Session,
+        store: TrialStore,
+        model: SeldModel,
+        provenance: dict[str, Any],
+        attempt: int,
+    ) -> None:
+        self._config = config
+        self._session = session
+        self._store = store
+        self._model = model
+        self._provenance = provenance
+        self._again = (attempt,) if attempt else ()
+        training, self._validation = session.feed("train"), session.feed("val")
+        _check_distances(config, training, self._validation)
+        self._sampler = training.windows(
+            config.visual.columns,
+            epochs=config.training.epochs,
+            batch_size=config.training.batch_size,
+            window_frames=config.inputs.window_labels,
+            hop_frames=config.inputs.train_hop_labels,
+            epoch_windows=config.training.epoch_windows,
+            swap=config.augment.channel_swaps,
+            seed=_mixed_seed(config.training.seed, attempt) if attempt else config.training.seed,
+            rank=session.rank,
+            world_size=session.world_size,
+            frame_rate_hz=config.inputs.frame_rate_hz,
+        )
+        self._learner = Learner(config, model, len(self._sampler))
+        self._epoch = 0
+        """The last one that is done."""
+        self._best = math.inf
+        """The smallest objective so far."""
+        self._best_epoch = 0
 
-    def goes_on(epoch: int, metrics: dict[str, float]) -> bool:
-        """Report, and do as told."""
-        decision = session.report(metrics)
-        if decision.take_over and _take_over(decision.take_over, epoch, learner, session, store):
-            save(epoch, metrics)
+    def resume(self) -> bool:
+        """Begin, or continue from the store's checkpoint; whether there is more to train.
+
+        Raises:
+            RuntimeError: the checkpoint is another trial's.
+        """
+        state = self._store.latest()
+        if state is None:
+            load_pretrained(self._model, self._config)
+            return True
+        if state["config"] != fingerprint(self._config):
+            raise RuntimeError(
+                f"{self._store.uri} holds the checkpoint of another config; it is not this trial's folder"
+            )
+        self._learner.load(state)
+        self._epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
+        logger.info("continuing after epoch %d", self._epoch)
+        # The report of that epoch may have been lost with the process that made it; twice does no harm.
+        return self._report(state["metrics"])
+
+    def run(self) -> None:
+        """The epochs that are left, as long as reports are answered with going on."""
+        session, config = self._session, self._config
+        network: nn.Module = DistributedDataParallel(self._model) if session.world_size > 1 else self._model
+        if config.training.compile:
+            network = torch.compile(network)  # type: ignore[assignment]
+        with closing(self._sampler):
+            while self._epoch < config.training.epochs:
+                self._epoch += 1
+                metrics = self._one_epoch(network)
+                self._save(metrics)
+                if session.rank == 0:
+                    self._log(metrics)
+                if not self._report(metrics):
+                    logger.info("stopped after epoch %d", self._epoch)
+                    return
+
+    def _one_epoch(self, network: nn.Module) -> dict[str, float]:
+        """Train and evaluate; the report. The best model is kept."""
+        session, config, epoch = self._session, self._config, self._epoch
+        started = time.monotonic()
+        torch.manual_seed(_mixed_seed(config.training.seed, epoch, session.rank, *self._again))
+        loss = _train_epoch(session, network, self._learner, self._sampler, epoch)
+        train_seconds = time.monotonic() - started
+        scored, val_loss, thresholds, example = _evaluate(self._model, config, session, self._validation)
+        metrics = {
+            "epoch": epoch,
+            "train_loss": loss,
+            "val_loss": val_loss,
+            "lr": self._learner.rate,
+            "windows_per_s": self._sampler.num_windows / train_seconds,
+            "epoch_s": time.monotonic() - started,
+            **scored,
+            **self._learner.metrics(),
+        }
+        improved = metrics[OBJECTIVE] < self._best
+        if improved:
+            self._best, self._best_epoch = metrics[OBJECTIVE], epoch
+        metrics["best_epoch"] = self._best_epoch
+        if session.rank == 0 and improved:
+            facts = {"epoch": epoch, "validation": metrics, "thresholds": thresholds.tolist(), **self._provenance}
+            self._store.save_best(epoch, self._model, self._learner.config, facts, example)
+        return metrics
+
+    def _save(self, metrics: dict[str, float]) -> None:
+        if self._session.rank == 0:
+            progress = {"epoch": self._epoch, "best": self._best, "best_epoch": self._best_epoch, "metrics": metrics}
+            self._store.save(self._epoch, {**self._learner.state(), **progress})
+
+    def _report(self, metrics: dict[str, float]) -> bool:
+        """Report, and do as told; whether to go on."""
+        decision = self._session.report(metrics)
+        if decision.take_over and self._take_over(decision.take_over):
+            self._save(metrics)
         return decision.go_on
 
-    state = store.latest()
-    if state is None:
-        load_pretrained(model, config)
-    else:
-        if state["config"] != fingerprint(config):
-            raise RuntimeError(f"{store.uri} holds the checkpoint of another config; it is not this trial's folder")
-        learner.load(state)
-        best, best_epoch, first_epoch = state["best"], state["best_epoch"], state["epoch"] + 1
-        logger.info("continuing after epoch %d", state["epoch"])
-        # The report of that epoch may have been lost with the process that made it; twice does no harm.
-        if not goes_on(state["epoch"], state["metrics"]):
-            return
+    def _take_over(self, taking: TakeOver) -> bool:
+        """Go on from a donor's checkpoint, on all workers or on none; whether that was done now."""
+        done = self._learner.taken_over
+        if done and done["epoch"] == self._epoch:
+            return False  # told again after an interruption, and done before it
+        state = self._store.sibling(taking.donor).at(taking.donor_epoch)
+        if self._session.sum(np.array([float(state is None)]))[0]:
+            logger.warning(
+                "trial %d's checkpoint of epoch %d is gone; going on unchanged", taking.donor, taking.donor_epoch
+            )
+            return False
+        assert state is not None
+        self._learner.take_over(taking, self._epoch, state)
+        logger.info("going on from trial %d as it was after epoch %d", taking.donor, taking.donor_epoch)
+        return True
 
-    wrapped: nn.Module = DistributedDataParallel(model) if session.world_size > 1 else model
-    if config.training.compile:
-        wrapped = torch.compile(wrapped)  # type: ignore[assignment]
-    with closing(sampler):
-        for epoch in range(first_epoch, config.training.epochs + 1):
-            started = time.monotonic()
-            torch.manual_seed(_mixed_seed(config.training.seed, epoch, session.rank, *again))
-            loss = _train_epoch(session, wrapped, learner, sampler, epoch)
-            train_seconds = time.monotonic() - started
-            scored, val_loss, thresholds, example = _evaluate(model, config, session, validation)
-            metrics = {
-                "epoch": epoch,
-                "train_loss": loss,
-                "val_loss": val_loss,
-                "lr": learner.rate,
-                "windows_per_s": sampler.num_windows / train_seconds,
-                "epoch_s": time.monotonic() - started,
-                **scored,
-                **learner.metrics(),
-            }
-            improved = metrics[OBJECTIVE] < best
-            if improved:
-                best, best_epoch = metrics[OBJECTIVE], epoch
-            metrics["best_epoch"] = best_epoch
-            if session.rank == 0 and improved:
-                facts = {"epoch": epoch, "validation": metrics, "thresholds": thresholds.tolist(), **provenance}
-                store.save_best(epoch, model, learner.config, facts, example)
-            save(epoch, metrics)
-            if session.rank == 0:
-                logger.info(
-                    "epoch %d/%d | loss %.4f | val SELD %.3f F %.3f LE %.1f deg | %.0f windows/s | "
-                    "best %.3f at epoch %d",
-                    epoch,
-                    config.training.epochs,
-                    loss,
-                    metrics[OBJECTIVE],
-                    metrics["present/F"],
-                    metrics["present/LE"],
-                    metrics["windows_per_s"],
-                    best,
-                    best_epoch,
-                )
-            if not goes_on(epoch, metrics):
-                logger.info("stopped after epoch %d", epoch)
-                return
-
-
-def _take_over(taking: TakeOver, epoch: int, learner: Learner, session: Session, store: TrialStore) -> bool:
-    """Go on from a donor's checkpoint after `epoch`, on all workers or on none; whether that was done now."""
-    if learner.taken_over and learner.taken_over["epoch"] == epoch:
-        return False  # told again after an interruption, and done before it
-    state = store.sibling(taking.donor).at(taking.donor_epoch)
-    if session.sum(np.array([float(state is None)]))[0]:
-        logger.warning(
-            "trial %d's checkpoint of epoch %d is gone; going on unchanged", taking.donor, taking.donor_epoch
+    def _log(self, metrics: dict[str, float]) -> None:
+        logger.info(
+            "epoch %d/%d | loss %.4f | val SELD %.3f F %.3f LE %.1f deg | %.0f windows/s | best %.3f at epoch %d",
+            self._epoch,
+            self._config.training.epochs,
+            metrics["train_loss"],
+            metrics[OBJECTIVE],
+            metrics["present/F"],
+            metrics["present/LE"],
+            metrics["windows_per_s"],
+            self._best,
+            self._best_epoch,
         )
-        return False
-    assert state is not None
-    learner.take_over(taking, epoch, state)
-    logger.info("going on from trial %d as it was after epoch %d", taking.donor, taking.donor_epoch)
-    return True
 
 
 def _evaluate(

@@ -22,7 +22,7 @@ from ray.tune.result import RESULT_DUPLICATE
 from data.streamed_split import StreamedSplit
 from trainables.config.tree import from_dict
 from trainables.training.checkpoint import TrialStore, trial_uri
-from trainables.training.loop import train as train_trial
+from trainables.training.loop import train_trial
 from trainables.training.mail import LocalMail, Mail
 from trainables.training.memory import keep_freed_memory
 from trainables.training.resources import TrialResources
@@ -44,8 +44,8 @@ class SweepContext:
     """For a trial's number, what tells it after each report how to go on."""
     mail: Mail | None = None
     """Boxes that all nodes reach; needed by trials of several workers."""
-    train: Callable[..., None] = train_trial
-    """`trainables.training.loop.train`, or what stands in for it."""
+    train_trial: Callable[..., None] = train_trial
+    """`trainables.training.loop.train_trial`, or what stands in for it."""
     keep_every: int = 0
     """Checkpoints of every so many epochs stay, for other trials to go on from; 0: none."""
     resources: TrialResources = field(default_factory=TrialResources)
@@ -167,7 +167,7 @@ def _trainer(context: SweepContext, splits: dict[str, Any], mail: Mail, name: st
         session_class = TrialActorSession if resources.alone else WorkerGroupSession
         while (assignment := mail.take(_assignments(name, rank))) is not None:
             number: int = assignment["number"]
-            context.train(
+            context.train_trial(
                 from_dict(assignment["config"]),
                 session_class(context.ask(number), streamed, lambda report: mail.put(_reports(name), report)),
                 context.trial_store(number),
