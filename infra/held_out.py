@@ -82,8 +82,8 @@ def _count(bundle_uri: str, split: Any) -> np.ndarray:
     with closing(open_feed(split).recordings(config.visual.columns)) as rows:
         counted = [
             seld_counts(reference, config.output.decode(output, thresholds))
-            for told, outputs, _, _ in predict_recordings(model, rows, config.training.batch_size)
-            for reference, output in recordings(told, outputs)
+            for found in predict_recordings(model, rows, config.training.batch_size)
+            for reference, output in recordings(found.rows, found.outputs)
         ]
     return np.stack([counts_to_array(counts) for counts in counted])
 

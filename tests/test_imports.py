@@ -36,6 +36,48 @@ def test_imports_go_left_and_heavy_libraries_stay_where_they_belong(path: Path) 
         assert "ray" not in names or str(path.relative_to(ROOT)) in MAY_USE_RAY
 
 
+WINGS = (
+    "checks",
+    "weights",
+    "layers",
+    "inputs",
+    "scores",
+    "parts",
+    "config",
+    "networks",
+    "evaluation",
+    "pyfunc_loader",
+    "training",
+)
+"""Of trainables/: each imports only from itself and those before it."""
+
+
+def modules_imported(tree: ast.AST) -> set[str]:
+    """Dotted names of the modules that a file takes names from, but for those that types alone need."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "trainables").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "trainables"))
+)
+def test_the_wings_of_trainables_import_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT / "trainables").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    names = [name.split(".") for name in modules_imported(ast.parse(path.read_text()))]
+    wings = {name[1] for name in names if name[0] == "trainables"}
+    assert wings <= set(WINGS[: WINGS.index(own) + 1])
+
+
 def test_there_is_something_to_check() -> None:
     assert len(FILES) > 20
 

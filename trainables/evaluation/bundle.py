@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data.errors import UserError
 
@@ -22,6 +22,16 @@ WEIGHTS_NAME = "model.safetensors"
 JSON_NAME = "model.json"
 FORMAT = "seldtune-model"
 FORMAT_VERSION = 1
+
+
+class Bundle(NamedTuple):
+    """What a bundle holds."""
+
+    model: SeldModel
+    """In evaluation mode, on the CPU."""
+    config: TrialConfig
+    extra: dict[str, Any]
+    """What it was saved with: scores, thresholds, where the data came from."""
 
 
 def save_bundle(directory: str | Path, model: SeldModel, config: TrialConfig, extra: dict[str, Any]) -> None:
@@ -49,8 +59,8 @@ def save_bundle(directory: str | Path, model: SeldModel, config: TrialConfig, ex
     _write_atomically(folder / JSON_NAME, description)
 
 
-def load_bundle(directory: str | Path) -> tuple[SeldModel, TrialConfig, dict[str, Any]]:
-    """The model in evaluation mode on the CPU, its config, and the `extra` it was saved with.
+def load_bundle(directory: str | Path) -> Bundle:
+    """Read a bundle from a local directory.
 
     Raises:
         UserError: files are missing, are no bundle, were written by a newer version, or do not belong together.
@@ -87,7 +97,7 @@ def load_bundle(directory: str | Path) -> tuple[SeldModel, TrialConfig, dict[str
         model.load_state_dict(load(weights))
     except RuntimeError as error:
         raise UserError(f"{folder / WEIGHTS_NAME} does not fit the config in {JSON_NAME}; was it edited?") from error
-    return model.eval(), config, description["extra"]
+    return Bundle(model.eval(), config, description["extra"])
 
 
 def fetch_bundle(uri: str, folder: str | Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -90,25 +91,35 @@ def evaluate(
     """
     form = model.config.output
     total = Evaluation(counts=[SeldCounts.zero() for _ in thresholds])
-    for told, outputs, loss_sum, frames in predict_recordings(model, rows, batch_size):
-        counted = [count_scores(told, outputs, form, threshold) for threshold in thresholds]
+    for found in predict_recordings(model, rows, batch_size):
+        counted = [count_scores(found.rows, found.outputs, form, threshold) for threshold in thresholds]
         total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
-        total.loss_sum += loss_sum
-        total.frames += frames
+        total.loss_sum += found.loss_sum
+        total.frames += found.frames
         if not total.example:
-            first = {name: np.array(told[0][name]) for name in ("recording", "start_frame")}
-            total.example = {**first, "output": outputs[0]}
+            first = {name: np.array(found.rows[0][name]) for name in ("recording", "start_frame")}
+            total.example = {**first, "output": found.outputs[0]}
     return total
+
+
+class Predicted(NamedTuple):
+    """Whole recordings, predicted."""
+
+    rows: list[PreparedRow]
+    """Without what takes memory."""
+    outputs: list[NDArray[np.float32]]
+    """Of each row's own label frames."""
+    loss_sum: float
+    """Over the valid label frames that were predicted since the last time."""
+    frames: int
+    """Their number."""
 
 
 def predict_recordings(
     model: SeldModel, rows: Iterable[Sequence[PreparedRow]], batch_size: int = 32
-) -> Iterator[tuple[list[PreparedRow], list[NDArray[np.float32]], float, int]]:
-    """Like `predict`, of rows that come a few at a time, in order of recording and start.
-
-    Yields, as often as recordings are whole: their rows, without what takes memory, the outputs of these, and of what
-    was predicted since the last time the sum of the loss and its label frames.
-    """
+) -> Iterator[Predicted]:
+    """Like `predict`, of rows that come a few at a time, in order of recording and start; yields as often as recordings
+    are whole."""
     told: list[PreparedRow] = []
     outputs: list[NDArray[np.float32]] = []
     loss_sum, frames = 0.0, 0
@@ -121,11 +132,11 @@ def predict_recordings(
         # The last recording may go on in the next piece.
         whole = next(i for i, row in enumerate(told) if row["recording"] == told[-1]["recording"])
         if whole:
-            yield told[:whole], outputs[:whole], loss_sum, frames
+            yield Predicted(told[:whole], outputs[:whole], loss_sum, frames)
             told, outputs = told[whole:], outputs[whole:]
             loss_sum, frames = 0.0, 0
     if told:
-        yield told, outputs, loss_sum, frames
+        yield Predicted(told, outputs, loss_sum, frames)
 
 
 def count_scores(

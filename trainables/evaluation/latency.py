@@ -51,18 +51,18 @@ def measure_latency(bundle_uri: str) -> Latency:
     from trainables.evaluation.inference import predict_clip
 
     with tempfile.TemporaryDirectory() as folder:
-        model, config, _ = load_bundle(fetch_bundle(bundle_uri, folder))
-    window_s = config.inputs.window_labels / LABEL_RATE_HZ
+        bundle = load_bundle(fetch_bundle(bundle_uri, folder))
+    window_s = bundle.config.inputs.window_labels / LABEL_RATE_HZ
     generator = np.random.default_rng(0)
     audio = generator.uniform(-0.1, 0.1, (4, round(window_s * RATE_HZ))).astype(np.float32)
-    seen = _seen(config, window_s)
+    seen = _seen(bundle.config, window_s)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         times_s = []
         for _ in range(WARM_UPS + REPEATS):
             started = time.perf_counter()
-            predict_clip(model, audio, seen)
+            predict_clip(bundle.model, audio, seen)
             times_s.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
