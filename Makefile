@@ -39,7 +39,7 @@ lint: $(READY) ## Style and types
 	$(BIN)/mypy
 
 audit: $(READY) ## sbom.json, and known vulnerabilities of what is pinned (asks OSV)
-	$(BIN)/python -m infra.audit
+	$(BIN)/python .ci/audit.py
 
 clean: ## Delete caches and build products, not data and not .venv
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

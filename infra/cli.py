@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from data.errors import GateError, UserError
-from infra.checkout import PACKAGES
 from infra.commands import compare, finals, models, plan, render, score, stack, submit, sweep, table1
 from infra.commands.data import data_app
-from infra.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
+from infra.console.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
+from infra.provenance.checkout import PACKAGES
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.synth import SynthSettings
-from infra.yaml_mapping import read_mapping
+from infra.console.yaml_files import read_mapping
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),

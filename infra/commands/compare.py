@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.output import JsonOption, print_json
+from infra.console.output import JsonOption, print_json
 
 
 def compare(
@@ -32,13 +32,13 @@ def compare(
 
     The page is kept with each sweep's run in MLflow too. Example: `seldtune compare quickstart --by schedule`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3",))
     settings.export()
-    from infra.compare import load_sweeps, log_comparison, report_files, write_files
-    from infra.comparison import compare as compare_sweeps
-    from infra.comparison_tables import WIDTH, summary_lines, terminal_table
+    from infra.comparison.compare import compare as compare_sweeps
+    from infra.comparison.report import load_sweeps, log_comparison, report_files, write_files
+    from infra.comparison.tables import WIDTH, summary_lines, terminal_table
 
     loaded = load_sweeps(settings.root, sweeps)
     comparison = compare_sweeps(loaded, by=by, reference=reference, target=target, epochs=epochs)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from infra.output import JsonOption, print_json, say
+from infra.console.output import JsonOption, print_json, say
 
 data_app = typer.Typer(help="Make, take in, look at and check data.", no_args_is_help=True)
 
@@ -46,7 +46,7 @@ def data_synth(
     Example: `seldtune data synth crowd --profile standard --set polyphony=4 --set snr_db=5,10`
     """
     from data.synth import synthesise, write_tree
-    from infra.arguments import parse_assignments
+    from infra.console.arguments import parse_assignments
     from infra.synth_settings import synth_settings
 
     options = {
@@ -65,8 +65,8 @@ def data_synth(
             folder = write_tree(made, str(tree), run=processes.map)
         say({"tree": str(folder)}, f"written to {folder}", as_json=as_json)
         return
-    from infra.ray_cluster import on_cluster
-    from infra.settings import load_settings
+    from infra.cluster.join import on_cluster
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3",))
     settings.export()
@@ -100,9 +100,9 @@ def data_ingest(
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
     from data.ingest import IngestSettings, ingest
-    from infra.ingest_report import ingest_document, show_ingest
-    from infra.ray_cluster import on_cluster
-    from infra.settings import load_settings
+    from infra.cluster.join import on_cluster
+    from infra.datasets.ingest_report import ingest_document, show_ingest
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3",))
     settings.export()
@@ -131,7 +131,7 @@ def data_verify(
     Example: `seldtune data verify s3://seldtune/data/quickstart`
     """
     from data.store import open_store, verify
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
     store = open_store(root)
@@ -158,8 +158,8 @@ def data_inspect(
 
     Example: `seldtune data inspect s3://seldtune/data/quickstart --recording fold3_room2_mix001 --at 12`
     """
-    from infra.inspection import inspect_store, show
-    from infra.settings import load_settings
+    from infra.datasets.inspection import inspect_store, show
+    from infra.stack.settings import load_settings
 
     load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
     document = inspect_store(
@@ -201,9 +201,9 @@ def data_embed(
 
     Example: `seldtune data embed s3://seldtune/data/quickstart --weights s3://seldtune/weights/resnet50.safetensors`
     """
-    from infra.arguments import parse_assignments
-    from infra.embed import EmbedRequest, embed_on_cluster
-    from infra.settings import load_settings
+    from infra.console.arguments import parse_assignments
+    from infra.datasets.embed import EmbedRequest, embed_on_cluster
+    from infra.stack.settings import load_settings
 
     places = [place for place in (root, weights, out) if place is not None]
     settings = load_settings(need=("s3",) if any(place.startswith("s3://") for place in places) else ())

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from infra.arguments import parse_bytes
-from infra.output import EXIT_INTERRUPTED, JsonOption, print_json
+from infra.console.arguments import parse_bytes
+from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
 
 
 def finals(
@@ -32,11 +32,11 @@ def finals(
     Every choice is made on validation. The same command goes on after a crash or Ctrl-C, and reads the test split
     again for nobody. Example: `seldtune finals quickstart --best 2`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings()
     settings.export()
-    from infra.finals import FinalsRequest, run_finals
+    from infra.finals.finals import FinalsRequest, run_finals
 
     found = run_finals(
         FinalsRequest(
@@ -61,7 +61,7 @@ def finals(
         return
     from rich.console import Console
 
-    from infra.finals_report import terminal_table
+    from infra.finals.report import terminal_table
 
     console = Console(highlight=False, width=max(Console().width, 140))
     console.print(terminal_table(found))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.output import EXIT_GATE, JsonOption, say
+from infra.console.output import EXIT_GATE, JsonOption, say
 
 weights_app = typer.Typer(help="Bring pre-trained weights in.", no_args_is_help=True)
 
@@ -24,8 +24,8 @@ def weights_import(
     Understood are torchvision's ResNets, I3D (rgb_imagenet.pt), the audio encoder and the models of AV-SELD, and the
     DCASE audio baseline. Example: `seldtune weights import resnet50-11ad3fa6.pth --as resnet50`
     """
-    from infra.settings import load_settings
-    from infra.weights import import_weights
+    from infra.models.import_weights import import_weights
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3",))
     settings.export()
@@ -56,12 +56,12 @@ def promote(
     small, trained with three seeds from a clean commit, and its files as they were registered.
     Example: `seldtune promote seld --reason "best of the quickstart finals"`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3", "mlflow"))
     settings.export()
-    from infra import aliases
-    from infra.promotion import read_rules
+    from infra.models import aliases
+    from infra.models.gate import read_rules
 
     judged = aliases.promote(
         settings.root, model, candidate, alias, reason, rules=read_rules(rules), force=force, dry_run=dry_run
@@ -89,11 +89,11 @@ def rollback(
 
     Example: `seldtune rollback seld --reason "deaf to bells in the new room"`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3", "mlflow"))
     settings.export()
-    from infra import aliases
+    from infra.models import aliases
 
     move = aliases.rollback(settings.root, model, alias, reason)
     text = f"{model}@{alias} is version {move.version} again (was version {move.before})"
@@ -109,11 +109,11 @@ def history(
 
     Example: `seldtune history seld`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=("s3", "mlflow"))
     settings.export()
-    from infra import aliases
+    from infra.models import aliases
 
     moves = aliases.history(settings.root, model, alias)
     text = "\n".join(map(str, moves)) or f"{model}@{alias} was never moved"
@@ -136,10 +136,10 @@ def predict(
 
     Example: `seldtune predict --model models:/seld@champion clip.wav clip.mp4 --truth clip.csv`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     load_settings(need=("mlflow",)).export()
-    from infra.predict import predict_files
+    from infra.models.predict import predict_files
 
     result = predict_files(model, wav, video, truth, out, resample, boxes)
     say(result, _prediction_text(result), as_json=as_json)

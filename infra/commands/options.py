@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.arguments import parse_assignments, parse_bytes, parse_duration_s
+from infra.console.arguments import parse_assignments, parse_bytes, parse_duration_s
 from search_spaces.registry import SPACES
 
 if TYPE_CHECKING:
-    from infra.sweep import SweepRequest
+    from infra.sweep.run import SweepRequest
 
 FaithfulOption = Annotated[bool, typer.Option("--faithful/--fixed", help="As the authors' code, or as their paper.")]
 
@@ -63,8 +63,8 @@ class SweepOptions:
         Raises:
             UserError: an unknown space, or an option in another form than its help says.
         """
-        from infra.retries import Retries, parse_retries
-        from infra.sweep import SweepRequest
+        from infra.record.retries import Retries, parse_retries
+        from infra.sweep.run import SweepRequest
         from search_spaces.registry import find_space
 
         return SweepRequest(

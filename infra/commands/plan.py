@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from data.errors import UserError
-from infra.arguments import parse_assignments
 from infra.commands.options import FaithfulOption, SweepOptions, with_sweep_options
-from infra.output import EXIT_REFUSED, JsonOption, print_json, say
+from infra.console.arguments import parse_assignments
+from infra.console.output import EXIT_REFUSED, JsonOption, print_json, say
 
 
 @functools.partial(with_sweep_options, space="")
@@ -38,12 +38,12 @@ def plan(
         raise UserError("nothing to plan: name a search space, or a published system with --preset")
     from rich.console import Console
 
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=())
     settings.export()
-    from infra.plan_table import show_plan
-    from infra.sweep_plan import plan_space
+    from infra.plan.plan import plan_space
+    from infra.plan.screen import show_plan
 
     found = plan_space(options.request(), settings, samples=samples, measure=calibrate)
     if as_json:
@@ -55,8 +55,8 @@ def plan(
 
 
 def _plan_preset(preset: str, size: str, faithful: bool, fix: list[str], as_json: bool) -> None:
-    from infra.plan import describe_preset, plan_text
     from search_spaces.presets import PRESETS
+    from search_spaces.presets_text import describe_preset, plan_text
 
     if preset == "list":
         say({"presets": list(PRESETS)}, "\n".join(PRESETS), as_json=as_json)

@@ -12,8 +12,8 @@ import typer
 
 from data.errors import UserError
 from infra.commands.options import SweepOptions, with_sweep_options
+from infra.console.output import EXIT_REFUSED
 from infra.kube.shapes import SHAPES, find_shape, require_room
-from infra.output import EXIT_REFUSED
 
 if TYPE_CHECKING:
     from infra.kube.schemas import Schemas
@@ -67,8 +67,8 @@ def render(
         typer.echo(f"{check}: {count} of Ray's documents, nothing wrong with them" if count else _nothing(check))
         return
 
-    from infra.arguments import parse_duration_s
-    from infra.request import budget_of, name_of, resources_of
+    from infra.console.arguments import parse_duration_s
+    from infra.sweep.request import budget_of, name_of, resources_of
 
     request = options.request()
     resources = resources_of(request)

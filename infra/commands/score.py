@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from infra.output import JsonOption, say
+from infra.console.output import JsonOption, say
 
 
 def score(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.errors import UserError
-from infra.output import JsonOption, print_json
+from infra.console.output import JsonOption, print_json
 
 if TYPE_CHECKING:
-    from infra.stack import StackStatus
+    from infra.stack.embedded import StackStatus
 
 WATCH_EVERY_S = 3.0
 
@@ -21,9 +21,9 @@ def up(as_json: JsonOption = False) -> None:
 
     Running it again starts only what is missing. Example: `seldtune up`
     """
-    from infra import stack
+    from infra.stack import embedded
 
-    _show(stack.up(), as_json=as_json)
+    _show(embedded.up(), as_json=as_json)
 
 
 def status(
@@ -38,22 +38,22 @@ def status(
     if sweep is None:
         if watched:
             raise UserError("--watch shows a sweep: name it, e.g. `seldtune status quickstart --watch`")
-        from infra import stack
+        from infra.stack import embedded
 
-        _show(stack.status(), as_json=as_json)
+        _show(embedded.status(), as_json=as_json)
     else:
         _show_sweep(sweep, watched=watched, as_json=as_json)
 
 
 def _show_sweep(name: str, *, watched: bool, as_json: bool) -> None:
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=["s3"])
     settings.export()
     from rich.console import Console
 
-    from infra.live import render, watch
-    from infra.sweep_status import SweepReader
+    from infra.watch.reader import SweepReader
+    from infra.watch.screen import render, watch
 
     reader = SweepReader(settings.root, name)
     if as_json:
@@ -73,16 +73,16 @@ def down(
 
     Example: `seldtune down`
     """
-    from infra import stack
-    from infra.home import find_home
+    from infra.stack import embedded
+    from infra.stack.home import find_home
 
     home = find_home()
     if purge and home.is_dir() and not yes:
         if not sys.stdin.isatty():
             raise UserError(f"--purge would delete {home} with all data in it: say --yes as well")
         typer.confirm(f"Delete {home} with all runs, models and data in it?", abort=True, err=True)
-    ended = stack.down()
-    deleted = stack.purge() if purge else None
+    ended = embedded.down()
+    deleted = embedded.purge() if purge else None
     if as_json:
         print_json({"processes_ended": ended, "home": str(home), "deleted": deleted is not None})
     else:

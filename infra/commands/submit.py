@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.errors import UserError
-from infra.arguments import parse_assignments, parse_bytes, parse_duration_s, parse_name
 from infra.commands.options import SweepOptions, with_sweep_options
-from infra.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
+from infra.console.arguments import parse_assignments, parse_bytes, parse_duration_s, parse_name
+from infra.console.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
 
 if TYPE_CHECKING:
-    from infra.cluster_api import Cluster, JobClient
-    from infra.settings import Settings
-    from infra.submission import Job
+    from infra.cluster.job_api import Cluster, JobClient
+    from infra.cluster.jobs import Job
+    from infra.stack.settings import Settings
 
 DEFAULT_MODEL = "seld"
 
@@ -53,12 +53,12 @@ def submit(
     asked = [name for name in (status, follow, stop) if name is not None]
     if len(asked) + bool(options.space) != 1:
         raise UserError("name one search space to submit, or one sweep with --status, --follow or --stop")
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings(need=())
-    from infra.cluster_api import find_cluster, open_client
-    from infra.submission import jobs_of, last_job
-    from infra.submission import stop as stop_job
+    from infra.cluster.job_api import find_cluster, open_client
+    from infra.cluster.jobs import jobs_of, last_job
+    from infra.cluster.jobs import stop as stop_job
 
     cluster = find_cluster(address, settings)
     if cluster.embedded:
@@ -120,11 +120,11 @@ def _submit(
     limit_bytes: int,
 ) -> Job:
     """The job of the sweep that the options name, new or not."""
-    from infra.checkout import commit_text
-    from infra.cluster_api import check_versions, versions_here, versions_of
-    from infra.submission import entrypoint, refuse_secrets, runtime_env
-    from infra.submission import submit as submit_job
-    from infra.upload import stage
+    from infra.cluster.job_api import check_versions, versions_here, versions_of
+    from infra.cluster.jobs import entrypoint, refuse_secrets, runtime_env
+    from infra.cluster.jobs import submit as submit_job
+    from infra.cluster.upload import stage
+    from infra.provenance.checkout import commit_text
 
     check_versions(versions_of(client), versions_here(), cluster.url)
     root, name = _root(settings, cluster), str(options.name)
@@ -149,7 +149,7 @@ def _submit(
 
 def _follow(client: JobClient, name: str, job: Job, *, as_json: bool) -> None:
     """Show the log until the job ends; exit as the sweep did."""
-    from infra.submission import STOPPED, SUCCEEDED, Follower
+    from infra.cluster.jobs import STOPPED, SUCCEEDED, Follower
 
     out = sys.stderr if as_json else sys.stdout
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.commands.options import SweepOptions, with_sweep_options
-from infra.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
+from infra.console.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
 
 if TYPE_CHECKING:
-    from infra.conclude import Conclusion
+    from infra.sweep.conclude import Conclusion
 
 
 logger = logging.getLogger(__name__)
@@ -28,20 +28,19 @@ def sweep(
     The same command goes on after a crash or Ctrl-C. On a terminal it shows one screen (SELDTUNE_NO_LIVE=1: lines).
     Example: `seldtune sweep quickstart --trials 10 --budget 10m`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings()
     settings.export()
-    from infra.conclude import conclude
-    from infra.live import live_screen, wants_live
-    from infra.sweep import run_sweep
+    from infra.sweep.conclude import conclude
+    from infra.sweep.run import run_sweep
+    from infra.watch.screen import live_screen, wants_live
 
-    outcome = run_sweep(options.request(), settings, live_screen if wants_live(as_json=as_json) else None)
-    if not outcome.finished:
+    with run_sweep(options.request(), settings, live_screen if wants_live(as_json=as_json) else None) as outcome:
+        conclusion = conclude(outcome, model) if outcome.finished else None
+    if conclusion is None:
         logger.warning("interrupted; the same command goes on from here (`seldtune status %s`)", outcome.name)
-        outcome.tracker.close("KILLED")
         raise typer.Exit(EXIT_INTERRUPTED)
-    conclusion = conclude(outcome, model)
     if as_json:
         print_json(conclusion.as_json())
     else:
@@ -54,7 +53,7 @@ def _show_conclusion(conclusion: Conclusion) -> None:
     """What a sweep found, on one screen."""
     from rich.console import Console
 
-    from infra.report import terminal_table
+    from infra.sweep.report import terminal_table
 
     console = Console(highlight=False, width=max(Console().width, 118))
     console.print(terminal_table(conclusion.rows, f"Sweep {conclusion.name} (validation, classes present)"))

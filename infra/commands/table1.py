@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from infra.arguments import parse_assignments
 from infra.commands.options import FaithfulOption
-from infra.output import EXIT_INTERRUPTED, JsonOption, print_json
+from infra.console.arguments import parse_assignments
+from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
 
 WeightsOption = Annotated[str | None, typer.Option(help="URI of pre-trained weights; random ones if not given.")]
 
@@ -38,11 +38,11 @@ def table1(
     The same command goes on after a crash or Ctrl-C.
     Example: `seldtune table1 --data s3://seldtune/data/quickstart --size small`
     """
-    from infra.settings import load_settings
+    from infra.stack.settings import load_settings
 
     settings = load_settings()
     settings.export()
-    from infra.table1 import Table1Request, default_presets, run_table1, terminal_table
+    from infra.finals.table1 import Table1Request, default_presets, run_table1, terminal_table
     from search_spaces.presets import Pretrained
 
     pretrained = Pretrained(

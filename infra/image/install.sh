@@ -46,7 +46,7 @@ project)
     # From elsewhere, so that it is the installed one that answers.
     cd "$folder"
     bin/seldtune --help >/dev/null
-    bin/python -c 'import infra.sweep, mlflow, optuna, ray, torch'
+    bin/python -c 'import infra.sweep.run, mlflow, optuna, ray, torch'
     ;;
 *)
     echo "step is $step: choose dependencies or project" >&2

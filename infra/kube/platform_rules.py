@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 
 from data.errors import UserError
+from infra.cluster.growth import GROWS_TO_VARIABLE
 from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
-from infra.kube.growth import GPU, GROWS_TO_VARIABLE, grows_to
+from infra.kube.growth import GPU, grows_to
 from infra.kube.operator_rules import version_of
 from infra.kube.quantities import quantity
-from infra.redaction import MASK, Redaction, looks_secret
+from infra.provenance.secrets import MASK, Redaction, looks_secret
 
 SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"

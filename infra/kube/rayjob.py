@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.errors import UserError
-from infra.kube.growth import GPU, GROWS_TO_VARIABLE, grows_to
+from infra.cluster.growth import GROWS_TO_VARIABLE, TRIAL_DRIVER
+from infra.kube.growth import GPU, grows_to
 from infra.kube.operator_rules import LONGEST_NAME, QUEUE_LABEL
 from infra.kube.platform_rules import SAFE_TO_EVICT
-from infra.kube.shapes import TRIAL_DRIVER, PodGroup, PodSize, Shape
+from infra.kube.shapes import PodGroup, PodSize, Shape
 
 OVERLAYS = ("dev", "gpu", "kueue")
 SETTINGS_CONFIG_MAP = "seldtune-settings"

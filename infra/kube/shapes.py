@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 from data.errors import UserError
 
-TRIAL_DRIVER = "trial_driver"
-"""A resource of nodes that stay, where a cluster says so: the drivers of worker groups go there, workers anywhere."""
-
 
 @dataclass(frozen=True)
 class PodSize:

@@ -1,6 +1,6 @@
 """What a trial is told after a report.
 
-Imports next to nothing, since the process that passes decisions on (`infra.board`) has to import this.
+Imports next to nothing, since the process that passes decisions on (`infra.search.board`) has to import this.
 """
 
 from __future__ import annotations

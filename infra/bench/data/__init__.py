@@ -1,0 +1,1 @@
+"""Benchmarks of data: made, stored, read, fed."""

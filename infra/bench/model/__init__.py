@@ -1,0 +1,1 @@
+"""Benchmarks of models: features, training, scores, embeddings."""

@@ -1,0 +1,1 @@
+"""A comparison as one HTML page: its sections, its pictures, its style and script."""

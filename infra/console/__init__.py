@@ -1,0 +1,1 @@
+"""What users write on the command line, and what a command prints."""

@@ -1,0 +1,1 @@
+"""What trials take: calibrated, forecast, and refused where it is too much."""

@@ -1,0 +1,1 @@
+"""Chunk stores as commands see them: embedded, inspected, pictured, reported on."""

@@ -1,0 +1,54 @@
+"""What became of a tree that was taken in: what the store holds, what was unusual, and what could not be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from data.build import Built
+from infra.datasets.inspection import describe, show
+from infra.datasets.rows import read_rows
+
+
+def ingest_document(built: Built) -> dict[str, Any]:
+    """All of it, ready for JSON."""
+    return {
+        **describe(built.store, read_rows(built.store)),
+        "picture": None,
+        "unusual": unusual(built.report),
+        "faults": built.report["faults"],
+        "remarks": built.report["remarks"],
+    }
+
+
+def unusual(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """What was unusual in the files -> in how many recordings, and how often in all; the most frequent first."""
+    recordings: Counter[str] = Counter()
+    times: Counter[str] = Counter()
+    for one in report["recordings"].values():
+        for what, count in one["facts"]["notes"].items():
+            recordings[what] += 1
+            times[what] += count
+    return {what: {"recordings": count, "times": times[what]} for what, count in recordings.most_common()}
+
+
+def show_ingest(document: Mapping[str, Any]) -> None:
+    """Print the document for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    show(document)
+    console = Console(highlight=False)
+    if document["unusual"]:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("unusual, and taken in")
+        for heading in ("recordings", "times"):
+            table.add_column(heading, justify="right")
+        for what, counts in document["unusual"].items():
+            table.add_row(what, f"{counts['recordings']:,}", f"{counts['times']:,}")
+        console.print(table)
+    for remark in document["remarks"]:
+        console.print(f"note: {remark}", markup=False, soft_wrap=True)
+    for fault in document["faults"]:
+        console.print(f"left out: {fault['reason']}", markup=False, soft_wrap=True)

@@ -1,0 +1,285 @@
+"""Finals: the best configs of a sweep, trained again with several seeds in full, and put to the test split once.
+
+Every choice is made on validation: which configs, each training's epoch and thresholds, which finalist wins and which
+of its trainings is registered. The test split then says what that is worth. Trainings are a sweep of fixed points, so
+an interruption loses what it loses there; what the test split said is kept beside them and never asked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import ray
+
+from data import storage
+from data.errors import UserError
+from data.store import Store, open_store
+from infra.cluster.join import connect
+from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
+from infra.finals.report import Finalist, Finals, Training
+from infra.models.evidence import PROTOCOL, Evidence, flat_counts
+from infra.models.register import FINALIST, ModelVersion, register_best
+from infra.record.claim import read_driver
+from infra.record.trials import FAILED, SweepStore, TrialRecord
+from infra.stack.settings import Settings
+from infra.sweep.run import SweepOutcome, SweepRequest, run_sweep
+from infra.tracking.contents import PROTOCOL_TAG
+from search_spaces.registry import SPACES
+from search_spaces.space import SearchSpace, Trial
+from trainables.config import TrialConfig
+from trainables.config.tree import fingerprint, from_dict, override
+from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
+from trainables.evaluation.latency import Latency, measure_latency
+from trainables.networks.model import count_parameters
+from trainables.scores.metrics import SeldCounts
+from trainables.training.reports import OBJECTIVE
+
+logger = logging.getLogger(__name__)
+
+FINALIST_PARAM, SEED_PARAM = "finalist", "seed"
+_BUDGET_S = 30 * 24 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalsRequest:
+    """What the user asked for; resources that are not given are those of the sweep's space."""
+
+    sweep: str
+    best: int = 3
+    seeds: int = 3
+    name: str | None = None
+    """Of the sweep that trains the finalists; `<sweep>-finals` if not given."""
+    model: str = "seld"
+    """In the registry."""
+    data: str | None = None
+    """The sweep's store; that of its space's name if not given."""
+    workers: int = 1
+    cpus_per_worker: int | None = None
+    gpus_per_worker: float | None = None
+    concurrency: int | None = None
+    data_memory_bytes: int | None = None
+
+
+def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
+    """Train, test and register the finalists; nothing when interrupted: the same call goes on from there.
+
+    Writes `<root>/sweeps/<name>/finals.{md,json}` and attaches them to the finals' run in MLflow. It costs `best` x
+    `seeds` trainings in full; the test split is decoded once for all, or streamed to each where it is too large.
+
+    Raises:
+        UserError: no such sweep, one that has not ended, or other data than its own; see `run_sweep` for the rest.
+        RuntimeError: no finalist could be trained.
+    """
+    if request.best < 1 or request.seeds < 1:
+        raise UserError(f"--best {request.best} and --seeds {request.seeds}: both have to be 1 or more")
+    storage.check_root(settings.root)
+    searched = SweepStore(settings.root, request.sweep)
+    asked = searched.settings()
+    if asked is None:
+        raise UserError(f"there is no sweep {request.sweep!r} below {settings.root}; run `seldtune sweep` first")
+    chosen = choose(searched.trials(), request.best, request.sweep)
+    driver = read_driver(searched.uri)
+    data_uri = request.data or (driver.facts["data"] if driver else f"{settings.root}/data/{asked['space']}")
+    store = open_store(data_uri)
+    if store.manifest.sha256 != asked["data"]:
+        raise UserError(
+            f"sweep {request.sweep!r} was on data {asked['data'][:12]}, and {data_uri} holds "
+            f"{store.manifest.sha256[:12]}; give the sweep's own --data"
+        )
+    if not store.split(SPLIT).clips:
+        raise UserError(f"the {SPLIT} split of {data_uri} is empty: there is nothing to test finalists on")
+    trainings = SweepRequest(
+        space=finals_space(request.sweep, asked["space"], chosen, request.seeds),
+        name=request.name or f"{request.sweep}-finals",
+        data=data_uri,
+        workers=request.workers,
+        cpus_per_worker=request.cpus_per_worker,
+        gpus_per_worker=request.gpus_per_worker,
+        concurrency=request.concurrency,
+        data_memory_bytes=request.data_memory_bytes,
+        stopper="none",
+    )
+    with run_sweep(trainings, settings) as outcome:
+        if not outcome.finished:
+            return None
+        outcome.tracker.require_written()
+        return _conclude(request, outcome, chosen, settings)
+
+
+def _conclude(
+    request: FinalsRequest, outcome: SweepOutcome, chosen: Sequence[TrialRecord], settings: Settings
+) -> Finals:
+    """Test, register and write down; everything here can be done again."""
+    finalists = _test(outcome, chosen, request.seeds, settings)
+    if not finalists:
+        raise RuntimeError(f"no finalist of {request.sweep!r} could be trained; {outcome.tracker.url} says why")
+    finals = Finals(
+        sweep=request.sweep,
+        name=outcome.name,
+        data_sha256=outcome.store.manifest.sha256,
+        test_sha256=split_sha256(outcome.store),
+        finalists=finalists,
+        model=_register(request, outcome, finalists[0]).uri,
+        url=outcome.tracker.url,
+    )
+    _write(finals, outcome)
+    return finals
+
+
+def choose(records: Sequence[TrialRecord], best: int, sweep: str) -> list[TrialRecord]:
+    """The trials with the best distinct configs by the objective on validation, best first.
+
+    Configs that differ in the seed alone are one. Fewer than asked for, where there are no more.
+
+    Raises:
+        UserError: a trial has not ended, or none has a model.
+    """
+    running = [record.number for record in records if not record.ended]
+    if running:
+        raise UserError(f"trial {running[0]} of sweep {sweep!r} has not ended; run `seldtune sweep` to its end first")
+    scored = [(record.best[OBJECTIVE], record) for record in records if record.best and record.state != FAILED]
+    chosen: dict[str, TrialRecord] = {}
+    for _, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
+        chosen.setdefault(fingerprint(_with_seed(from_dict(record.config), 0)), record)
+    if not chosen:
+        raise UserError(f"no trial of sweep {sweep!r} has a model: there is nothing to take to the finals")
+    if len(chosen) < best:
+        logger.warning("sweep %s has %d distinct configs with a model, not %d", sweep, len(chosen), best)
+    return list(chosen.values())[:best]
+
+
+def finals_space(sweep: str, searched: str, chosen: Sequence[TrialRecord], seeds: int) -> SearchSpace:
+    """Every config with every seed as fixed points; more seeds may be asked for later, other configs may not.
+
+    Args:
+        searched: name of the space that the sweep searched, whose resources are taken.
+    """
+    configs = {record.number: from_dict(record.config) for record in chosen}
+    identity = hashlib.sha256("".join(fingerprint(_with_seed(c, 0)) for c in configs.values()).encode()).hexdigest()
+
+    def suggest(trial: Trial) -> TrialConfig:
+        number = trial.suggest_categorical(FINALIST_PARAM, list(configs))
+        return _with_seed(configs[number], trial.suggest_int(SEED_PARAM, 0, 2**31 - 1))
+
+    resources = SPACES.get(searched)
+    return SearchSpace(
+        name=f"finals-{sweep}-{identity[:12]}",
+        summary=f"the best of {sweep}, with several seeds",
+        suggest=suggest,
+        # Seed by seed, so that more of them come after those that were trained.
+        first=tuple({FINALIST_PARAM: number, SEED_PARAM: seed} for seed in range(seeds) for number in configs),
+        trials=len(configs) * seeds,
+        budget_s=_BUDGET_S,
+        grace_epochs=max(config.training.epochs for config in configs.values()),
+        reduction=2,
+        cpus_per_worker=resources.cpus_per_worker if resources else 1,
+        gpus_per_worker=resources.gpus_per_worker if resources else 0.0,
+        sets_seed=True,
+    )
+
+
+def _with_seed(config: TrialConfig, seed: int) -> TrialConfig:
+    return override(config, {"training.seed": seed})
+
+
+def _test(outcome: SweepOutcome, chosen: Sequence[TrialRecord], seeds: int, settings: Settings) -> list[Finalist]:
+    """What the test split says of every training, best finalist on validation first."""
+    trainings: dict[int, list[Training]] = {}
+    for record, counts in held_out_counts(outcome, settings):
+        if record.params[SEED_PARAM] < seeds:
+            trainings.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, counts))
+    finalists = []
+    for record in chosen:
+        own = sorted(trainings.get(record.number, []), key=lambda training: training.seed)
+        if not own:
+            logger.warning("trial %d is no finalist: none of its trainings has a model", record.number)
+            continue
+        finalists.append(
+            Finalist(
+                trial=record.number,
+                config=from_dict(record.config),
+                trainings=own,
+                latency=_latency(outcome.sweep, own[0].record, settings),
+                parameters=count_parameters(from_dict(record.config)),
+                bytes=storage.size(f"{best_bundle(outcome.sweep, own[0].record)}/{WEIGHTS_NAME}") or 0,
+            )
+        )
+    return sorted(finalists, key=lambda finalist: (statistics.fmean(finalist.validation), finalist.trial))
+
+
+def _training(outcome: SweepOutcome, record: TrialRecord, counts: list[SeldCounts]) -> Training:
+    described = json.loads(storage.read_bytes(f"{best_bundle(outcome.sweep, record)}/{JSON_NAME}"))
+    extra = described["extra"]
+    return Training(
+        record=record,
+        seed=record.params[SEED_PARAM],
+        counts=counts,
+        weights_sha256=described["weights_sha256"],
+        commit=extra.get("git.commit"),
+        changed=extra.get("git.changed") == "True",
+    )
+
+
+def _latency(sweep: SweepStore, record: TrialRecord, settings: Settings) -> Latency:
+    """Measured once on a worker of the cluster, when nothing else of this sweep runs, then read back."""
+    uri = f"{sweep.uri}/latency/{record.number:05d}.json"
+    if storage.exists(uri):
+        return Latency(**json.loads(storage.read_bytes(uri)))
+    connect(settings)
+    measured = ray.get(ray.remote(num_cpus=1)(measure_latency).remote(best_bundle(sweep, record)))
+    storage.write_bytes(uri, json.dumps(asdict(measured)).encode())
+    return measured
+
+
+def _register(request: FinalsRequest, outcome: SweepOutcome, winner: Finalist) -> ModelVersion:
+    """The winner's best training, both by validation, as a version with its evidence."""
+    best = winner.best
+    return register_best(
+        request.model,
+        best.record,
+        outcome.sweep.trial_store(best.record.number),
+        outcome.tracker.run_id(best.record.number),
+        outcome.name,
+        alias=FINALIST,
+        evidence=evidence_for(request.sweep, outcome.name, outcome.store, winner, best),
+    )
+
+
+def evidence_for(sweep: str, finals: str, store: Store, finalist: Finalist, training: Training) -> Evidence:
+    """What is kept with a version that is registered from finals."""
+    assert training.record.best is not None
+    return Evidence(
+        sweep=sweep,
+        finals=finals,
+        trial=training.record.number,
+        epoch=int(training.record.best["epoch"]),
+        seed=training.seed,
+        seeds=tuple(other.seed for other in finalist.trainings),
+        data_sha256=store.manifest.sha256,
+        test_sha256=split_sha256(store),
+        weights_sha256=training.weights_sha256,
+        commit=training.commit,
+        changed=training.changed,
+        parameters=finalist.parameters,
+        bytes=finalist.bytes,
+        latency=finalist.latency,
+        counts=flat_counts(training.counts),
+    )
+
+
+def _write(finals: Finals, outcome: SweepOutcome) -> None:
+    """The report on storage and in MLflow; and on each training's run, what the test split said of it."""
+    for name, text in {"finals.md": finals.markdown(), "finals.json": json.dumps(finals.as_json(), indent=1)}.items():
+        storage.write_bytes(f"{outcome.sweep.uri}/{name}", text.encode())
+        outcome.tracker.log_text(name, text)
+    tags = {PROTOCOL_TAG: PROTOCOL, "searched": finals.sweep, "mlflow.note.content": finals.markdown()}
+    metrics = {f"{SPLIT}/{key}": value for key, value in finals.finalists[0].flat().items()}
+    outcome.tracker.log_sweep({}, metrics, tags)
+    for training in (training for finalist in finals.finalists for training in finalist.trainings):
+        tested = {f"{SPLIT}/{key}": value for key, value in training.flat().items()}
+        outcome.tracker.log_trial(training.record.number, tested, {PROTOCOL_TAG: PROTOCOL})

@@ -1,0 +1,289 @@
+"""Models in MLflow's registry: a sweep's best becomes `challenger`, the best of finals `finalist`, with its evidence.
+
+Which of them a person makes `champion`, and how that is written down, is `infra.models.aliases`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+import data
+import trainables
+from data.boxes import BOX_FIELDS, MAX_BOXES
+from data.errors import UserError
+from infra.models import model_check
+from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
+from infra.provenance.secrets import secrets_of
+from infra.record.trials import TrialRecord
+from trainables.evaluation.bundle import WEIGHTS_NAME, fetch_bundle, load_bundle
+from trainables.inputs.input_config import RATE_HZ
+from trainables.scores.flat import AVERAGES
+from trainables.scores.recordings import table_of
+from trainables.training.reports import OBJECTIVE
+
+if TYPE_CHECKING:  # torch comes with them: a dry run of a promotion needs none
+    from trainables.config import TrialConfig
+    from trainables.training.checkpoint import TrialStore
+
+logger = logging.getLogger(__name__)
+
+CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
+WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
+KNOWN_NAMES = ("MLmodel", "registered_model_meta")
+KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
+"""A model's files have these names, which MLflow writes, or are of these kinds, none of which is ever unpickled."""
+LONGEST_CHECK_S = 600.0
+"""A model that has not answered by then is refused."""
+REQUIREMENTS = ("torch", "torchaudio", "torchvision", "numpy", "safetensors", "soundfile", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """A version in the registry, with what is known of it."""
+
+    name: str
+    version: str
+    run_id: str
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+def register_best(
+    name: str,
+    record: TrialRecord,
+    store: TrialStore,
+    run_id: str,
+    sweep: str,
+    *,
+    alias: str = CHALLENGER,
+    evidence: Evidence | None = None,
+) -> ModelVersion:
+    """Log a trial's best model to its run, register it, and give it the alias; with what the test split said, if asked.
+
+    However often this is called, a trial's best epoch is registered once.
+    """
+    client = mlflow.MlflowClient()
+    best = record.best
+    assert best is not None, "a trial without a report has no model"
+    epoch = int(best["epoch"])
+    origin = {"sweep": sweep, "trial": str(record.number), "epoch": str(epoch), "run": run_id}
+    chosen = next((v for v in _all_versions(client, name) if origin.items() <= v.tags.items()), None)
+    if chosen is None:
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = Path(folder) / "bundle"
+            bundle.mkdir()
+            fetch_bundle(store.best(epoch), bundle)
+            number, extra = _log_model(name, bundle, run_id)
+            weights = sha256_of(bundle / WEIGHTS_NAME)
+        average = OBJECTIVE.split("/")[0]
+        scores = {f"validation.{key.replace('/', '.')}": f"{best[key]:.6g}" for key in best if key.startswith(average)}
+        told = {key: str(extra.get(key, "")) for key in ("data", "git.commit", "git.changed")}
+        # The origin comes last: a version that has it has everything.
+        for key, value in {**scores, **told, WEIGHTS_TAG: weights, **origin}.items():
+            client.set_model_version_tag(name, number, key, value)
+        chosen = _version(client.get_model_version(name, number))
+    if evidence is not None:
+        _attach(client, chosen, evidence)
+    client.set_registered_model_alias(name, alias, chosen.version)
+    return find_version(name, chosen.version)
+
+
+def _attach(client: mlflow.MlflowClient, version: ModelVersion, evidence: Evidence) -> None:
+    """Evidence as a file of the version's run, and what matters of it as tags for the UI."""
+    client.log_text(version.run_id, evidence.to_json(), EVIDENCE_NAME)
+    tags = {"protocol": PROTOCOL, "test.sha256": evidence.test_sha256}
+    for average in AVERAGES:
+        values, bounds = table_of(evidence.per_recording, average)
+        for name, score in values.items():
+            interval = f" ({bounds[name][0]:.3f} to {bounds[name][1]:.3f})" if bounds else ""
+            tags[f"test.{average}.{name}"] = f"{score:.3f}{interval}"
+    tags |= {
+        "test.seeds": " ".join(map(str, evidence.seeds)),
+        "latency.ms": f"{evidence.latency.ms:.1f}",
+        "parameters": str(evidence.parameters),
+        "searched": evidence.sweep,
+        # Last: evidence whose hash is there is complete.
+        EVIDENCE_TAG: evidence.sha256,
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def evidence_of(version: ModelVersion) -> Evidence | None:
+    """What the test split said of a version; nothing where it was never in finals.
+
+    Raises:
+        UserError: its evidence is not what was written when it was registered.
+    """
+    known = version.tags.get(EVIDENCE_TAG)
+    if known is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = mlflow.MlflowClient().download_artifacts(version.run_id, EVIDENCE_NAME, folder)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"the evidence of {version.uri} is gone from its run; run finals again") from error
+        text = Path(path).read_text(encoding="utf-8")
+    if hashlib.sha256(text.encode()).hexdigest() != known:
+        raise UserError(f"the evidence of {version.uri} was changed after it was written; run finals again")
+    return Evidence.from_json(text)
+
+
+def faults_of(version: ModelVersion) -> list[str]:
+    """What is wrong with a version's files as they lie in the registry; nothing when it can be used.
+
+    Every file has to be there and of a kind that holds no code to unpickle, the weights have to be those that were
+    registered, and the model has to load through MLflow by the code that it brings, and answer to a window of silence
+    with finite numbers.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            # What MLflow says when a file is missing depends on where the files lie.
+            path = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.uri, dst_path=folder))
+        except Exception as error:
+            return [f"the files of {version.uri} cannot be fetched: {str(error).splitlines()[0]}"]
+        files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+        faults = [f"{name} is of no known kind" for name, file in files.items() if not _is_known(file)]
+        weights = [file for file in files.values() if file.name == WEIGHTS_NAME]
+        if len(weights) != 1:
+            return [*faults, f"{WEIGHTS_NAME} is missing"]
+        registered, got = version.tags.get(WEIGHTS_TAG), sha256_of(weights[0])
+        if registered is None:
+            faults.append("its weights' hash was not written when it was registered")
+        elif registered != got:
+            faults.append(f"{WEIGHTS_NAME} is not what was registered (SHA-256 {got[:12]}, was {registered[:12]})")
+        return faults or _loading_faults(path)
+
+
+def _is_known(file: Path) -> bool:
+    return file.name in KNOWN_NAMES or file.suffix in KNOWN_SUFFIXES
+
+
+def _loading_faults(path: Path) -> list[str]:
+    """By the model's own code, in a process of its own, which is given no secret of this one."""
+    command = [sys.executable, "-I", model_check.__file__, str(path), str(RATE_HZ)]
+    secrets = secrets_of(os.environ)
+    harmless = {name: value for name, value in os.environ.items() if not any(one in value for one in secrets)}
+    try:
+        checked = subprocess.run(
+            command, cwd=path, env=harmless, capture_output=True, text=True, check=False, timeout=LONGEST_CHECK_S
+        )
+    except subprocess.TimeoutExpired:
+        return [f"the model does not load and predict within {LONGEST_CHECK_S:.0f} s"]
+    if checked.returncode or not checked.stdout:
+        last = (checked.stderr.strip().splitlines() or ["nothing said"])[-1]
+        return [f"the model does not load and predict: exit code {checked.returncode}: {last}"]
+    fault = json.loads(checked.stdout.splitlines()[-1])
+    return [] if fault is None else [fault]
+
+
+def sha256_of(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def holder_of(name: str, alias: str) -> ModelVersion | None:
+    """The version that an alias points at in MLflow.
+
+    Raises:
+        UserError: no such model.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        raise UserError(_nothing_there(client, name, alias)) from error
+    version = model.aliases.get(alias)
+    return None if version is None else find_version(name, str(version))
+
+
+def find_version(name: str, version_or_alias: str) -> ModelVersion:
+    """A version by its number or by an alias.
+
+    Raises:
+        UserError: there is none; the message lists what there is.
+    """
+    client = mlflow.MlflowClient()
+    try:
+        if version_or_alias.isdigit():
+            return _version(client.get_model_version(name, version_or_alias))
+        return _version(client.get_model_version_by_alias(name, version_or_alias))
+    except MlflowException as error:
+        raise UserError(_nothing_there(client, name, version_or_alias)) from error
+
+
+def _nothing_there(client: mlflow.MlflowClient, name: str, version_or_alias: str) -> str:
+    models = ", ".join(m.name for m in client.search_registered_models(max_results=20)) or "none"
+    return f"the registry has no {version_or_alias!r} of model {name!r}; models there: {models}"
+
+
+def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any]]:
+    """Log the bundle to the run as a model and register it; returns its version and what the bundle says of itself."""
+
+    from trainables import pyfunc_loader
+    from trainables.config.tree import to_dict
+
+    _, config, extra = load_bundle(bundle)
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow would like an input example as well; the signature says it all
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            loader_module=pyfunc_loader.__name__,
+            data_path=str(bundle),
+            # The model brings the code that builds it, so that it loads where seldtune is not installed.
+            code_paths=[str(Path(package.__file__ or "").parent) for package in (data, trainables)],
+            signature=_signature(config),
+            metadata={"config": to_dict(config), **{key: extra.get(key) for key in ("epoch", "data", "thresholds")}},
+            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS],
+        )
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name, logged.model_uri, run_id=run_id, model_id=logged.model_id, await_creation_for=0
+    )
+    return str(version.version), extra
+
+
+def _signature(config: TrialConfig) -> ModelSignature:
+    inputs = [TensorSpec(np.dtype(np.float32), (-1, 4, -1), "audio")]
+    if config.visual.reads == "frames":
+        shape = (-1, -1, config.inputs.frame_height, config.inputs.frame_width, 3)
+        inputs.append(TensorSpec(np.dtype(np.uint8), shape, "frames"))
+    elif config.visual.reads == "boxes":
+        inputs.append(TensorSpec(np.dtype(np.float32), (-1, -1, MAX_BOXES, BOX_FIELDS), "boxes"))
+    output = TensorSpec(np.dtype(np.float32), (-1, -1, config.output.width))
+    return ModelSignature(Schema(inputs), Schema([output]))
+
+
+def _all_versions(client: mlflow.MlflowClient, name: str) -> list[ModelVersion]:
+    return [_version(v) for v in client.search_model_versions(f"name = '{name}'")]
+
+
+def _version(entity: Any) -> ModelVersion:
+    return ModelVersion(
+        name=entity.name, version=str(entity.version), run_id=entity.run_id or "", tags=dict(entity.tags)
+    )

@@ -1,0 +1,1 @@
+"""What a sweep would be, before it is paid for."""

@@ -1,0 +1,328 @@
+"""What a sweep would be, before it is paid for: whether it can run as asked, how large its models are, what it takes.
+
+Writes nothing but what `infra.costs.calibration` keeps of a machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import optuna
+
+from data.errors import UserError
+from data.store import Store
+from infra.cluster.nodes import require_shared
+from infra.costs.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
+from infra.costs.feasible import feasibility, worker_memory_bytes
+from infra.costs.forecast import (
+    DataSize,
+    SweepForecast,
+    TrialForecast,
+    data_size,
+    forecast_sweep,
+    forecast_trial,
+)
+from infra.plan.preflight import (
+    OK,
+    REFUSED,
+    WARNING,
+    Check,
+    Preflight,
+    check_data,
+    check_mlflow,
+    check_ray,
+    check_services,
+    check_storage,
+    grouped,
+)
+from infra.search.searcher import propose
+from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.stack.settings import Settings
+from infra.sweep.data import preparation
+from infra.sweep.data_memory import plan_data
+from infra.sweep.request import budget_of, check_batches, data_uri, name_of, resources_of, trials_at_a_time
+from infra.sweep.run import SweepPlan, SweepRequest, plan_sweep
+from trainables.config import TrialConfig
+from trainables.training.resources import TrialResources
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """What is known of a sweep; what could not be asked is missing."""
+
+    name: str
+    checks: list[Check]
+    samples: int
+    trials: list[TrialForecast] = field(default_factory=list)
+    """One for each sampled config that may run."""
+    sweep: SweepForecast | None = None
+    calibration: Calibration | None = None
+    memory_bytes: int | None = None
+    """That a worker may take."""
+    budget_s: float | None = None
+    """What is left of it."""
+
+    @property
+    def refused(self) -> bool:
+        return any(check.state == REFUSED for check in self.checks)
+
+    def variants(self) -> dict[str, list[TrialForecast]]:
+        """The sampled configs by their fusion, in the order in which those came."""
+        by_fusion: dict[str, list[TrialForecast]] = {}
+        for trial in self.trials:
+            by_fusion.setdefault(trial.config.fusion.name, []).append(trial)
+        return by_fusion
+
+    def as_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "sweep": self.name,
+            "possible": not self.refused,
+            "checks": [asdict(check) for check in self.checks],
+            "samples": self.samples,
+            "feasible": len(self.trials),
+        }
+        if self.trials:
+            document["parameters"] = _range([trial.cost.parameters for trial in self.trials])
+            document["variants"] = [self._variant(name, trials) for name, trials in self.variants().items()]
+        if self.sweep is not None:
+            document["forecast"] = asdict(self.sweep) | {
+                name: getattr(self.sweep, name) for name in ("wall_s", "whole_wall_s", "gpu_hours", "cpu_hours")
+            }
+        if self.calibration is not None:
+            document["calibration"] = asdict(self.calibration)
+        return document | {"worker_memory_bytes": self.memory_bytes, "budget_s": self.budget_s}
+
+    @staticmethod
+    def _variant(name: str, trials: Sequence[TrialForecast]) -> dict[str, Any]:
+        return {
+            "fusion": name,
+            "samples": len(trials),
+            "parameters": _range([trial.cost.parameters for trial in trials]),
+            "memory_bytes": _range([trial.cost.memory_bytes for trial in trials]),
+            "activations_bytes": _range([trial.cost.activations_bytes for trial in trials]),
+            "step_flops": _range([trial.cost.step_flops for trial in trials]),
+            "window_flops": _range([trial.cost.window_flops for trial in trials]),
+            "steps": _range([trial.steps for trial in trials]),
+            "epoch_s": _range([trial.epoch_s for trial in trials]),
+            "trial_s": _range([trial.seconds for trial in trials]),
+            "checkpoint_bytes": _range([trial.cost.checkpoint_bytes for trial in trials]),
+        }
+
+
+def _range(values: Sequence[float]) -> dict[str, float]:
+    return {"min": min(values), "mean": statistics.mean(values), "max": max(values)}
+
+
+def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, measure: bool = True) -> Plan:
+    """Check everything that a sweep needs and forecast it, as far as what answers allows.
+
+    Args:
+        samples: configs drawn from the space, its first points among them.
+        measure: time the cluster's workers where that was not done before; else go by what is assumed of machines.
+    """
+    preflight = Preflight()
+    plan = Plan(name=request.name or request.space.name, checks=preflight.checks, samples=samples)
+    resources = _check_request(preflight, request)
+    services = check_services(preflight, settings)
+    store = None
+    if "s3" in services:
+        check_storage(preflight, settings.root)
+        store = check_data(preflight, data_uri(request, settings))
+    if "mlflow" in services:
+        check_mlflow(preflight, settings.mlflow_tracking_uri)
+    joined = "ray" in services and check_ray(preflight, settings)
+    if joined and store is not None:
+        preflight.attempt("nodes", lambda: require_shared(store, settings.root))
+    configs = _check_space(preflight, request, samples, resources)
+    if store is None or not configs or resources is None:
+        return plan
+    size = data_size(store, configs[0].inputs)
+    if not size.train_windows:
+        preflight.add("data", REFUSED, "no training recording is long enough for a window; is the split empty?")
+        return plan
+    plan.calibration = assume(resources)
+    concurrency, state = 1, None
+    if joined:
+        plan.memory_bytes = worker_memory_bytes(resources)
+        concurrency = _check_room(preflight, request, resources, store, configs) or 1
+        if not preflight.refused:
+            # What only the sweep itself refuses: a name that is taken by other settings, for one.
+            state = preflight.attempt("sweep", lambda: plan_sweep(request, settings), _standing)
+        if state is not None:
+            plan.calibration = _calibrated(configs, store, settings, resources, state, size, measure)
+    plan.trials = _check_feasible(preflight, request, configs, plan, resources, store, size)
+    if plan.trials:
+        plan.sweep = _forecast(request, plan, resources, concurrency, state)
+        if state is not None:
+            plan.budget_s = max(0.0, state.budget.wall_s - state.spent_s)
+            _check_budget(preflight, plan.sweep, plan.budget_s)
+    return plan
+
+
+def _check_request(preflight: Preflight, request: SweepRequest) -> TrialResources | None:
+    """What a trial takes, where that and the budget make sense."""
+    preflight.attempt("name", lambda: name_of(request))
+    budget = preflight.attempt("budget", lambda: budget_of(request), lambda b: f"{b[0]} trials, {hours(b[1])}")
+    if request.stopper not in STOPPERS:
+        known = ", ".join(STOPPERS)
+        preflight.add("stopper", REFUSED, f"{request.stopper!r} is not known; choose one of {known}")
+    resources = preflight.attempt(
+        "trial",
+        lambda: resources_of(request),
+        lambda r: f"{r.workers} x ({r.cpus_per_worker} CPU, {r.gpus_per_worker:g} GPU)",
+    )
+    return None if budget is None else resources
+
+
+def sample_space(request: SweepRequest, samples: int) -> tuple[list[TrialConfig], list[str]]:
+    """Configs of the space, its first points and random ones; and why those that cannot be made cannot."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=request.seed))
+    for point in request.space.first:
+        study.enqueue_trial(point)
+    configs, reasons = [], []
+    for _ in range(samples):
+        try:
+            configs.append(propose(request.space, study.ask(), request.fixed, request.seed))
+        except UserError as error:
+            reasons.append(str(error))
+    return configs, reasons
+
+
+def _check_space(
+    preflight: Preflight, request: SweepRequest, samples: int, resources: TrialResources | None
+) -> list[TrialConfig]:
+    configs, reasons = sample_space(request, samples)
+    for line in grouped(reasons, samples):
+        preflight.add("space", REFUSED, line)
+    if not reasons:
+        preflight.add("space", OK, f"all of {samples} sampled configs can be made")
+    if resources is not None:
+        preflight.attempt("batches", lambda: check_batches(configs, resources.workers))
+    return configs
+
+
+def _check_room(
+    preflight: Preflight,
+    request: SweepRequest,
+    resources: TrialResources,
+    store: Store,
+    configs: Sequence[TrialConfig],
+) -> int | None:
+    prepare = preflight.attempt(
+        "inputs",
+        lambda: preparation(configs, store.manifest.sha256),
+    )
+    if prepare is None:
+        return None
+    data = plan_data(store, prepare, request.data_memory_bytes)
+    kept = f"{data.text(data.needed_bytes)} decoded, {data.text(data.memory_bytes)} for it in the object stores"
+    streamed = f"{' and '.join(data.streamed)} streamed" if data.streamed else "all shared by the trials"
+    preflight.add("memory", WARNING if data.streamed else OK, f"{kept}: {streamed}")
+    room = preflight.attempt(
+        "room", lambda: trials_at_a_time(request.concurrency, resources, data), lambda n: f"{n} trials at a time"
+    )
+    if room is not None and request.concurrency is not None and room < request.concurrency:
+        preflight.add("room", WARNING, f"--concurrency {request.concurrency}, but only {room} fit")
+    return room
+
+
+def _standing(state: SweepPlan) -> str:
+    if not state.records:
+        return "a new one"
+    return f"goes on: {len(state.records)} trials are there, {state.owed} are owed"
+
+
+def _calibrated(
+    configs: Sequence[TrialConfig],
+    store: Store,
+    settings: Settings,
+    resources: TrialResources,
+    state: SweepPlan,
+    size: DataSize,
+    measure: bool,
+) -> Calibration:
+    points = from_records(state.records, resources.workers, size.eval_windows, size.steps)
+    if points:
+        return fit(points, f"reports of {len(points)} trials of this sweep")
+    if measure:
+        try:
+            kept = kept_calibration(configs[0].training.precision, resources, settings.root)
+            if kept is not None:
+                return kept
+            return calibrate(configs, store, preparation(configs, store.manifest.sha256), resources, settings.root)
+        except TimeoutError as error:
+            logger.warning("%s; going by what is assumed", error)
+    return assume(resources)
+
+
+def _check_feasible(
+    preflight: Preflight,
+    request: SweepRequest,
+    configs: Sequence[TrialConfig],
+    plan: Plan,
+    resources: TrialResources,
+    store: Store,
+    size: DataSize,
+) -> list[TrialForecast]:
+    assert plan.calibration is not None
+    refuses = feasibility(request, resources, store, configs[0].inputs, plan.memory_bytes, plan.calibration)
+    reasons = [refuses(config) for config in configs]
+    possible = [config for config, reason in zip(configs, reasons, strict=True) if reason is None]
+    # The search goes around what is impossible, as long as something is left.
+    for line in grouped([reason for reason in reasons if reason is not None], len(configs)):
+        preflight.add("models", WARNING if possible else REFUSED, line)
+    if len(possible) == len(configs):
+        memory = "" if plan.memory_bytes is None else f" and fit into {plan.memory_bytes / 1e9:.1f} GB a worker"
+        preflight.add("models", OK, f"all can be built{memory}")
+    return [forecast_trial(config, size, plan.calibration, resources.workers) for config in possible]
+
+
+def _forecast(
+    request: SweepRequest, plan: Plan, resources: TrialResources, concurrency: int, state: SweepPlan | None
+) -> SweepForecast:
+    owed = state.owed if state is not None else request.trials or request.space.trials
+    longest = max(trial.config.training.epochs for trial in plan.trials)
+    settings = StopperSettings(
+        max_epochs=longest, grace_epochs=request.space.grace_epochs, reduction=request.space.reduction
+    )
+    # A rule that is not known was refused before, and what the trials take unstopped is said all the same.
+    stopper = make_stopper(request.stopper if request.stopper in STOPPERS else "none", settings)
+    epochs = stopper.expected_epochs(owed, concurrency) if owed else float(longest)
+    return forecast_sweep(
+        plan.trials,
+        trials=owed,
+        concurrency=concurrency,
+        epochs=epochs,
+        workers=resources.workers,
+        cpus=resources.cpus_per_worker,
+        gpus=resources.gpus_per_worker,
+    )
+
+
+def _check_budget(preflight: Preflight, sweep: SweepForecast, budget_s: float) -> None:
+    if sweep.wall_s > budget_s:
+        fit_in = int(budget_s / sweep.wall_s * sweep.trials)
+        preflight.add(
+            "time",
+            WARNING,
+            f"{hours(budget_s)} are left and all trials take about {hours(sweep.wall_s)}: about "
+            f"{fit_in} of {sweep.trials} will run",
+        )
+    else:
+        preflight.add("time", OK, f"about {hours(sweep.wall_s)} of {hours(budget_s)}")
+
+
+def hours(seconds: float) -> str:
+    """In the unit that suits."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"

@@ -1,0 +1,1 @@
+"""Where results come from, and which secrets never go with them."""

@@ -1,0 +1,1 @@
+"""Optuna as Tune's search: samplers, stoppers, objectives, and the decisions they make."""

@@ -1,0 +1,90 @@
+"""What a search can go by: the SELD score, and beside it what a model costs. All are minimised.
+
+The score decides what a sweep calls best and when a trial is stopped; the others only widen the search to a front of
+models, none of which is better than another in everything.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from data.errors import UserError
+from data.near import near
+from infra.record.trials import COMPLETE, TrialRecord
+from trainables.config import TrialConfig
+from trainables.networks.model import count_parameters
+from trainables.training.reports import LATENCY, OBJECTIVE
+
+SELD = "seld"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One number of a trial."""
+
+    summary: str
+    of_record: Callable[[TrialRecord], float | None]
+    """Nothing where the trial does not say."""
+    of_config: Callable[[TrialConfig], float] | None = None
+    """Where it follows from the config: computed once, when the trial is proposed, and kept in its record."""
+
+
+def _score(record: TrialRecord) -> float | None:
+    return None if record.best is None else record.best[OBJECTIVE]
+
+
+def _latency_ms(record: TrialRecord) -> float | None:
+    """The middle one of all epochs: the first has everything to warm up."""
+    measured = [report[LATENCY] for report in record.reports if LATENCY in report]
+    return statistics.median(measured) if measured else None
+
+
+OBJECTIVES: dict[str, Objective] = {
+    SELD: Objective(summary="SELD score of the best epoch", of_record=_score),
+    "parameters": Objective(
+        summary="parameters of the model",
+        of_record=lambda record: record.measures.get("parameters"),
+        of_config=lambda config: float(count_parameters(config)),
+    ),
+    "latency": Objective(summary="ms of forward passes for a window of validation", of_record=_latency_ms),
+}
+
+
+def check_objectives(names: Sequence[str]) -> None:
+    """UserError unless these are objectives, the score the first, each once."""
+    for name in names:
+        if name not in OBJECTIVES:
+            raise UserError(
+                f"objective {name!r} is not known{near(name, OBJECTIVES)}; choose of {', '.join(OBJECTIVES)}"
+            )
+    if not names or names[0] != SELD or len(set(names)) < len(names):
+        raise UserError(f"objectives {', '.join(names) or 'none'}: {SELD} has to be the first, and each named once")
+
+
+def measure(config: TrialConfig, names: Iterable[str]) -> dict[str, float]:
+    """Those of the objectives that follow from the config."""
+    return {name: of_config(config) for name in names if (of_config := OBJECTIVES[name].of_config) is not None}
+
+
+def values_of(record: TrialRecord, names: Sequence[str]) -> list[float] | None:
+    """A trial's objectives, in order; nothing where one is missing or not a number."""
+    values = [OBJECTIVES[name].of_record(record) for name in names]
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return finite if len(finite) == len(values) else None
+
+
+def pareto_front(records: Iterable[TrialRecord], names: Sequence[str]) -> list[TrialRecord]:
+    """The complete trials that no other beats in one objective without losing in another, best score first.
+
+    Cost: the square of the complete trials.
+    """
+    scored = [(values, r) for r in records if r.state == COMPLETE and (values := values_of(r, names)) is not None]
+
+    def beaten(values: list[float]) -> bool:
+        return any(other != values and all(a <= b for a, b in zip(other, values, strict=True)) for other, _ in scored)
+
+    front = [(values, record) for values, record in scored if not beaten(values)]
+    return [record for _, record in sorted(front, key=lambda entry: (entry[0], entry[1].number))]

@@ -1,0 +1,91 @@
+"""Quick questions to services that the environment gives: does anything answer there at all?
+
+Each answers True, False, or None when it cannot be asked (a database file, Amazon's S3, `ray.init`'s own words).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+
+from data.errors import UserError
+from infra.stack.settings import Settings
+
+TIMEOUT_S = 4.0
+
+
+def http_status(
+    url: str, timeout_s: float = TIMEOUT_S, *, proxied: bool = True, headers: Mapping[str, str] | None = None
+) -> int | None:
+    """HTTP status of a GET, or None when nothing answers."""
+    handlers = [] if proxied else [urllib.request.ProxyHandler({})]
+    try:
+        request = urllib.request.Request(url, headers=dict(headers or {}))
+        with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except (OSError, ValueError):
+        return None
+
+
+def s3_answers(endpoint_url: str | None) -> bool | None:
+    """Whether something answers at an S3 endpoint; any HTTP status will do, since nobody signed the question."""
+    return None if not endpoint_url else http_status(endpoint_url) is not None
+
+
+def mlflow_answers(uri: str | None) -> bool | None:
+    """Whether a tracking server answers; servers behind a login answer too."""
+    if not uri or not uri.startswith(("http://", "https://")):
+        return None
+    answer = http_status(f"{uri.rstrip('/')}/health")
+    return answer is not None and answer < 500
+
+
+def mlflow_login_refused(uri: str | None) -> str | None:
+    """Why a tracking server that answers takes no requests from us; nothing where it does, or is no server."""
+    if not uri or not uri.startswith(("http://", "https://")):
+        return None
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    ours, token = read_mlflow_creds(), os.environ.get("MLFLOW_TRACKING_TOKEN")
+    headers, login = {}, "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if ours.username and ours.password:
+        both = f"{ours.username}:{ours.password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(both).decode()}"
+    elif token:
+        headers["Authorization"], login = f"Bearer {token}", "MLFLOW_TRACKING_TOKEN"
+    url = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    if http_status(url, headers=headers) not in (401, 403):
+        return None
+    wrong = f"refuses {login} of this environment: correct them" if headers else f"asks for a login: set {login}"
+    return f"MLflow at {uri} {wrong}"
+
+
+def ray_answers(address: str | None) -> bool | None:
+    """Whether something takes connections at a Ray address."""
+    host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        return None
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def require_answers(settings: Settings) -> None:
+    """Raise UserError unless MLflow and Ray answer, in seconds. (The root is `data.storage.check_root`'s to check.)"""
+    address = settings.ray_address or ""
+    if address.startswith(("http://", "https://")):
+        raise UserError(f"RAY_ADDRESS is {address}, a dashboard's URL: give host:port of the cluster")
+    if mlflow_answers(settings.mlflow_tracking_uri) is False:
+        raise UserError(f"MLflow does not answer at {settings.mlflow_tracking_uri}: check MLFLOW_TRACKING_URI")
+    if refused := mlflow_login_refused(settings.mlflow_tracking_uri):
+        raise UserError(refused)
+    if ray_answers(address) is False:
+        raise UserError(f"Ray does not answer at {address}: check RAY_ADDRESS")

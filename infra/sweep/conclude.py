@@ -1,0 +1,214 @@
+"""The end of a sweep: its tables, pictures and comparison, its best model in the registry.
+
+Everything here can be done again: a sweep that was interrupted while concluding concludes on its next start.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from data import storage
+from data.labels import Events
+from data.rows import row_events
+from data.store import Store, read_shard
+from data.streamed_split import open_feed
+from infra.comparison.compare import compare
+from infra.comparison.report import FOLDER as COMPARISON
+from infra.comparison.report import report_files
+from infra.comparison.trials import LoadedSweep
+from infra.models.predict import plot_prediction
+from infra.models.register import CHALLENGER, ModelVersion, register_best
+from infra.record.trials import SweepStore, TrialRecord, best_trial
+from infra.sweep.data import SharedData
+from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.sweep.run import SweepOutcome
+from trainables.config.tree import from_dict
+from trainables.evaluation.evaluate import evaluate
+from trainables.networks.model import SeldModel
+from trainables.scores.flat import flat_scores
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.training.reports import OBJECTIVE
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What a finished sweep found."""
+
+    rows: list[dict[str, Any]]
+    """The comparison (`infra.sweep.report.COLUMNS`), best first."""
+    best: TrialRecord | None
+    untrained: dict[str, float]
+    """Scores of the best trial's model before its first step."""
+    version: ModelVersion | None
+    name: str
+    seconds: float
+    """Wall-clock time of the search, over all its starts."""
+    used_up: str | None
+    """The limit of the budget that ended it before all trials were done, in words."""
+    failed: dict[int, str]
+    """Why the trials failed that did, by number."""
+    url: str
+    """The sweep's page in MLflow."""
+
+    def as_json(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "sweep": self.name,
+            "seconds": round(self.seconds, 1),
+            "used_up": self.used_up,
+            "failed": {str(number): reason for number, reason in self.failed.items()},
+            "mlflow": self.url,
+            "trials": self.rows,
+            "best": None if best is None else {"trial": best.number, "config": best.config, "validation": best.best},
+            "untrained": self.untrained,
+            "model": None if self.version is None else self.version.uri,
+        }
+
+    def lines(self) -> list[str]:
+        """What stands under the table."""
+        lines = []
+        if self.best is not None and self.best.best is not None:
+            score = self.best.best
+            lines += [
+                f"best     trial {self.best.number}, epoch {int(score['epoch'])}: "
+                + ", ".join(f"{name} {value}" for name, value in self.best.params.items()),
+                *(f"{average:<8} " + _scores_text(score, average) for average in ("present", "macro", "micro")),
+            ]
+            if self.untrained:
+                gain = self.untrained[OBJECTIVE] - score[OBJECTIVE]
+                lines.append(f"before   SELD {self.untrained[OBJECTIVE]:.3f} untrained: {gain:.3f} better now")
+        lines.append(f"MLflow   {self.url}")
+        if self.version is not None:
+            lines += [
+                f"model    {self.version.uri} is {self.version.name}@{CHALLENGER}",
+                f"next     seldtune finals {self.name}",
+            ]
+        lines += [f"failed   trial {number}: {reason}" for number, reason in self.failed.items()]
+        lines.append(f"time     {self.seconds:.0f} s of search")
+        if self.used_up:
+            lines.append(f"budget   {self.used_up} are spent: the same command with more goes on from here")
+        return lines
+
+
+def _scores_text(score: dict[str, float], average: str) -> str:
+    values = {name: score[f"{average}/{name}"] for name in SCORE_NAMES}
+    return "  ".join(f"{n} {v:.1f} deg" if n == "LE" else f"{n} {v:.3f}" for n, v in values.items())
+
+
+def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
+    """Table, plot and register; within `run_sweep`, whose runs are then ended."""
+    best = best_trial(outcome.records)
+    rows = rows_of_table(outcome.records)
+    untrained: dict[str, float] = {}
+    version = None
+    if best is not None:
+        untrained = _untrained(best, outcome.shared, outcome.sweep)
+        trial_store = outcome.sweep.trial_store(best.number)
+    tracker = outcome.tracker
+    tracker.require_written()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "trials.md").write_text(markdown_table(rows))
+        (folder / "trials.csv").write_text(csv_table(rows))
+        (folder / "manifest.json").write_text(outcome.store.manifest.to_json())
+        plot_sweep(outcome.records, folder / "trials.png", f"sweep {outcome.name}")
+        for path in sorted(folder.iterdir()):
+            tracker.log_file(path)
+        if best is not None:
+            picture = folder / "validation.png"
+            _plot_example(best, trial_store, outcome.store, picture)
+            tracker.log_file(picture)
+            tracker.log_file(picture, number=best.number)
+            for path in _write_comparison(outcome, folder / COMPARISON):
+                tracker.log_file(path, folder=COMPARISON)
+            version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
+    if best is not None and best.best is not None and version is not None:
+        metrics = {f"best/{key}": value for key, value in best.best.items() if "/" in key}
+        tags = {
+            "mlflow.note.content": f"{markdown_table(rows)}\nScores: validation, mean over the classes present.",
+            "best.trial": str(best.number),
+            "best.fusion": best.config["fusion"]["name"],
+            "best.model": version.uri,
+        }
+        tracker.log_sweep({}, {**metrics, **{f"untrained/{k}": v for k, v in untrained.items()}}, tags)
+    return Conclusion(
+        rows=rows,
+        best=best,
+        untrained=untrained,
+        version=version,
+        name=outcome.name,
+        seconds=outcome.seconds,
+        used_up=outcome.used_up,
+        failed={record.number: record.reason for record in outcome.records if record.reason},
+        url=tracker.url,
+    )
+
+
+def _write_comparison(outcome: SweepOutcome, folder: Path) -> list[Path]:
+    """What `seldtune compare` says of the sweep, in the same files."""
+    sweep = LoadedSweep(name=outcome.name, settings=outcome.sweep.settings() or {}, records=outcome.records)
+    folder.mkdir()
+    files = report_files(compare([sweep]))
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return [folder / name for name in files]
+
+
+def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) -> dict[str, float]:
+    """Validation scores of the trial's model as it was initialised; measured once, then read back."""
+    uri = f"{sweep.uri}/untrained/{best.number:05d}.json"
+    if storage.exists(uri):
+        return json.loads(storage.read_bytes(uri))
+    if shared is None:
+        return {}
+    measured = ray.get(
+        ray.remote(_score_untrained).remote(best.config, shared.feature_mean, shared.feature_std, shared.splits["val"])
+    )
+    storage.write_bytes(uri, json.dumps(measured).encode())
+    return measured
+
+
+def _score_untrained(
+    config_tree: dict[str, Any], mean: np.ndarray, std: np.ndarray, validation: Any
+) -> dict[str, float]:
+    config = from_dict(config_tree)
+    torch.manual_seed(config.training.seed)
+    model = SeldModel(config, torch.as_tensor(mean), torch.as_tensor(std))
+    with closing(open_feed(validation).recordings(config.visual.columns)) as rows:
+        evaluation = evaluate(model, rows, [config.inference.threshold], config.training.batch_size)
+    return flat_scores(evaluation.counts[0])
+
+
+def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path: Path) -> None:
+    """What the best model predicted for one validation recording, against its labels."""
+    assert best.best is not None
+    content = storage.read_bytes(f"{trial_store.best(int(best.best['epoch']))}/{EXAMPLE_NAME}")
+    example = np.load(io.BytesIO(content))
+    recording, start = str(example["recording"]), int(example["start_frame"])
+    reference = _events_of(store, recording, start)
+    config = from_dict(best.config)
+    detections = config.output.decode(example["output"], config.inference.threshold)
+    title = f"validation recording {recording}, trial {best.number} ({best.config['fusion']['name']})"
+    plot_prediction(detections, reference, len(example["output"]), path, title)
+
+
+def _events_of(store: Store, recording: str, start_frame: int) -> Events:
+    for shard in store.split("val").shards:
+        for row in read_shard(store, shard, ["recording", "start_frame", "events"]):
+            if (row["recording"], row["start_frame"]) == (recording, start_frame):
+                return row_events(row)
+    raise LookupError(f"{recording} from frame {start_frame} is not in the validation split of {store.root}")

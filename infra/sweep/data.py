@@ -1,0 +1,147 @@
+"""The data of a sweep: decoded once into Ray's object store and shared by all trials, or streamed to each of them.
+
+What is shared is owned by the driver and serves trials that run together and one after another. What to share and what
+to stream is `infra.sweep.data_memory`'s decision. What features are normalised by is measured once and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data import storage
+from data.errors import UserError
+from data.store import Store
+from data.stream import materialise, read_split, unpack_rows, user_errors
+from data.streamed_split import StreamedSplit
+from infra.sweep.data_memory import DataPlan
+from trainables.config import TrialConfig
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.embedding_source import embedding_stores
+
+logger = logging.getLogger(__name__)
+
+# Raise it when the same sound would give other features than before.
+_FEATURES_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedData:
+    """The splits of a sweep, and the statistics that models normalise by."""
+
+    splits: dict[str, Any]
+    """Split -> materialised `ray.data.Dataset` of prepared rows (`data.windows`), or a `StreamedSplit`."""
+    feature_mean: NDArray[np.float32]
+    """(7, 1, n_mels)."""
+    feature_std: NDArray[np.float32]
+
+
+def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
+    """What every one of the configs needs of a row of the data with that manifest, once.
+
+    Raises:
+        UserError: they differ in `inputs`, or in where their boxes or embeddings come from, or embeddings are not of
+            this data or of the network that a config names.
+    """
+    if len({config.inputs for config in configs}) > 1:
+        raise UserError("the configs of a sweep differ in `inputs`; trials of a sweep share their decoded data")
+    sources = {source for config in configs if (source := config.visual.box_source(config.inputs)) is not None}
+    if len(sources) > 1:
+        raise UserError("the configs of a sweep take their boxes from different sources; name one for all")
+    looks = {column for config in configs for column in config.visual.columns}
+    embeddings = embedding_stores((config.visual for config in configs), configs[0].inputs, data_sha256)
+    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None), embeddings)
+
+
+def load_shared(
+    store: Store, prepare: PrepareRow, data: DataPlan, root: str, trials: int = 1, workers: int = 1, cpus: int = 1
+) -> SharedData:
+    """Read, verify and decode what is shared, and say how the rest is streamed.
+
+    Args:
+        root: below which the statistics of features are kept.
+        trials: that run at a time, each of so many workers; each may use so many CPUs beside its own to decode.
+
+    Raises:
+        UserError: a shard is missing or corrupted, or there is too little memory to stream.
+    """
+    started = time.monotonic()
+    splits = {split: load_split(store, split, prepare, data, trials, workers, cpus) for split in data.sizes}
+    if data.shared:
+        size = sum(int(splits[split].size_bytes()) for split in data.shared)
+        seconds = time.monotonic() - started
+        logger.info("%s decoded once for all trials: %.0f MB in %.0f s", " and ".join(data.shared), size / 1e6, seconds)
+    heard = splits["train"] if "train" in data.shared else read_split(store, "train", prepare.looking_at(()))
+    mean, std = feature_statistics(heard, _statistics_uri(root, store, prepare))
+    return SharedData(splits=splits, feature_mean=mean, feature_std=std)
+
+
+def load_split(
+    store: Store, split: str, prepare: PrepareRow, data: DataPlan, trials: int = 1, workers: int = 1, cpus: int = 1
+) -> Any:
+    """One split: decoded and owned by this process, or a `StreamedSplit`; arguments as for `load_shared`."""
+    if split in data.shared:
+        return materialise(read_split(store, split, prepare))
+    return StreamedSplit(
+        store=store,
+        split=split,
+        prepare=prepare,
+        memory_bytes=data.stream_bytes(trials),
+        cpus=max(1, cpus),
+        workers=workers,
+    )
+
+
+def feature_statistics(dataset: Any, uri: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation, (7, 1, n_mels) each, over all rows; measured once, then read back from `uri`.
+
+    They are alike for the channels that a swap exchanges, and the intensity keeps its zero, so that normalising and
+    swapping commute: log-mel of W by itself, of Y, Z, X together, intensities together about zero.
+    """
+    try:
+        kept = np.load(io.BytesIO(storage.read_bytes(uri)))
+        return kept["mean"], kept["std"]
+    except FileNotFoundError:
+        pass
+    with user_errors():
+        moments = dataset.map_batches(_moments, batch_size=None, batch_format="pyarrow").take_all()
+    count = sum(m["count"] for m in moments)
+    mean = np.sum([m["sum"] for m in moments], axis=0) / count
+    square = np.sum([m["square"] for m in moments], axis=0) / count
+    mean[1:4] = mean[1:4].mean(axis=0)
+    square[1:4] = square[1:4].mean(axis=0)
+    mean[4:] = 0.0
+    square[4:] = square[4:].mean(axis=0)
+    std = np.sqrt(np.maximum(square - mean**2, 1e-8))
+    measured = {"mean": mean[:, None].astype(np.float32), "std": std[:, None].astype(np.float32)}
+    sink = io.BytesIO()
+    np.savez(sink, **measured)
+    storage.write_bytes(uri, sink.getvalue())
+    return measured["mean"], measured["std"]
+
+
+def _statistics_uri(root: str, store: Store, prepare: PrepareRow) -> str:
+    """A name for what the statistics follow from: the data and what features are made of."""
+    inputs = prepare.inputs
+    made_of = [_FEATURES_VERSION, store.manifest.sha256, inputs.n_fft, inputs.hop, inputs.n_mels]
+    return storage.join(root, "statistics", f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.npz")
+
+
+def _moments(table: pa.Table) -> dict[str, NDArray]:
+    """Sums over time of the features and their squares, one entry a row."""
+    features = [row["features"].astype(np.float64) for row in unpack_rows(table)]
+    return {
+        "sum": np.stack([f.sum(axis=1) for f in features]),
+        "square": np.stack([np.square(f).sum(axis=1) for f in features]),
+        "count": np.array([f.shape[1] for f in features]),
+    }

@@ -1,0 +1,1 @@
+"""MLflow's view of sweeps, kept in step with their records."""

@@ -1,0 +1,1 @@
+"""How a sweep stands: on a screen, as JSON, as metrics."""

@@ -1,0 +1,422 @@
+"""Submitting a sweep: what is sent and what is not, who is asked for a token, and a log over broken connections."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from data.errors import UserError
+from infra.cli import app
+from infra.cluster import jobs
+from infra.cluster.job_api import Cluster, Versions, check_versions, find_cluster, open_client, versions_here
+from infra.cluster.jobs import Follower, jobs_of, refuse_secrets, stop, submit
+from infra.cluster.nodes import refuse_unseen
+from infra.cluster.upload import stage
+from infra.commands.options import SweepOptions, with_sweep_options
+from infra.stack.settings import Settings
+from support.dashboard import Dashboard, served
+
+SECRET = "hunter2-hunter2"
+EMBEDDED = Settings(
+    root="s3://own", ray_dashboard_url="http://127.0.0.1:21004", ray_auth_mode="token", ray_auth_token="token-of-stack"
+)
+SPACE = """
+name: mine
+base: {preset: resnet-gru, size: small}
+parameters:
+  optimiser.lr: {low: 1e-4, high: 3e-3, log: true}
+"""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "MLFLOW_", "RAY_", "SELDTUNE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SELDTUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # so that it is restored
+    monkeypatch.setattr(jobs, "RETRY_S", 0.02)
+
+
+@pytest.fixture
+def dashboard() -> Iterator[Dashboard]:
+    with served(Dashboard(token="token-of-cluster")) as one:
+        yield one
+
+
+def refused(*arguments: str) -> str:
+    """The message with which the command refuses."""
+    result = CliRunner().invoke(app, ["submit", *arguments])
+    assert isinstance(result.exception, UserError), result.output
+    return str(result.exception)
+
+
+def run(dashboard: Dashboard, *arguments: str, code: int = 0) -> Any:
+    """The command on the dashboard, with its token in the environment."""
+    environment = {"RAY_AUTH_TOKEN": "token-of-cluster", "RAY_API_SERVER_ADDRESS": dashboard.url}
+    result = CliRunner().invoke(app, ["submit", *arguments], env=environment)
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+# --- what is asked of the cluster -------------------------------------------------------------------------------------
+
+
+def test_options_are_the_same_again_after_a_round_trip() -> None:
+    asked = SweepOptions(
+        space="fusion",
+        name="a-b",
+        data="s3://bucket/with space",
+        trials=3,
+        budget="90s",
+        gpu_hours=1.5,
+        cpu_hours=2.0,
+        retries="2,diverged=0",
+        workers=2,
+        cpus=3,
+        gpus=0.5,
+        concurrency=4,
+        data_memory="20GB",
+        sampler="gp",
+        stopper="none",
+        against=["parameters", "latency"],
+        warm_start=["one", "two"],
+        seed=-7,
+        fix=["training.epochs=4", 'fusion.name="gru"'],
+    )
+    seen: list[SweepOptions] = []
+    application = typer.Typer()
+    application.command()(with_sweep_options(lambda options: seen.append(options)))
+    for options in (asked, SweepOptions(space="quickstart")):
+        assert CliRunner().invoke(application, options.arguments()).exit_code == 0
+        assert seen.pop() == options
+    assert SweepOptions(space="quickstart").arguments() == ["quickstart"]
+    changed = {name for name, value in vars(asked).items() if value != getattr(SweepOptions(space=""), name)}
+    assert changed == set(vars(asked)), "a field that the round trip does not try"
+
+
+def test_the_job_is_the_sweep_and_holds_no_secret(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(SPACE)
+    monkeypatch.setenv("SELDTUNE_ROOT", "s3://bucket/prefix")
+    sized = ("--trials", "3", "--set", "training.epochs=2", "--model", "other")
+    answer = json.loads(run(dashboard, str(tmp_path / "mine.yaml"), *sized, "--detach", "--json").stdout)
+    (job,) = answer["jobs"]
+    assert (job["id"], job["state"], answer["address"]) == ("seldtune-mine-1", "RUNNING", dashboard.url)
+    (sent,) = dashboard.submitted
+    words = shlex.split(sent["entrypoint"])
+    assert words[:4] == ["exec", "python", "-m", "infra.cli"]
+    assert words[4:] == [
+        *("sweep", "mine.yaml", "--name", "mine", "--trials", "3"),
+        *("--set", "training.epochs=2", "--model", "other"),
+    ]
+    assert sent["runtime_env"]["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "60", "SELDTUNE_ROOT": "s3://bucket/prefix"}
+    assert "token-of-cluster" not in json.dumps(sent)
+    assert SECRET not in json.dumps(sent)
+    (package,) = dashboard.packages.values()
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        assert archive.namelist() == ["mine.yaml"]
+
+
+def test_the_code_that_is_sent_runs_by_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    size = stage(folder, space_file=None, code=True, limit_bytes=20_000_000, environment={})
+    names = {path.name for path in folder.rglob("*")}
+    assert {path.name for path in folder.iterdir()} == {"data", "trainables", "search_spaces", "infra"}
+    assert 500_000 < size < 20_000_000
+    assert not [name for name in names if name.startswith(".") or name.endswith(".pyc") or name == "__pycache__"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    where = "import infra.cli, trainables, data; print(infra.cli.__file__, trainables.__file__, data.__file__)"
+    command = [sys.executable, "-c", where]
+    seen = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+    assert seen.split() == [
+        str(folder / part) for part in ("infra/cli.py", "trainables/__init__.py", "data/__init__.py")
+    ]
+
+
+def test_too_much_is_not_sent(dashboard: Dashboard, tmp_path: Path) -> None:
+    space = tmp_path / "mine.yaml"
+    space.write_text(SPACE + "# " + "long " * 300_000)
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"1\.5 MB would be sent, more than 1 MB; the largest: mine\.yaml \(1\.5 MB\)"):
+        stage(folder, space_file=str(space), code=False, limit_bytes=10**6, environment={})
+    with pytest.raises(AssertionError):
+        run(dashboard, str(space), "--max-upload", "1MB")
+    assert not dashboard.submitted
+    assert not dashboard.packages
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--set", f"visual.weights=s3://x/{SECRET}"), ("--data", f"s3://bucket/{SECRET}")],
+)
+def test_secrets_among_the_options_are_refused(arguments: tuple[str, str]) -> None:
+    options = SweepOptions(space="quickstart", **{"fix": [arguments[1]]} if arguments[0] == "--set" else {"data": ""})
+    with pytest.raises(UserError, match="would show a secret") as caught:
+        refuse_secrets([*options.arguments(), arguments[1]], os.environ)
+    assert SECRET not in str(caught.value)
+
+
+def test_secrets_in_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "space.py").write_text(f"KEY = {SECRET!r}")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"space\.py holds a secret") as caught:
+        stage(
+            folder, space_file=str(tmp_path / "space.py"), code=False, limit_bytes=10**6, environment=dict(os.environ)
+        )
+    assert SECRET not in str(caught.value)
+
+
+SENT_SPACE = """
+import dataclasses
+from search_spaces.quickstart import QUICKSTART
+SPACE = dataclasses.replace(QUICKSTART, name="mine")
+"""
+
+
+@pytest.mark.parametrize("name", ["data", "trainables", "search_spaces", "infra", "random", "torch", "ray"])
+@pytest.mark.parametrize("code", [(), ("--code",)])
+def test_a_space_with_the_name_of_a_module_is_refused(
+    dashboard: Dashboard, tmp_path: Path, name: str, code: tuple[str, ...]
+) -> None:
+    space = tmp_path / f"{name}.py"
+    space.write_text(SENT_SPACE)
+    with pytest.raises(AssertionError, match=f"would hide the module '{name}' from the job: give it another name"):
+        run(dashboard, str(space), "--name", "mine", "--detach", *code)
+    assert not dashboard.submitted
+
+
+@pytest.mark.parametrize("name", ["seldtune.py", "mine.py", "data.yaml"])
+def test_any_other_name_leaves_the_job_its_modules(dashboard: Dashboard, tmp_path: Path, name: str) -> None:
+    space = tmp_path / name
+    space.write_text(SENT_SPACE if name.endswith(".py") else SPACE)
+    run(dashboard, str(space), "--name", "mine", "--detach")
+    (sent,), (package,) = dashboard.submitted, dashboard.packages.values()
+    folder = tmp_path / "job"
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        archive.extractall(folder)
+    # As Ray starts a job: from its working directory, which is first on the path.
+    words = [*shlex.split(sent["entrypoint"])[1:4], "sweep", "--help"]
+    words[0] = sys.executable
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}
+    ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_folders_of_the_laptop_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = ("--address", "http://127.0.0.1:9")
+    assert "--data is /data/mine, a folder" in refused("quickstart", "--data", "/data/mine", *address)
+    monkeypatch.setenv("SELDTUNE_ROOT", "/data")
+    assert "SELDTUNE_ROOT is /data, a folder" in refused("quickstart", *address)
+
+
+def test_a_node_that_does_not_see_the_root_is_named() -> None:
+    nodes = [("a", "10.0.0.1"), ("b", "10.0.0.2")]
+    refuse_unseen("/data/.probe", nodes, [])
+    with pytest.raises(UserError, match=r"/data is a folder that 1 of the cluster's 2 nodes .*10\.0\.0\.2"):
+        refuse_unseen("/data/.probe", nodes, ["10.0.0.2"])
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_wants_its_token(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = ("quickstart", "--address", dashboard.url)
+    assert "asks for a token: set RAY_AUTH_TOKEN to it, or RAY_AUTH_TOKEN_PATH" in refused(*sweep)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another-token")
+    message = refused(*sweep)
+    assert "takes another token" in message
+    assert "another-token" not in message
+    assert not dashboard.submitted
+
+
+def test_a_token_comes_from_where_ray_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of-the-file\n")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    found = find_cluster("head:8265", EMBEDDED)
+    assert (found.url, found.token) == ("http://head:8265", "of-the-file")
+    assert "of-the-file" not in repr(found)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="RAY_AUTH_TOKEN_PATH names"):
+        find_cluster("head:8265", EMBEDDED)
+
+
+def test_the_token_of_the_stack_is_for_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_cluster(None, EMBEDDED) == Cluster(url="http://127.0.0.1:21004", token="token-of-stack", embedded=True)
+    assert find_cluster("http://elsewhere:8265", EMBEDDED).token is None
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "https://env:8265/")
+    assert find_cluster(None, EMBEDDED) == Cluster(url="https://env:8265")
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # no dashboard
+    with pytest.raises(UserError, match="no Ray cluster to submit to"):
+        find_cluster(None, replace(EMBEDDED, ray_dashboard_url=None))
+
+
+def test_what_is_written_wrongly_is_refused_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = ("--address", "http://127.0.0.1:9")
+    assert "choose one of quickstart" in refused("quickstat", "--name", "a", *address)
+    assert "use letters, digits" in refused("quickstart", "--name", "a/b", *address)
+    assert "write <field>=<value>" in refused("quickstart", "--set", "training.epochs", *address)
+    assert "no amount of memory" in refused("quickstart", "--data-memory", "plenty", *address)
+
+
+def test_nothing_is_imported_that_a_laptop_does_not_use() -> None:
+    code = """
+import sys
+from infra.cli import app
+try:
+    app(["submit", "quickstart", "--address", "http://127.0.0.1:9"])
+except Exception as error:
+    print(error)
+print(sorted({"torch", "mlflow", "optuna"} & sys.modules.keys()))
+"""
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert seen.startswith("nothing answers")
+    assert seen.splitlines()[-1] == "[]"
+
+
+def test_nothing_there() -> None:
+    assert "nothing answers at http://127.0.0.1:9: give --address" in refused(
+        "quickstart", "--address", "http://127.0.0.1:9"
+    )
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [Versions("2.59.0", versions_here().python), Versions(versions_here().ray, "3.12.1"), Versions("2.59.0", None)],
+)
+def test_other_versions_are_refused_naming_both(dashboard: Dashboard, theirs: Versions) -> None:
+    ours = versions_here()
+    with pytest.raises(UserError) as caught:
+        check_versions(theirs, ours, "http://head")
+    assert f"Ray {theirs.ray} on Python {theirs.python or '(not told)'}" in str(caught.value)
+    assert f"Ray {ours.ray} on Python {ours.python}" in str(caught.value)
+    dashboard.versions = theirs
+    with pytest.raises(AssertionError, match="submit from an environment like"):
+        run(dashboard, "quickstart")
+    assert not dashboard.submitted
+
+
+def test_a_patch_of_python_or_an_untold_one_is_no_other_version() -> None:
+    check_versions(Versions("2.60.0", "3.11.1"), Versions("2.60.0", "3.11.7"), "")
+    check_versions(Versions("2.60.0", None), Versions("2.60.0", "3.11.7"), "")
+
+
+# --- its jobs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_sweep_is_not_submitted_again_and_an_ended_one_goes_on(dashboard: Dashboard) -> None:
+    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
+    other, new = submit(client, "a-1", "sweep a-1", {})
+    assert (other.id, new) == ("seldtune-a-1-1", True)
+    first, new = submit(client, "a", "sweep a", {})
+    assert (first.id, new) == ("seldtune-a-1", True)
+    assert submit(client, "a", "sweep a", {}) == (first, False)
+    dashboard.end(first.id, "FAILED", 1)
+    assert submit(client, "a", "sweep a", {})[0].id == "seldtune-a-2"
+    dashboard.end("seldtune-a-2", "SUCCEEDED")
+    for number in range(3, 12):
+        submit(client, "a", "sweep a", {})
+        dashboard.end(f"seldtune-a-{number}", "SUCCEEDED")
+    assert [job.number for job in jobs_of(client, "a")] == list(range(1, 12))
+    assert [job.id for job in jobs_of(client, "a-1")] == ["seldtune-a-1-1"]
+
+
+def test_of_two_who_submit_at_once_one_does(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
+    before, asked = client.submit_job, []
+
+    def late(**options: Any) -> str:
+        if not asked:
+            asked.append(before(**options))  # the other one's
+        return str(before(**options))
+
+    monkeypatch.setattr(client, "submit_job", late)
+    job, new = submit(client, "a", "sweep a", {})
+    assert (job.id, new, len(dashboard.submitted)) == ("seldtune-a-1", False, 1)
+
+
+def test_the_log_is_shown_once_over_broken_connections(dashboard: Dashboard) -> None:
+    dashboard.log = "".join(f"line {number}\n" for number in range(30))
+    dashboard.cuts = [11, 50, 50, 120]
+    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
+    job, _ = submit(client, "a", "sweep a", {})
+    shown: list[str] = []
+
+    def write(text: str) -> None:
+        shown.append(text)
+        if "".join(shown) == dashboard.log:
+            dashboard.end(job.id, "SUCCEEDED")
+
+    assert Follower(client, job.id, write).follow().state == "SUCCEEDED"
+    assert "".join(shown) == dashboard.log
+    assert dashboard.connections == 5
+
+
+def test_a_cluster_that_is_away_is_waited_for_and_its_replacement_recognised(
+    dashboard: Dashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
+    job, _ = submit(client, "a", "sweep a", {})
+    del dashboard.jobs[job.id]
+    with pytest.raises(jobs.Gone, match="submit the sweep again, and it goes on"):
+        Follower(client, job.id, print).follow()
+    with served(Dashboard()) as brief:
+        gone = open_client(Cluster(url=brief.url))
+    with pytest.raises(UserError, match=r"has not answered for 0 s; job seldtune-a-1 may well run on"):
+        Follower(gone, job.id, print, patience_s=0.2).follow()
+    assert caplog.text.count("trying again") == 1
+
+
+def test_a_job_is_over_though_the_end_of_its_log_is_gone(dashboard: Dashboard) -> None:
+    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
+    job, _ = submit(client, "a", "sweep a", {})
+    dashboard.log, dashboard.cuts = "line\n", [5] * 100
+    dashboard.end(job.id, "FAILED", 1)
+    shown: list[str] = []
+    assert Follower(client, job.id, shown.append).follow().state == "FAILED"
+    assert shown == ["line\n"]
+
+
+def test_the_command_ends_as_the_sweep_did(dashboard: Dashboard) -> None:
+    dashboard.log = "trial 0\n"
+    states = (("SUCCEEDED", 0, 0), ("FAILED", 2, 2), ("FAILED", 0, 1), ("STOPPED", 0, 130))
+    for number, (state, exit_code, expected) in enumerate(states, start=1):
+        job = f"seldtune-quickstart-{number}"
+        timer = threading.Timer(0.3, dashboard.end, (job, state, exit_code, "No module named infra"))
+        timer.start()
+        result = run(dashboard, "quickstart", code=expected)
+        timer.join()
+        assert result.stdout == "trial 0\n"
+        assert f"job {job} {state.lower()}" in result.stderr
+        assert ("--code sends it" in result.stderr) == (state == "FAILED")
+
+
+def test_status_and_stop(dashboard: Dashboard) -> None:
+    with pytest.raises(AssertionError, match="was not submitted to"):
+        run(dashboard, "--status", "quickstart")
+    run(dashboard, "quickstart", "--detach")
+    assert "seldtune-quickstart-1  running" in run(dashboard, "--status", "quickstart").stdout
+    assert "stopped" in run(dashboard, "--stop", "quickstart").stdout
+    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
+    assert stop(client, jobs_of(client, "quickstart")[0]).state == "STOPPED"
+    assert "name one search space" in refused("quickstart", "--status", "quickstart")

@@ -1,0 +1,452 @@
+"""Taking in trees of STARSS23's layout: what is real arrives exactly, what is odd is counted, what is bad is named."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import build, starss23, storage
+from data.errors import UserError
+from data.geometry import angle_between_deg, unit_vector
+from data.ingest import IngestSettings, _tasks, ingest
+from data.labels import adpit_target
+from data.rows import decode_flac, row_events
+from data.scenes import render_audio, scene_events
+from data.starss23 import Clip, choose_val_rooms, find_clips
+from data.store import open_store, read_shard, verify
+from data.synth import SynthSettings, make_scene, write_tree
+from data.video import render_jpegs
+from data.video_files import decode_jpeg, write_mp4
+from support.children import run_and_kill
+from support.starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_wav
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "data_golden.npz"
+SOUND_ONLY = IngestSettings(with_video=False)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path / "starss")
+
+
+def rows_of(store, recording=None):
+    rows = [
+        row for split in store.manifest.splits.values() for shard in split.shards for row in read_shard(store, shard)
+    ]
+    return [row for row in rows if recording in (None, row["recording"])]
+
+
+def notes_of(built):
+    return {name: one["facts"]["notes"] for name, one in built.report["recordings"].items()}
+
+
+def golden_csv():
+    events = np.load(GOLDEN)["adpit_events"].astype(int)
+    return "".join(",".join(map(str, row)) + "\n" for row in events.tolist())
+
+
+def test_sound_is_bit_exact_and_labels_give_the_golden_targets(tree, tmp_path):
+    audio = tree.add("fold3_room4_mix001", seconds=5.0, csv=golden_csv(), video=False)
+    tree.add("fold3_room6_mix001", seconds=65.35, csv="640,1,0,-180,90,30\n", video=False, seed=1)
+    store = ingest(str(tree.root), str(tmp_path / "out")).store
+    (row,) = rows_of(store, "fold3_room4_mix001")
+    np.testing.assert_array_equal(decode_flac(row["audio"]), audio)
+    golden = np.load(GOLDEN)["adpit_target"]
+    np.testing.assert_allclose(adpit_target(row_events(row), 50)[:, :, :4], golden, atol=1e-6)
+    first, second = rows_of(store, "fold3_room6_mix001")
+    whole = np.concatenate([decode_flac(first["audio"])[:, : 60 * RATE_HZ], decode_flac(second["audio"])], axis=1)
+    np.testing.assert_array_equal(whole, noise(65.35, 1)[:, : round(65.3 * RATE_HZ)])
+    assert row_events(second).frame.tolist() == [40]
+    assert verify(store) == 3
+
+
+IRREGULAR = {
+    # name of the recording -> how it is added, and what the report has to say of it
+    "fold3_room4_mix001": (
+        {"csv": "0,0,0,10,0\n1,0,0,11,0\n"},
+        {"csv without distances": 1},
+    ),
+    "fold3_room4_mix002": (
+        {"csv": "0,0,0,10.5,0,150\r\n3,1,0,180,-12.25,90\r\n4,1,0,-180,0,90"},
+        {"rows with decimals in their angles": 2, "csv with CRLF": 1, "csv without a last newline": 1},
+    ),
+    "fold3_room4_mix003": (
+        {"csv": "0,0,0,10,0,150\n0,0,0,10,0,150\n0,0,1,10,0,150\n0,0,0,10,0,150\n"},
+        {"exact duplicate rows dropped": 2},
+    ),
+    "fold3_room4_mix004": (
+        {"csv": "".join(f"5,4,{i},{20 * i},0,100\n" for i in range(4))},
+        {"frames with more than three events of one class": 1},
+    ),
+    "fold3_room4_mix005": (
+        {"csv": "".join(f"7,{c},0,{20 * c},0,100\n" for c in range(5))},
+        {"frames with five events or more": 1},
+    ),
+    "fold3_room4_mix006": (
+        {"csv": "19,0,0,1,1,100\n20,0,0,1,1,100\n25,0,0,1,1,100\n"},
+        {"rows past the end of the sound dropped": 2},
+    ),
+    "fold3_room4_mix007": ({"csv": ""}, {"csv without rows": 1}),
+    "fold3_room4_mix008": ({"csv": b"\xef\xbb\xbf0,0,0,1,1,100\n\n"}, {"csv with a byte order mark": 1}),
+    "fold3_room4_mix009": ({"format": "WAVEX"}, {"audio with a WAVE_EXTENSIBLE header": 1}),
+    "fold3_room4_mix010": ({"subtype": "FLOAT"}, {"audio rounded to 16 bit": 1}),
+    "fold3_room4_mix011": ({"seconds": 2.05}, {"samples after the last label frame dropped": 1200}),
+    "fold3_room21_mix001": ({"video": False}, {"recordings without video": 1}),
+}
+SIZE = "video of another size than 1920 x 960"
+
+
+def irregular_tree(tree):
+    for number, (name, (options, _)) in enumerate(IRREGULAR.items()):
+        options = dict(options)
+        if isinstance(options.get("csv"), bytes):
+            text = options.pop("csv")
+            tree.add(name, seed=number, **options)
+            write_text(tree.path("metadata", name), text)
+        else:
+            tree.add(name, seed=number, **options)
+    tree.add("fold4_room2_mix001", "dev-test-tau", seconds=3.0, video=False)
+    write_video(tree.path("video", "fold4_room2_mix001", "dev-test-tau"), 1.4)
+    tree.add("fold4_room2_mix002", "dev-test-tau", video=False)
+    write_video(tree.path("video", "fold4_room2_mix002", "dev-test-tau"), 3.0, rate=25)
+    tree.add("mix001", "", csv=None)
+    write_text(tree.root / "metadata_dev" / "dev-train-tau" / "fold3_room9_mix001.csv", "")
+    write_text(tree.root / "mic_dev" / "dev-train-tau" / "fold3_room4_mix001.wav", "not for us")
+
+
+def test_every_irregularity_is_taken_in_and_named(tree, tmp_path):
+    irregular_tree(tree)
+    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room21",)))
+    assert built.report["faults"] == []
+    notes = notes_of(built)
+    for name, (options, expected) in IRREGULAR.items():
+        seen = {} if options.get("video") is False else {SIZE: 1}
+        assert notes[name] == expected | seen, name
+    assert notes["fold4_room2_mix001"] == {SIZE: 1, "label frames after the end of the video": 16}
+    late = {"pictures after the end of the sound dropped": 10, "video at another rate than 29.97 Hz": 1}
+    assert notes["fold4_room2_mix002"] == {SIZE: 1} | late
+    assert built.report["remarks"] == [
+        f"{tree.root}/metadata_dev/dev-train-tau/fold3_room9_mix001.csv belongs to no recording"
+    ]
+    splits = built.store.manifest.splits
+    assert {name: split.clips for name, split in splits.items()} == {"train": 11, "val": 1, "test": 2, "eval": 1}
+    assert splits["val"].rooms == ("room21",)
+    assert splits["val"].clips_without_video == 1
+    assert splits["eval"].class_frames == (0,) * 13
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == built.report
+    assert verify(built.store) == 15
+    (row,) = rows_of(built.store, "fold3_room4_mix010")
+    np.testing.assert_array_equal(decode_flac(row["audio"]), noise(2.0, 9))
+    # The first three of four in file order are tracks; all are kept as they are.
+    (row,) = rows_of(built.store, "fold3_room4_mix004")
+    assert row_events(row).azimuth_deg.tolist() == [0, 20, 40, 60]
+    assert adpit_target(row_events(row), 20)[5, 3:, 0, 4].tolist() == [1, 1, 1]
+    (row,) = rows_of(built.store, "fold4_room2_mix001")
+    assert (row["has_video"], len(row["frames"]), row["num_frames"]) == (True, 14, 30)
+
+
+def bad_tree(tree):
+    """One good recording and one of each kind of fault; reason -> what it has to name."""
+    tree.add("fold3_room1_mix001", video=False)
+    wav = tree.path("foa", "fold3_room1_mix002")
+    tree.add("fold3_room1_mix002", video=False)
+    wav.write_bytes(wav.read_bytes()[:100_000])
+    tree.add("fold3_room1_mix003", video=False)
+    video = tree.path("video", "fold3_room1_mix003")
+    video.parent.mkdir(parents=True, exist_ok=True)
+    sound_in_mp4(video)
+    tree.add("fold3_room1_mix004", csv="0,0,0,10,0,150\n1,0,0,left,0,150\n", video=False)
+    audio = noise(1.0).T / 32768.0
+    audio[12_000, 2] = np.nan
+    write_wav(tree.path("foa", "fold3_room1_mix005"), audio.T, subtype="FLOAT")
+    write_text(tree.path("metadata", "fold3_room1_mix005"), "")
+    write_wav(tree.path("foa", "fold3_room1_mix006"), noise(1.0)[:2])
+    write_text(tree.path("metadata", "fold3_room1_mix006"), "")
+    tree.add("fold3_room1_mix007", csv="0,0,0,10,0,150\n\n1,13,0,20,0,150\n", video=False)
+    tree.add("fold3_room1_mix008", video=False)
+    tree.add("fold3_room1_mix008", "dev-train-sony", video=False)
+    tree.add("fold3_room1_mix009", csv=None, video=False)
+    tree.add("fold4_room1_mix010", video=False)
+    tree.add("party", video=False)
+    write_wav(tree.path("foa", "fold3_room1_mix011"), noise(1.0), rate=48_000)
+    write_text(tree.path("metadata", "fold3_room1_mix011"), "")
+    tree.add("fold3_room1_mix012", video=False)
+    write_text(tree.path("video", "fold3_room1_mix012"), "no video at all")
+    sony = tree.path("foa", "fold3_room1_mix008", "dev-train-sony")
+
+    def of(kind, number):
+        return tree.path(kind, f"fold3_room1_mix{number:03d}")
+
+    fold4 = tree.path("foa", "fold4_room1_mix010")
+    return {
+        "fold3_room1_mix002": f"{wav} is truncated: its header announces 384,000 bytes of sound, 99,956 are there",
+        "fold3_room1_mix003": f"{video} holds no video stream",
+        "fold3_room1_mix004": f"{of('metadata', 4)}:2: expected numbers, got '1,0,0,left,0,150'",
+        "fold3_room1_mix005": f"{of('foa', 5)} holds samples that are no numbers (NaN or infinity), the first at 0.5",
+        "fold3_room1_mix006": f"{of('foa', 6)} has 2 channels",
+        "fold3_room1_mix007": f"{of('metadata', 7)}:3: class 13 is unknown",
+        "fold3_room1_mix008": f"2 recordings have the name fold3_room1_mix008: {sony}, {of('foa', 8)}; rename",
+        "fold3_room1_mix009": f"{of('foa', 9)} has no label file metadata_dev/dev-train-tau/fold3_room1_mix009.csv",
+        "fold4_room1_mix010": f"{fold4}: fold 4 is for test, but its folder says train",
+        "party": f"{tree.path('foa', 'party')}: names of recordings are like",
+        "fold3_room1_mix011": f"{of('foa', 11)} has a rate of 48000 Hz",
+        "fold3_room1_mix012": f"cannot read the video {of('video', 12)}",
+    }
+
+
+def sound_in_mp4(path):
+    """An mp4 that holds a sound and no picture."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=24_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 24_000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 24_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_what_is_bad_is_named_with_file_and_line_and_the_rest_taken_in(tree, tmp_path):
+    expected = bad_tree(tree)
+    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=()))
+    reasons = {fault["recording"]: fault["reason"] for fault in built.report["faults"]}
+    assert reasons.keys() == expected.keys()
+    for name, start in expected.items():
+        assert reasons[name].startswith(start), (reasons[name], start)
+    assert list(built.report["recordings"]) == ["fold3_room1_mix001"]
+    assert verify(open_store(str(tmp_path / "out"))) == 1
+
+
+def test_a_mended_file_is_read_again_and_nothing_else(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.ingest.SHARD_BYTES", 1)
+    out = str(tmp_path / "out")
+    for number in (1, 2, 3):
+        tree.add(f"fold3_room{number}_mix001", video=False, seed=number)
+    csv = tree.path("metadata", "fold3_room2_mix001")
+    csv.write_text("0,0,0,nowhere,0\n")
+    assert len(ingest(str(tree.root), out).report["faults"]) == 1
+    written = []
+    write = build.write_shard
+    monkeypatch.setattr(
+        build, "write_shard", lambda root, split, rows: written.append(rows) or write(root, split, rows)
+    )
+    csv.write_text("0,0,0,10,0,100\n")
+    built = ingest(str(tree.root), out)
+    assert built.report["faults"] == []
+    assert [row["recording"] for rows in written for row in rows] == ["fold3_room2_mix001"]
+    assert sum(split.clips for split in built.store.manifest.splits.values()) == 3
+    written.clear()
+    assert ingest(str(tree.root), out).store.manifest == built.store.manifest
+    assert not written
+
+
+def test_nothing_readable_leaves_the_store_as_it_was(tree, tmp_path):
+    tree.add("fold3_room1_mix001", video=False)
+    out = str(tmp_path / "out")
+    before = ingest(str(tree.root), out).store.manifest
+    tree.path("metadata", "fold3_room1_mix001").write_text("0,0,0,nowhere,0\n")
+    with pytest.raises(UserError, match=r"no recording could be read \(.*mix001\.csv:1: expected numbers"):
+        ingest(str(tree.root), out)
+    assert open_store(out).manifest == before
+    assert verify(open_store(out)) == 1
+
+
+def test_other_rates_are_resampled_on_request(tree, tmp_path):
+    seconds = np.arange(48_000) / 48_000
+    tone = np.stack([np.sin(2 * np.pi * 440 * seconds)] * 4) * 0.5
+    write_wav(tree.path("foa", "fold3_room1_mix001"), tone, rate=48_000)
+    write_text(tree.path("metadata", "fold3_room1_mix001"), "")
+    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(resample=True))
+    (row,) = rows_of(built.store)
+    assert row["num_samples"] == RATE_HZ
+    expected = np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ) * 0.5
+    np.testing.assert_allclose(decode_flac(row["audio"])[0, 500:-500] / 32768, expected[500:-500], atol=2e-3)
+    assert notes_of(built)["fold3_room1_mix001"]["audio resampled"] == 1
+
+
+def test_without_video_no_picture_is_read(tree, tmp_path):
+    tree.add("fold3_room1_mix001", video=False)
+    write_text(tree.path("video", "fold3_room1_mix001"), "not even a video")
+    built = ingest(str(tree.root), str(tmp_path / "out"), SOUND_ONLY)
+    assert built.report["faults"] == []
+    assert not rows_of(built.store)[0]["has_video"]
+    assert notes_of(built)["fold3_room1_mix001"] == {}
+
+
+def test_places_that_hold_no_tree_are_refused(tmp_path):
+    (tmp_path / "foo").mkdir()
+    (tmp_path / "foo" / "readme.txt").write_text("x")
+    with pytest.raises(UserError, match=r"foa_dev/<folder>/\*\.wav or .* are expected, found foo; name the folder"):
+        ingest(str(tmp_path), str(tmp_path / "out"))
+    with pytest.raises(UserError, match="found nothing"):
+        ingest(str(tmp_path / "none"), str(tmp_path / "out"))
+
+
+def test_rooms_to_hold_out_have_to_be_there(tree, tmp_path):
+    tree.add("fold3_room1_mix001", video=False)
+    with pytest.raises(UserError, match=r"'room7' is not in the training set, which has: room1"):
+        ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room7",)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_single_room_cannot_be_held_out(tree, tmp_path):
+    tree.add("fold3_room1_mix001", video=False)
+    built = ingest(str(tree.root), str(tmp_path / "out"))
+    assert list(built.store.manifest.splits) == ["train"]
+    assert built.report["remarks"] == ["no room is held out: there is no validation split, which a sweep needs"]
+
+
+@pytest.mark.parametrize("clips", [1, 3, 4, 13, 14, 16, 50])
+def test_recordings_are_put_together_to_about_a_shard(clips):
+    # A minute of sound and video is expected to take 21.6 MB.
+    found = [Clip(f"c{n:03d}", "room1", "train", f"{n}.wav", None, f"{n}.mp4") for n in range(clips)]
+    versions = {path: f"{60 * RATE_HZ * 8}-1" for clip in found for path in (clip.wav, clip.video)}
+    tasks = _tasks(starss23.Tree("root", tuple(found), (), (), versions), found, IngestSettings())
+    assert [clip.name for task in tasks for clip in task.clips] == [clip.name for clip in found]
+    sizes = [len(task.clips) * 21.6 for task in tasks]
+    assert max(sizes) <= 128
+    assert min(sizes) >= min(32, clips * 21.6)
+
+
+def test_held_out_rooms_hold_every_class_and_about_the_share():
+    hours = {f"room{n}": 1.0 for n in range(1, 11)}
+    frames = {room: [10] * 13 for room in hours}
+    assert len(choose_val_rooms(hours, frames)) == 1
+    # Class 12 sounds in rooms 3 and 7 alone: one of them goes out, the other stays.
+    frames = {room: [10] * 12 + [10 * (room in ("room3", "room7"))] for room in hours}
+    (held,) = choose_val_rooms(hours, frames)
+    assert held in ("room3", "room7")
+    assert choose_val_rooms(dict(reversed(hours.items())), frames) == [held]
+    assert choose_val_rooms({"room1": 1.0}, {"room1": [1] * 13}) == []
+
+
+def test_rooms_in_two_splits_are_remarked(tree, tmp_path):
+    for name, folder in (("fold3_room1_mix001", "dev-train-tau"), ("fold3_room2_mix001", "dev-train-tau")):
+        tree.add(name, folder, video=False)
+    tree.add("fold4_room1_mix001", "dev-test-tau", video=False)
+    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room2",)))
+    (remark,) = built.report["remarks"]
+    assert remark.startswith("in training and in another split too: room1;")
+
+
+def test_folders_of_ones_own_go_by_the_fold(tree, tmp_path):
+    for name in ("fold1_room1_mix001", "fold2_room2_mix001"):
+        tree.add(name, "mine", video=False)
+    assert [(c.name, c.split) for c in find_clips(str(tree.root)).clips] == [
+        ("fold1_room1_mix001", "train"),
+        ("fold2_room2_mix001", "test"),
+    ]
+
+
+@pytest.mark.slow
+def test_twenty_synthetic_recordings_come_back_as_they_were_made(tmp_path):
+    settings = SynthSettings(
+        train_clips=14, val_clips=3, test_clips=3, clip_s=2.5, train_rooms=7, val_rooms=1, test_rooms=1
+    )
+    root = write_tree(settings, str(tmp_path / "tree"))
+    built = ingest(str(root), str(tmp_path / "out"), IngestSettings(val_rooms=("room8",)))
+    assert (built.report["faults"], built.report["remarks"]) == ([], [])
+    assert set(map(str, notes_of(built).values())) == {"{}"}
+    assert {name: split.clips for name, split in built.store.manifest.splits.items()} == {
+        "train": 14,
+        "val": 3,
+        "test": 3,
+    }
+    for split, clip in (("train", 0), ("train", 13), ("val", 2), ("test", 1)):
+        name, scene = make_scene(settings, split, clip)
+        (row,) = rows_of(built.store, name)
+        np.testing.assert_array_equal(decode_flac(row["audio"]), render_audio(scene))
+        taken, made = row_events(row), scene_events(scene)
+        for column in ("frame", "class_index", "source"):
+            np.testing.assert_array_equal(getattr(taken, column), getattr(made, column))
+        apart = angle_between_deg(
+            unit_vector(taken.azimuth_deg, taken.elevation_deg), unit_vector(made.azimuth_deg, made.elevation_deg)
+        )
+        assert apart.max() < 0.71
+        assert np.abs(taken.distance_cm - made.distance_cm).max() <= 0.5
+        assert len(row["frames"]) == 25
+        # Pictures have been through a video of another size: alike, not equal.
+        for stored, painted in zip(row["frames"], render_jpegs(scene), strict=True):
+            assert np.abs(decode_jpeg(stored).astype(int) - decode_jpeg(painted)).mean() < 4
+
+
+@pytest.mark.slow
+def test_frames_stay_within_one_frame_time_over_ten_minutes(tree, tmp_path):
+    """Each picture of a 29.97 Hz video says its number; taking every third one would be 18 frames late in the end."""
+    seconds = 600.0
+    name = "fold3_room1_mix001"
+    write_wav(tree.path("foa", name), np.zeros((4, int(seconds) * RATE_HZ), np.int16))
+    write_text(tree.path("metadata", name), "")
+    path = tree.path("video", name)
+    path.parent.mkdir(parents=True)
+    # Bits of the number as black and white columns.
+    numbers = np.arange(int(seconds * 30000 / 1001))
+    bits = (numbers[:, None] >> np.arange(16)) & 1
+    pictures = (np.repeat(np.repeat(255 * row, 6)[None, :, None], 48, 0).repeat(3, 2).astype(np.uint8) for row in bits)
+    write_mp4(path, pictures)
+    store = ingest(str(tree.root), str(tmp_path / "out")).store
+    shown = []
+    for row in rows_of(store):
+        own = row["frames"][: row["num_frames"]]
+        for content in own:
+            picture = decode_jpeg(content)[:, :, 0].reshape(224, 16, 28).mean(axis=(0, 2))
+            shown.append(int(((picture > 127) << np.arange(16)).sum()))
+    assert len(shown) == 6000
+    late = np.array(shown) * 1001 / 30000 - np.arange(6000) / 10
+    assert np.abs(late).max() <= 1001 / 30000
+
+
+KILLED = """
+import sys, time
+import data.ingest
+from data.ingest import ingest
+
+data.ingest.SHARD_BYTES = 1
+
+def run(function, tasks):
+    for task in tasks:
+        yield function(task)
+        print("done", flush=True)
+        time.sleep(1.0)
+
+ingest(sys.argv[1], sys.argv[2], run=run)
+"""
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr("data.ingest.SHARD_BYTES", 1)
+    for number in range(6):
+        tree.add(f"fold3_room{number}_mix001", video=False, seed=number)
+    out = tmp_path / "killed"
+    run_and_kill(KILLED, tree.root, out, after_lines=3)
+    assert not (out / "manifest.json").exists()
+    assert 3 <= len(list((out / "records").iterdir())) < 6
+    store = ingest(str(tree.root), str(out)).store
+    assert store.manifest.sha256 == ingest(str(tree.root), str(tmp_path / "whole")).store.manifest.sha256
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_and_leaves_the_store_readable(tree, tmp_path):
+    """On a real file system of 3 MB."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system of its own can only be mounted by root")
+    try:
+        tree.add("fold3_room1_mix001", video=False)
+        out = str(small / "out")
+        before = ingest(str(tree.root), out).store.manifest
+        tree.add("fold3_room2_mix001", seconds=30.0, video=False)
+        with pytest.raises(UserError, match=r"cannot write .*: No space left on device \(.* MB free\); make room"):
+            ingest(str(tree.root), out)
+        assert open_store(out).manifest == before
+        assert verify(open_store(out)) == 1
+        assert not [path for path in small.rglob("*") if ".tmp" in path.name]
+        with pytest.raises(UserError, match="No space left"):
+            storage.write_bytes(str(small / "file"), b"x" * 4_000_000)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -1,0 +1,59 @@
+"""`data ingest` on the command line: what it tells, and its exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.ingest import ingest
+from infra.datasets.ingest_report import ingest_document, show_ingest, unusual
+from support.starss23_tree import Tree
+
+
+def odd_tree(root):
+    tree = Tree(root)
+    tree.add("fold3_room1_mix001", csv="0,0,0,10,0\n1,0,0,10,0", video=False)
+    tree.add("fold3_room2_mix001", csv="0,0,0,10,0,100\n0,0,0,10,0,100\n0,0,0,10,0,100\n", video=False)
+    tree.add("fold3_room3_mix001", csv="0,0,0,here,0\n", video=False)
+    return tree
+
+
+def test_what_is_unusual_and_what_is_bad_is_told(tmp_path, capsys):
+    built = ingest(str(odd_tree(tmp_path / "tree").root), str(tmp_path / "out"))
+    assert unusual(built.report) == {
+        "recordings without video": {"recordings": 2, "times": 2},
+        "csv without distances": {"recordings": 1, "times": 1},
+        "csv without a last newline": {"recordings": 1, "times": 1},
+        "exact duplicate rows dropped": {"recordings": 1, "times": 2},
+    }
+    document = ingest_document(built)
+    json.dumps(document)
+    show_ingest(document)
+    told = capsys.readouterr().out
+    assert "exact duplicate rows dropped" in told
+    assert "left out: " in told
+    assert "fold3_room3_mix001.csv:1: expected numbers" in told.replace("\n", "")
+
+
+@pytest.mark.slow
+def test_a_bad_recording_costs_the_exit_code_unless_it_may_be_skipped(tmp_path):
+    tree = odd_tree(tmp_path / "tree")
+    seldtune = Path(sys.executable).parent / "seldtune"
+    environment = {**os.environ, "SELDTUNE_ROOT": str(tmp_path / "root"), "SELDTUNE_HOME": str(tmp_path / "home")}
+
+    def run(*options):
+        command = [seldtune, "data", "ingest", tree.root, *options]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    first = run("--json")
+    assert first.returncode == 1, first.stderr
+    assert "error: 1 recording was left out" in first.stderr
+    assert [fault["recording"] for fault in json.loads(first.stdout)["faults"]] == ["fold3_room3_mix001"]
+    assert (tmp_path / "root" / "data" / "starss23" / "manifest.json").exists()
+    again = run("--skip-bad")
+    assert again.returncode == 0, again.stderr
+    assert "left out: " in again.stdout
+    assert run("--val-rooms", "room9").returncode == 2

@@ -1,0 +1,235 @@
+"""Who goes to the finals, what they are trained with, and what is said of them."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import optuna
+import pytest
+
+from data.classes import SHORT_NAMES
+from data.errors import UserError
+from data.store import Manifest, Shard, Split, Store
+from infra.finals.finals import _write, choose, evidence_for, finals_space
+from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
+from infra.search.searcher import propose, try_out
+from infra.tracking.tracker import SweepTracker
+from search_spaces.quickstart import QUICKSTART, suggest
+from support.tested_models import CLASSES, counts
+from trainables.config.tree import fingerprint, from_dict, override, to_dict
+from trainables.evaluation.bundle import save_bundle
+from trainables.evaluation.latency import Latency, measure_latency
+from trainables.networks.model import SeldModel
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.recordings import pooled, table_of
+from trainables.training.reports import OBJECTIVE
+
+
+def record(number, objective, *, lr=None, seed=0, state=COMPLETE, fusion="audio_only", params=None):
+    point = {"fusion": fusion, "depth": 1, "schedule": "one_cycle", "lr": lr or 1e-3 * (1 + number / 100)}
+    config = override(suggest(optuna.trial.FixedTrial(point)), {"training.seed": seed})
+    made = TrialRecord(number=number, params=params or point, distributions={}, config=to_dict(config), state=state)
+    if objective is not None:
+        made.add_report({"epoch": 2, OBJECTIVE: objective, "epoch_s": 1.0})
+    return made
+
+
+# --- who and how ------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_distinct_configs_on_validation_are_chosen():
+    records = [
+        record(0, 0.5),
+        record(1, 0.3, lr=2e-3),
+        record(2, 0.2, state=FAILED),
+        record(3, 0.35, lr=2e-3, seed=7),  # the config of trial 1 with another seed
+        record(4, 0.4, state=PRUNED),
+        record(5, None, state=PRUNED),
+    ]
+    assert [r.number for r in choose(records, 2, "s")] == [1, 4]
+    assert [r.number for r in choose(records, 9, "s")] == [1, 4, 0]
+
+
+def test_a_sweep_that_goes_on_or_has_no_model_has_no_finals():
+    with pytest.raises(UserError, match="trial 1 of sweep 's' has not ended"):
+        choose([record(0, 0.5), record(1, 0.4, state=RUNNING)], 1, "s")
+    with pytest.raises(UserError, match="no trial of sweep 's' has a model"):
+        choose([record(0, 0.5, state=FAILED)], 1, "s")
+
+
+def test_every_config_is_trained_with_every_seed():
+    chosen = [record(3, 0.3), record(8, 0.4, fusion="gru")]
+    space = finals_space("s", "quickstart", chosen, 3)
+    assert space.trials == 6
+    assert space.grace_epochs == 14
+    assert try_out(space, {}, 0)
+    study = optuna.create_study()
+    got = []
+    for point in space.first:
+        study.enqueue_trial(point)
+        trial = study.ask()
+        got.append((trial.params.get("finalist"), propose(space, trial, {}, 99)))
+        assert got[-1][1].training.seed == trial.params["seed"]
+    trained = {fingerprint(config) for _, config in got}
+    wanted = {fingerprint(override(from_dict(r.config), {"training.seed": seed})) for r in chosen for seed in range(3)}
+    assert trained == wanted
+
+
+def test_more_seeds_go_on_and_other_configs_do_not():
+    few = finals_space("s", "quickstart", [record(3, 0.3), record(8, 0.4)], 2)
+    more = finals_space("s", "quickstart", [record(3, 0.3), record(8, 0.4)], 4)
+    assert more.name == few.name
+    assert more.first[: len(few.first)] == few.first
+    assert finals_space("s", "quickstart", [record(3, 0.3), record(9, 0.4)], 2).name != few.name
+
+
+def test_a_search_gives_its_trials_its_own_seed():
+    study = optuna.create_study()
+    study.enqueue_trial(QUICKSTART.first[0])
+    assert propose(QUICKSTART, study.ask(), {}, 5).training.seed == 5
+
+
+# --- what is said of them ---------------------------------------------------------------------------------------------
+
+
+def finalist(number, validations, qualities, recordings=8):
+    """One training for each validation score, which finds that share of what sounds in the test recordings."""
+    hard = np.linspace(0, 0.2, recordings)
+    trainings = []
+    for seed, (value, quality) in enumerate(zip(validations, qualities, strict=True)):
+        own = [counts(quality, h) for h in hard]
+        trained = record(10 * number + seed, value)
+        trainings.append(
+            Training(record=trained, seed=seed, counts=own, weights_sha256="f" * 64, commit="abc", changed=False)
+        )
+    return Finalist(
+        trial=number,
+        config=from_dict(record(number, 0.5).config),
+        trainings=trainings,
+        latency=Latency(window_s=3.0, ms=40.0, repeats=7, processor="a processor"),
+        parameters=1000,
+        bytes=4100,
+    )
+
+
+def finals_of(*finalists):
+    return Finals(
+        sweep="s",
+        name="s-finals",
+        data_sha256="d",
+        test_sha256="e",
+        finalists=list(finalists),
+        model="models:/seld/7",
+        url="http://mlflow",
+    )
+
+
+@pytest.mark.slow
+def test_what_the_test_split_said_goes_the_way_of_all_that_a_sweep_tells_mlflow(tmp_path, monkeypatch):
+    """By the sweep's tracker alone: any other client of this process asks a server that is not there."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    client.create_experiment("finals", artifact_location=(tmp_path / "artifacts").as_uri())
+    winner, other = finalist(0, [0.3, 0.4], [0.8, 0.7]), finalist(1, [0.5], [0.6])
+    trainings = [*winner.trainings, *other.trainings]
+    sweep = SweepStore(str(tmp_path), "s-finals")
+    tracker = SweepTracker(uri, "finals", "s-finals", {}, outbox=f"{sweep.uri}/outbox")
+    for training in trainings:
+        training.record.params = {}
+        training.record.reports[-1]["at"] = 1_700_000_000.0
+    tracker.update(*(training.record for training in trainings))
+    _write(finals_of(winner, other), SimpleNamespace(sweep=sweep, tracker=tracker))
+    assert tracker.close("FINISHED")
+    for training in trainings:
+        run = client.get_run(tracker.run_id(training.record.number))
+        assert {f"test/{key}": value for key, value in training.flat().items()}.items() <= run.data.metrics.items()
+        assert run.data.tags["protocol"] == "test, once"
+
+
+def test_the_test_split_decides_nothing():
+    """The training that is best on validation is taken, though another is better on the test split."""
+    lucky = finalist(1, [0.30, 0.25, 0.35], [0.9, 0.5, 0.7])
+    assert lucky.best.seed == 1
+    document = finals_of(lucky, finalist(2, [0.4], [0.95])).as_json()
+    assert document["chosen"] == {"trial": 1, "seed": 1, "by": f"validation {OBJECTIVE}"}
+
+
+def test_scores_are_of_all_trainings_and_the_spread_is_between_them():
+    one = finalist(1, [0.3, 0.3, 0.3], [0.5, 0.6, 0.7])
+    document = one.as_json()
+    expected, bounds = table_of(pooled([training.counts for training in one.trainings]), "present")
+    assert document["test"]["present"] == expected
+    assert document["intervals"]["present"] == bounds
+    of_seeds = [training.flat()["present/F"] for training in one.trainings]
+    assert document["spread"]["present"]["F"] == pytest.approx((np.mean(of_seeds), np.std(of_seeds, ddof=1)))
+    # Doubling every count changes no score and no interval.
+    twice = table_of(pooled([one.trainings[0].counts] * 2), "present")
+    assert twice[0] == pytest.approx(table_of(one.trainings[0].counts, "present")[0])
+    for name in SCORE_NAMES:
+        assert twice[1][name] == pytest.approx(table_of(one.trainings[0].counts, "present")[1][name])
+
+
+def test_every_pair_is_compared_on_the_same_recordings():
+    a, b, c = finalist(1, [0.3], [0.8]), finalist(2, [0.4], [0.6]), finalist(3, [0.5], [0.6])
+    found = finals_of(a, b, c).comparisons()
+    assert [(x.first, x.second) for x in found] == [(1, 2), (1, 3), (2, 3)]
+    assert found[0].high < 0
+    assert "trial 1 is better than trial 2" in str(found[0])
+    assert "no difference" in str(found[2])
+    assert "trial 1 is better than trial 2" in str(finals_of(b, a).comparisons()[0])
+
+
+def test_a_single_recording_has_scores_without_intervals():
+    document = finals_of(finalist(1, [0.3], [0.8], recordings=1), finalist(2, [0.3], [0.7], recordings=1))
+    assert document.comparisons() == []
+    assert document.as_json()["finalists"][0]["intervals"]["present"] == {}
+    assert "| - |" in document.markdown()
+
+
+def test_the_report_can_be_read_by_people_and_programs():
+    found = finals_of(finalist(1, [0.3, 0.3], [0.8, 0.7]), finalist(2, [0.4, 0.4], [0.6, 0.6]))
+    document = json.loads(json.dumps(found.as_json()))
+    assert [f["trial"] for f in document["finalists"]] == [1, 2]
+    assert set(document["finalists"][0]["classes"]) == {SHORT_NAMES[index] for index in CLASSES}
+    text = found.markdown()
+    assert text.count("\n| 1 | audio_only |") == 1
+    assert "trial 1 is better than trial 2" in text
+    assert any("seldtune promote seld" in line for line in found.lines())
+    assert mean_and_deviation([0.5]) == (0.5, 0.0)
+
+
+# --- what is kept and measured ----------------------------------------------------------------------------------------
+
+
+def test_latency_is_measured_on_one_thread(tmp_path: Path):
+    config = suggest(optuna.trial.FixedTrial({"fusion": "gru", "depth": 1, "schedule": "one_cycle", "lr": 1e-3}))
+    save_bundle(tmp_path, SeldModel(config), config, {})
+    measured = measure_latency(str(tmp_path))
+    assert measured.window_s == pytest.approx(config.inputs.window_labels / 10)
+    assert 1 < measured.ms < 60_000
+    assert measured.processor
+    assert measured.real_time_factor == pytest.approx(measured.ms / 1000 / measured.window_s)
+
+
+def test_evidence_names_the_training_that_is_registered():
+    def split(digest):
+        shards = (Shard(path=f"part-{digest}.parquet", sha256=digest, bytes=1, rows=1),)
+        return Split(1, 0, 0.1, ("room",), (0,) * 13, (0,) * 6, shards)
+
+    def store(train, test):
+        splits = {"train": split(train), "test": split(test)}
+        return Store("s3://store", Manifest("synthetic", {}, splits, Shard("index.parquet", "0", 1, 2)))
+
+    one = finalist(4, [0.3, 0.2], [0.5, 0.6])
+    kept = evidence_for("s", "s-finals", store("a", "b"), one, one.best)
+    assert (kept.trial, kept.seed, kept.seeds, kept.epoch) == (41, 1, (0, 1), 2)
+    assert kept.score("present", "F") == pytest.approx(one.best.flat()["present/F"])
+    # Other training data leaves the identity of the test split as it is; other test data does not.
+    more, other = (evidence_for("s", "s-finals", store(*parts), one, one.best) for parts in (("c", "b"), ("a", "c")))
+    assert more.data_sha256 != kept.data_sha256
+    assert more.test_sha256 == kept.test_sha256 != other.test_sha256

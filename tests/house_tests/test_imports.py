@@ -1,0 +1,147 @@
+"""The order of the house, asserted by parsing imports: which folder, and which package of `infra`, may use which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ORDER = ("data", "trainables", "search_spaces", "infra")
+"""A folder imports only from those to its left."""
+MAY_USE_RAY = {"data/stream.py", "trainables/training/session.py", "trainables/training/worker.py"}
+INFRA: dict[str, set[str]] = {
+    "console": set(),
+    "provenance": set(),
+    "stack": set(),
+    "cluster": {"provenance", "stack"},
+    "record": {"cluster", "stack"},
+    "kube": {"cluster", "provenance"},
+    "datasets": {"cluster", "console", "stack"},
+    "tracking": {"provenance", "record"},
+    "watch": {"cluster", "record"},
+    "models": {"console", "record"},
+    "search": {"cluster", "record", "tracking"},
+    "comparison": {"record", "stack", "tracking"},
+    "costs": {"record", "search"},
+    "sweep": {
+        *("cluster", "comparison", "console", "costs", "models", "provenance", "record", "search", "stack"),
+        *("tracking", "watch"),
+    },
+    "plan": {"cluster", "costs", "search", "stack", "sweep"},
+    "finals": {"cluster", "models", "record", "stack", "sweep"},
+    "bench": {"cluster", "record", "search", "stack", "sweep", "tracking"},
+    "commands": {
+        *("cluster", "comparison", "console", "datasets", "finals", "kube", "models", "plan", "provenance", "record"),
+        *("stack", "sweep", "watch"),
+    },
+    "cli": {"commands", "console", "provenance"},
+}
+"""What each package of `infra` imports of the others, bottom up: a package stands below all that use it."""
+FILES = [path for package in ORDER for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything a file imports, wherever in the file it does: `a.b` for `from a import b` too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_left_and_heavy_libraries_stay_where_they_belong(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    names = {name.split(".")[0] for name in imported(path)}
+    to_the_right = set(ORDER[ORDER.index(package) + 1 :])
+    assert not names & to_the_right
+    if package != "infra":
+        assert not names & {"mlflow", "optuna"}
+        assert "ray" not in names or str(path.relative_to(ROOT)) in MAY_USE_RAY
+
+
+def test_the_packages_of_infra_use_what_the_table_says_and_nothing_else() -> None:
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "infra").rglob("*.py")):
+        part = path.relative_to(ROOT / "infra").parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        used = {name.split(".")[1] for name in imported(path) if name.startswith("infra.")}
+        found.setdefault(part, set()).update(used - {part})
+    assert found == INFRA
+
+
+def test_the_table_of_packages_has_no_circle() -> None:
+    below: set[str] = set()
+    for package, used in INFRA.items():
+        assert used <= below, f"{package} stands in the table above what it uses: {sorted(used - below)}"
+        below.add(package)
+
+
+def test_rooms_stay_small() -> None:
+    crowded = {str(f.relative_to(ROOT)) for f in {path.parent for path in FILES} if len(list(f.glob("*.py"))) > 14}
+    assert not crowded
+    long = {str(p.relative_to(ROOT)): n for p in FILES if (n := len(p.read_text().splitlines())) > 350}
+    assert not long
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(FILES) > 20
+
+
+WINGS = (
+    "checks",
+    "weights",
+    "layers",
+    "inputs",
+    "scores",
+    "parts",
+    "config",
+    "networks",
+    "evaluation",
+    "pyfunc_loader",
+    "training",
+)
+"""Of trainables/: each imports only from itself and those before it."""
+
+
+def modules_imported(tree: ast.AST) -> set[str]:
+    """Dotted names of the modules that a file takes names from, but for those that types alone need."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "trainables").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "trainables"))
+)
+def test_the_wings_of_trainables_import_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT / "trainables").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    names = [name.split(".") for name in modules_imported(ast.parse(path.read_text()))]
+    wings = {name[1] for name in names if name[0] == "trainables"}
+    assert wings <= set(WINGS[: WINGS.index(own) + 1])
+
+
+LOOKS = ("infra.cli", "infra.stack.status", "infra.watch.overview", "infra.watch.reader", "infra.models.aliases")
+
+
+@pytest.mark.parametrize("module", LOOKS)
+def test_who_looks_and_promotes_waits_for_no_torch(module: str) -> None:
+    """The help, `status`, `history`, `promote --dry-run` and `rollback` go by these."""
+    code = f"import sys, {module}; print(sorted({{'torch', 'torchaudio', 'torchvision'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,400 @@
+"""The gate's rules over evidence; the history of an alias; and both on MLflow with models that can be loaded."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+
+from data.errors import GateError, UserError
+from infra.models.aliases import history, promote, rollback
+from infra.models.evidence import Evidence
+from infra.models.gate import Rules, Standing, failed, judge, read_rules
+from infra.models.history import PROMOTE, ROLLBACK, AliasLog, Move
+from infra.models.register import FINALIST, evidence_of, faults_of, find_version, register_best
+from infra.record.trials import COMPLETE, TrialRecord
+from support.tested_models import evidence
+from support.tiny_models import tiny_config
+from trainables.config.tree import to_dict
+from trainables.evaluation.latency import Latency
+from trainables.networks.model import SeldModel
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.recordings import overall, paired_difference
+from trainables.training.checkpoint import TrialStore
+from trainables.training.reports import OBJECTIVE
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def refused(candidate, holder=None, **rules):
+    """Names of the rules that refuse."""
+    standing = Standing(version="2", evidence=candidate, sweep="search")
+    before = None if holder is None else Standing(version="1", evidence=holder)
+    return [verdict.rule for verdict in failed(judge(standing, before, Rules(**rules)))]
+
+
+# --- rules ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_model_needs_everything_but_the_comparison():
+    assert refused(evidence()) == []
+    verdicts = judge(Standing(version="1", evidence=evidence()), None, Rules())
+    assert [verdict.rule for verdict in verdicts] == ["files", "provenance", "seeds", "class floor", "latency", "size"]
+
+
+def test_a_model_that_was_never_tested_is_sent_to_the_finals():
+    [verdict] = failed(judge(Standing(version="3", evidence=None, sweep="quickstart"), None, Rules()))
+    assert verdict.rule == "evidence"
+    assert "seldtune finals quickstart" in verdict.needed
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"data_sha256": ""}, "provenance"),
+        ({"weights_sha256": ""}, "provenance"),
+        ({"commit": None}, "provenance"),
+        ({"changed": True}, "provenance"),
+        ({"seeds": (0, 1)}, "seeds"),
+        ({"seeds": (0, 0, 0)}, "seeds"),
+        ({"latency": Latency(window_s=3.0, ms=3001.0, repeats=7, processor="p")}, "latency"),
+        ({"bytes": 1_000_000_001}, "size"),
+    ],
+)
+def test_each_rule_refuses_alone(fields, rule):
+    assert refused(evidence(**fields)) == [rule]
+
+
+def test_damaged_files_are_named():
+    standing = Standing(version="2", evidence=evidence(), faults=("model.safetensors is missing",))
+    [verdict] = failed(judge(standing, None, Rules()))
+    assert (verdict.rule, verdict.got) == ("files", "model.safetensors is missing")
+
+
+def test_better_is_beyond_the_interval_of_the_paired_difference():
+    holder = evidence(0.6, seed=1)
+    assert refused(evidence(0.7), holder) == []
+    # As good, but for luck; and worse.
+    assert refused(evidence(0.605, seed=2), holder) == ["better than the holder"]
+    assert refused(evidence(0.5), holder) == ["better than the holder"]
+    assert refused(evidence(0.7), holder, margin=0.2) == ["better than the holder"]
+
+
+def test_pairing_finds_a_difference_that_two_intervals_hide():
+    """Recordings differ by 0.3 from easy to hard, the models by 0.04: apart only when each is compared with itself."""
+    ours, theirs = evidence(0.64, noise=0.005), evidence(0.6, noise=0.005, seed=1)
+    assert refused(ours, theirs) == []
+    spread = paired_difference(ours.per_recording, theirs.per_recording, "present")
+    seld = SCORE_NAMES.index("SELD")
+    separate = json.loads(ours.to_json())["summary"]["intervals"]["present"]["SELD"]
+    assert separate[1] > theirs.score("present") > ours.score("present")
+    assert spread.high[seld] - spread.low[seld] < 0.3 * (separate[1] - separate[0])
+
+
+def test_the_difference_is_that_of_the_scores_and_turns_with_the_order():
+    ours, theirs = evidence(0.7).per_recording, evidence(0.6, seed=1).per_recording
+    forth, back = paired_difference(ours, theirs, "macro"), paired_difference(theirs, ours, "macro")
+    expected = [overall(sum(side[1:], side[0]), "macro") for side in (ours, theirs)]
+    np.testing.assert_allclose(forth.value, expected[0] - expected[1], atol=1e-12)
+    np.testing.assert_allclose(forth.low, -back.high, atol=1e-12)
+
+
+def test_no_class_may_be_given_up_for_the_mean():
+    holder = evidence(0.6, noise=0.0)
+    # Two classes much better, the third much worse.
+    traded = evidence(noise=0.0, by_class={0: 0.95, 4: 0.95, 8: 0.4})
+    assert refused(traded, holder) == ["no class worse"]
+    assert refused(traded, holder, class_drop=0.5) == []
+    [verdict] = failed(judge(Standing(version="2", evidence=traded), None, Rules(class_floor=0.5)))
+    assert verdict.rule == "class floor"
+    assert "the lowest" in verdict.got
+
+
+def test_models_of_different_test_recordings_are_not_compared():
+    for holder in (evidence(test_sha256="0" * 64), None):
+        standing = Standing(version="1", evidence=holder)
+        verdicts = failed(judge(Standing(version="2", evidence=evidence(0.9)), standing, Rules()))
+        assert [v.rule for v in verdicts] == ["same test", "better than the holder", "no class worse"]
+
+
+def test_other_training_data_with_the_same_test_recordings_is_compared():
+    assert refused(evidence(0.7, data_sha256="a" * 64), evidence(0.6, data_sha256="b" * 64)) == []
+
+
+def test_one_recording_shows_nothing():
+    assert refused(evidence(0.9, recordings=1), evidence(0.3, recordings=1)) == ["better than the holder"]
+
+
+def test_every_failed_rule_is_listed_with_what_was_got_and_needed():
+    bad = evidence(0.4, changed=True, seeds=(0,), bytes=2_000_000_000)
+    verdicts = failed(
+        judge(Standing(version="2", evidence=bad), Standing(version="1", evidence=evidence(0.6)), Rules())
+    )
+    assert [v.rule for v in verdicts] == ["provenance", "seeds", "size", "better than the holder", "no class worse"]
+    assert "1 trainings; needed: 3 or more" in str(verdicts[1])
+    assert all(v.got and v.needed for v in verdicts)
+
+
+def test_rules_from_yaml(tmp_path):
+    file = tmp_path / "rules.yaml"
+    file.write_text("margin: 0.01\naverage: macro\nclean_commit: false\n")
+    assert read_rules(file) == Rules(margin=0.01, average="macro", clean_commit=False)
+    assert read_rules(None) == Rules()
+    for text, said in (
+        ("margn: 1", "'margn' is no rule; there are: average, margin"),
+        ("margin: -1", "0 or more"),
+        ("margin: yes", "has to be a number"),
+        ("clean_commit: 1", "true or false"),
+        ("average: mean", "present"),
+        ("- a", "mapping"),
+        ("{", "no YAML"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=said):
+            read_rules(file)
+    with pytest.raises(UserError, match="cannot read"):
+        read_rules(tmp_path / "none.yaml")
+
+
+def test_evidence_comes_back_as_it_was():
+    kept = evidence()
+    again = Evidence.from_json(kept.to_json())
+    assert again == kept
+    assert again.sha256 == kept.sha256
+    with pytest.raises(UserError, match="run finals again"):
+        Evidence.from_json("{}")
+
+
+# --- the history of an alias ------------------------------------------------------------------------------------------
+
+
+def move(sequence, version, before, kind=PROMOTE):
+    return Move(sequence=sequence, kind=kind, version=version, before=before, reason="because")
+
+
+def test_a_place_in_the_history_is_taken_once(tmp_path):
+    log = AliasLog(str(tmp_path), "seld", "champion")
+    assert log.last() is None
+    first = move(1, "4", None)
+    log.claim(first)
+    log.claim(first)  # the same claim, tried again after a lost answer
+    with pytest.raises(GateError, match="it was nothing and is version 4"):
+        log.claim(move(1, "5", None))
+    log.claim(move(2, "5", "4"))
+    assert [m.version for m in log.moves()] == ["4", "5"]
+    assert log.moves()[0] == first
+
+
+# --- on MLflow --------------------------------------------------------------------------------------------------------
+
+MODELS = 9
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A registry with versions 1 to 9 of one network, each a little better on the test split than the one before."""
+    folder = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        client = mlflow.MlflowClient()
+        experiment = client.create_experiment("seldtune", artifact_location=(folder / "artifacts").as_uri())
+        config = tiny_config("gru")
+        torch.manual_seed(0)
+        model = SeldModel(config)
+        for number in range(MODELS):
+            store = TrialStore(f"{folder}/work/{number:05d}")
+            store.save_best(3, model, config, {"thresholds": [0.5] * 13}, {"output": np.zeros(1)})
+            record = TrialRecord(number=number, params={}, distributions={}, config=to_dict(config), state=COMPLETE)
+            record.add_report({"epoch": 3, OBJECTIVE: 0.5, "epoch_s": 1.0})
+            run = client.create_run(experiment)
+            tested = evidence(0.3 + 0.05 * number, seed=number, trial=number)
+            version = register_best(
+                "seld", record, store, run.info.run_id, "search-finals", alias=FINALIST, evidence=tested
+            )
+            assert version.version == str(number + 1)
+            assert evidence_of(version) == tested
+        yield folder
+
+
+@pytest.fixture
+def root(places, tmp_path):
+    """A history that has not begun, and a registry where nobody is champion."""
+    yield str(tmp_path)
+    client = mlflow.MlflowClient()
+    client.delete_registered_model_alias("seld", "champion")
+    for tag in client.get_registered_model("seld").tags:
+        client.delete_registered_model_tag("seld", tag)
+
+
+def champion():
+    return str(mlflow.MlflowClient().get_model_version_by_alias("seld", "champion").version)
+
+
+@pytest.mark.slow
+def test_promotion_history_and_rollback(root):
+    dry = promote(root, "seld", "2", "champion", "", dry_run=True)
+    assert dry.passed, failed(dry.verdicts)
+    assert AliasLog(root, "seld", "champion").last() is None
+    with pytest.raises(MlflowException):
+        champion()
+    with pytest.raises(UserError, match="--reason"):
+        promote(root, "seld", "2", "champion", " ")
+    promote(root, "seld", "2", "champion", "the first")
+    assert champion() == "2"
+    with pytest.raises(UserError, match="is 'champion' already"):
+        promote(root, "seld", "2", "champion", "again")
+    with pytest.raises(GateError, match="FAILED better than the holder"):
+        promote(root, "seld", "1", "champion", "hope")
+    assert champion() == "2"
+    promote(root, "seld", None, "champion", "the finalist")
+    assert champion() == str(MODELS)
+    forced = promote(root, "seld", "1", "champion", "a test of force", force=True)
+    assert "better than the holder" in forced.move.against
+    assert champion() == "1"
+
+    back = rollback(root, "seld", "champion", "worse, as was to be seen")
+    assert (back.kind, back.version, champion()) == (ROLLBACK, str(MODELS), str(MODELS))
+    assert rollback(root, "seld", "champion", "further").version == "2"
+    with pytest.raises(UserError, match="nobody held"):
+        rollback(root, "seld", "champion", "too far")
+
+    moves = history(root, "seld", "champion")
+    assert [(m.kind, m.version, m.before) for m in moves] == [
+        (PROMOTE, "2", None),
+        (PROMOTE, "9", "2"),
+        (PROMOTE, "1", "9"),
+        (ROLLBACK, "9", "1"),
+        (ROLLBACK, "2", "9"),
+    ]
+    assert [m.forced for m in moves] == [False, False, True, False, False]
+    assert "FORCED against better than the holder" in str(moves[2])
+    tags = mlflow.MlflowClient().get_registered_model("seld").tags
+    assert sorted(tags) == [*(f"alias.champion.{n:05d}" for n in range(1, 6)), "alias.champion.asked"]
+    assert json.loads(tags["alias.champion.00003"])["reason"] == "a test of force"
+
+
+@pytest.mark.slow
+def test_a_crash_between_claim_and_alias_is_repaired_by_the_next_command(root):
+    promote(root, "seld", "2", "champion", "the first")
+    AliasLog(root, "seld", "champion").claim(move(2, "4", "2"))  # and here the power went
+    assert champion() == "2"
+    assert history(root, "seld", "champion")[-1].version == "4"
+    # Judged against the version that was claimed.
+    with pytest.raises(GateError, match="FAILED better"):
+        promote(root, "seld", "3", "champion", "better than the first alone")
+    assert champion() == "4"
+    assert "alias.champion.00002" in mlflow.MlflowClient().get_registered_model("seld").tags
+
+
+@pytest.mark.slow
+def test_damaged_models_stay_where_they_are_even_by_force(root, places):
+    version = find_version("seld", "5")
+    assert faults_of(version) == []
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.uri))  # a local store's own folder
+    weights = next(folder.rglob("model.safetensors"))
+    content = weights.read_bytes()
+    try:
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert "is not what was registered" in faults_of(version)[0]
+        with pytest.raises(GateError, match="FAILED files"):
+            promote(root, "seld", "5", "champion", "no matter what", force=True)
+        weights.unlink()
+        assert "model.safetensors is missing" in faults_of(version)
+        weights.write_bytes(content)
+        (weights.parent / "more.pkl").write_bytes(b"\x80\x04.")
+        assert any("more.pkl is of no known kind" in fault for fault in faults_of(version))
+    finally:
+        weights.write_bytes(content)
+        (weights.parent / "more.pkl").unlink(missing_ok=True)
+    assert AliasLog(root, "seld", "champion").last() is None
+
+
+@pytest.fixture
+def shipped(places):
+    """The code that version 5 brings, to be changed."""
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=find_version("seld", "5").uri))
+    (code,) = folder.rglob("code/trainables/networks/model.py")
+    content = code.read_text()
+    yield code
+    code.write_text(content)
+
+
+@pytest.mark.slow
+def test_a_model_is_judged_by_the_code_that_it_brings(root, shipped, monkeypatch):
+    """Today's code, which is loaded here and installed in this environment, would load it."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2")
+    version, path = find_version("seld", "5"), list(sys.path)
+    content = shipped.read_text()
+    shipped.write_text(content + "\nraise ValueError('broken since it was shipped')\n")
+    said = "the model does not load and predict: ValueError: broken since it was shipped"
+    assert faults_of(version) == [said]
+    with pytest.raises(GateError, match="FAILED files"):
+        promote(root, "seld", "5", "champion", "no matter what", force=True)
+    shipped.write_text(content + "\nimport os\nos._exit(7)\n")
+    assert faults_of(version) == ["the model does not load and predict: exit code 7: nothing said"]
+    # What it is given, and where the rest comes from.
+    shipped.write_text(content + "\nimport os\nassert 'AWS_SECRET_ACCESS_KEY' not in os.environ\n")
+    assert faults_of(version) == []
+    shipped.write_text(content + f"\nimport sys\nsys.path.append({str(REPOSITORY)!r})\nimport infra.console.output\n")
+    (said,) = faults_of(version)
+    assert "does not bring all of its code: infra, infra.console.output came from elsewhere" in said
+    assert sys.path == path
+
+
+PROMOTER = """
+import sys, time
+from pathlib import Path
+from data.errors import GateError
+from infra import aliases, registry
+root, version, start = sys.argv[1:]
+judge = aliases.judge
+def slowly(*arguments):
+    # Everybody has seen the same holder before anybody claims.
+    verdicts = judge(*arguments)
+    Path(start, version).touch()
+    while len(list(Path(start).iterdir())) < 4:
+        time.sleep(0.01)
+    return verdicts
+aliases.judge = slowly
+try:
+    aliases.promote(root, "seld", version, "champion", f"version {version}")
+except GateError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+@pytest.mark.slow
+def test_of_four_that_promote_at_once_one_wins_and_the_others_are_told(root, tmp_path):
+    promote(root, "seld", "1", "champion", "the holder")
+    start = tmp_path / "judged"
+    start.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    processes = {
+        version: subprocess.Popen(
+            [sys.executable, "-c", PROMOTER, root, version, str(start)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for version in map(str, range(2, 6))
+    }
+    deadline = time.monotonic() + 400
+    ends = {v: (*p.communicate(timeout=deadline - time.monotonic()), p.returncode) for v, p in processes.items()}
+    winners = [version for version, (_, _, code) in ends.items() if code == 0]
+    assert len(winners) == 1, ends
+    for version, (out, err, code) in ends.items():
+        if version not in winners:
+            assert code == 3, err
+            assert f"changed meanwhile: it was version 1 and is version {winners[0]}" in out
+    assert champion() == winners[0]
+    assert [(m.version, m.before) for m in history(root, "seld", "champion")] == [("1", None), (winners[0], "1")]

@@ -1,0 +1,340 @@
+"""The stopping rules on imitated sweeps: no Ray, no training, only reports and decisions."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from data.errors import UserError
+from infra.record.trials import TrialRecord
+from infra.search.population import FACTORS
+from infra.search.scheduler import DecisionBoard, GracefulStopping
+from infra.search.stoppers import STOPPERS, Halving, StopperSettings, make_stopper
+from trainables.config import Adam, AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
+from trainables.config.tree import from_dict, to_dict
+from trainables.training.decision import GO_ON, STOP, Decision
+from trainables.training.reports import OBJECTIVE
+
+EPOCHS, GRACE, TRIALS, AT_A_TIME = 18, 2, 27, 5
+SETTINGS = StopperSettings(max_epochs=EPOCHS, grace_epochs=GRACE, reduction=3, seed=4)
+PLAIN = TrialConfig(training=TrainingConfig(epochs=EPOCHS), schedule=OneCycle())
+
+
+def record_of(number: int, config: TrialConfig = PLAIN) -> TrialRecord:
+    return TrialRecord(number, {}, {}, to_dict(config))
+
+
+@dataclass
+class Board:
+    """Hears what the actor would."""
+
+    told: list[tuple[int, int, Decision]] = field(default_factory=list)
+
+    def decide(self, number: int, epoch: int, decision: Decision) -> None:
+        self.told.append((number, epoch, decision))
+
+
+class Sweep:
+    """Trials that report at random times; the objective falls towards a quality of the trial's weights."""
+
+    def __init__(self, name: str, trials: int = TRIALS) -> None:
+        self.name = name
+        self.records = [record_of(n, cast(TrialConfig, self._config(n))) for n in range(trials)]
+        self._rng = np.random.default_rng(8)
+        self._quality = list(self._rng.uniform(0.1, 0.9, trials))
+        self._running = list(range(AT_A_TIME))
+        self._started = AT_A_TIME
+        self._taken: dict[int, dict[str, float]] = {}
+        self.restart()
+
+    @staticmethod
+    def _config(number: int) -> TrialConfig:
+        optimiser = AdamW(lr=1e-3) if number % 2 else Adam(lr=5e-4 + 1e-5 * number)
+        return TrialConfig(
+            training=PLAIN.training, schedule=Cosine() if number % 3 else OneCycle(), optimiser=optimiser
+        )
+
+    def restart(self) -> None:
+        """A driver that knows the record and nothing else."""
+        self.board = Board()
+        self.stopper = make_stopper(self.name, SETTINGS)
+        by_name = {str(record.number): record for record in self.records}
+        board = cast(DecisionBoard, self.board)
+        self.stopping = GracefulStopping(self.stopper, board, lambda: False, by_name.__getitem__)
+        self.stopping.replay(self.records)
+
+    def report(self, number: int, epoch: int, objective: float) -> Decision:
+        result = {"epoch": epoch, OBJECTIVE: objective, **self._taken.get(number, {})}
+        self.stopping.on_trial_result(cast(Any, None), cast(Any, SimpleNamespace(trial_id=str(number))), result)
+        self.records[number].add_report({**result, "at": float(sum(len(r.reports) for r in self.records))})
+        return self.board.told[-1][2]
+
+    def step(self) -> bool:
+        """One report of one trial; False when all have ended."""
+        if not self._running:
+            return False
+        number = int(self._rng.choice(self._running))
+        epoch = len(self.records[number].reports) + 1
+        decision = self.report(number, epoch, self._quality[number] + 1.0 / epoch + self._rng.normal(0, 0.02))
+        if taking := decision.take_over:
+            self._quality[number] = self._quality[taking.donor] + float(self._rng.normal(0, 0.05))
+            self._taken[number] = {"pbt/donor": taking.donor, "pbt/epoch": epoch}
+        if epoch == EPOCHS or not decision.go_on:
+            self._running.remove(number)
+            if self._started < len(self.records):
+                self._running.append(self._started)
+                self._started += 1
+        return True
+
+    def run(self) -> None:
+        while self.step():
+            pass
+
+
+def decided(told: list[tuple[int, int, Decision]]) -> list[tuple[int, int, Decision]]:
+    return [entry for entry in told if entry[2] != GO_ON]
+
+
+@pytest.mark.parametrize("name", STOPPERS)
+def test_after_a_crash_a_rule_goes_on_as_if_there_had_been_none(name: str) -> None:
+    whole = Sweep(name)
+    whole.run()
+    assert bool(decided(whole.board.told)) == (name != "none")
+    for crash in (30, 71):
+        broken = Sweep(name)
+        for _ in range(crash):
+            broken.step()
+        before = broken.board.told
+        broken.restart()
+        # Trials that were running repeat their last report; those that were told something are told it again.
+        last = {number: (epoch, decision) for number, epoch, decision in before}
+        for number, (epoch, decision) in last.items():
+            assert broken.report(number, epoch, 9.0) == decision
+        broken.board.told.clear()
+        broken.run()
+        assert before + broken.board.told == whole.board.told
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband"])
+def test_rungs_after_a_crash_are_those_before_it(name: str) -> None:
+    sweep = Sweep(name)
+    for _ in range(90):
+        sweep.step()
+    before = rungs(sweep.stopper)
+    assert sum(len(recorded) for rung in before for _, recorded in rung) > 10
+    sweep.restart()
+    assert rungs(sweep.stopper) == before
+
+
+def rungs(stopper: Any) -> list[Any]:
+    return copy.deepcopy([bracket._rungs for scheduler in stopper._brackets for bracket in scheduler._brackets])
+
+
+def test_asha_stops_at_rungs_what_is_behind_there() -> None:
+    sweep = Sweep("asha")
+    sweep.run()
+    stops = [(number, epoch) for number, epoch, decision in sweep.board.told if decision == STOP]
+    assert len(stops) > TRIALS // 2
+    assert {epoch for _, epoch in stops} <= {GRACE, GRACE * 3, GRACE * 9}
+    assert {number for number, epoch in stops if epoch < EPOCHS} == sweep.stopping.stopped
+    best = min(range(TRIALS), key=lambda number: sweep._quality[number])
+    assert best not in sweep.stopping.stopped
+
+
+def test_brackets_of_hyperband_have_their_shares_and_patience() -> None:
+    settings = StopperSettings(max_epochs=27, grace_epochs=1, reduction=3)
+    stopper = Halving(settings, brackets=None)
+    first_rungs = [min(milestone for milestone, _ in rung) for rung in rungs(stopper)]
+    assert first_rungs == [1, 3, 9, 27]
+    counts = np.bincount([stopper.bracket_of(number) for number in range(1000)])
+    # HyperBand's table for R = 27, eta = 3: 27, 12, 6 and 4 trials (Li et al., 2018).
+    np.testing.assert_allclose(counts / 1000, np.array([27 / 4, 9 / 3, 3 / 2, 1]) / 12.25, atol=0.01)
+    # A dozen trials reach every bracket already, and a resume finds each where it was.
+    assert {stopper.bracket_of(number) for number in range(12)} == {0, 1, 2, 3}
+    again = Halving(settings, brackets=None)
+    assert [again.bracket_of(n) for n in range(50)] == [stopper.bracket_of(n) for n in range(50)]
+    assert len(rungs(Halving(StopperSettings(max_epochs=3, grace_epochs=9), brackets=None))) == 1
+
+
+def test_the_median_rule_stops_whose_best_is_worse_than_the_others_are_on_average() -> None:
+    sweep = Sweep("median")
+    sweep.run()
+    reports: dict[int, list[float]] = {}
+    stops = 0
+    order = [(r["at"], record.number, r) for record in sweep.records for r in record.reports]
+    for (number, epoch, decision), (_, _, report) in zip(
+        sweep.board.told, sorted(order, key=lambda o: o[0]), strict=True
+    ):
+        reports.setdefault(number, []).append(report[OBJECTIVE])
+        others = [statistics.fmean(r[:epoch]) for n, r in reports.items() if n != number and len(r) >= epoch]
+        worse = len(others) >= 3 and min(reports[number]) > statistics.median(others)
+        assert decision == (STOP if worse and epoch >= GRACE else GO_ON)
+        stops += decision == STOP
+    assert stops >= 5
+
+
+def take_overs(sweep: Sweep) -> list[tuple[int, int, Any]]:
+    return [(n, epoch, decision.take_over) for n, epoch, decision in sweep.board.told if decision.take_over]
+
+
+def test_who_is_among_the_worst_takes_over_from_one_of_the_best() -> None:
+    sweep = Sweep("pbt")
+    sweep.run()
+    assert all(len(record.reports) == EPOCHS for record in sweep.records)
+    assert len(take_overs(sweep)) > 10
+    for number, epoch, taking in take_overs(sweep):
+        donor = sweep.records[taking.donor].reports
+        mine = sweep.records[number].reports[epoch - 1][OBJECTIVE]
+        assert epoch % GRACE == 0
+        assert epoch < EPOCHS
+        assert taking.donor_epoch % GRACE == 0
+        assert taking.donor_epoch <= epoch
+        assert donor[taking.donor_epoch - 1][OBJECTIVE] < mine
+        from_dict({**sweep.records[number].config, **taking.changes})
+    # Better at the end than trials left alone, on average.
+    alone = Sweep("none")
+    alone.run()
+    final = [statistics.fmean(r.reports[-1][OBJECTIVE] for r in s.records) for s in (sweep, alone)]
+    assert final[0] < final[1] - 0.1
+
+
+def test_rate_and_schedule_are_the_donors_a_step_away() -> None:
+    sweep = Sweep("pbt")
+    sweep.run()
+    goes_by = {
+        record.number: {part: record.config[part] for part in ("optimiser", "schedule")} for record in sweep.records
+    }
+    for number, _, taking in take_overs(sweep):
+        donor = goes_by[taking.donor]
+        for part, was in donor.items():
+            assert taking.changes[part].keys() == was.keys()
+            for name, value in taking.changes[part].items():
+                if name == "lr" or (part == "schedule" and isinstance(value, float)):
+                    assert any(value == pytest.approx(was[name] * factor) for factor in (*FACTORS, 1.0)), name
+                else:
+                    assert value == was[name]
+        assert taking.changes["optimiser"]["lr"] != donor["optimiser"]["lr"]
+        goes_by[number] = taking.changes
+
+
+def small_population(configs: list[TrialConfig], objectives: list[float]) -> list[Decision]:
+    """All report their second epoch, in order."""
+    stopper = make_stopper("pbt", SETTINGS)
+    records = [record_of(number, config) for number, config in enumerate(configs)]
+    return [
+        stopper.judge(record, {"epoch": GRACE, OBJECTIVE: objective})
+        for record, objective in zip(records, objectives, strict=True)
+    ]
+
+
+def test_populations_are_trials_of_the_same_model() -> None:
+    other = TrialConfig(training=TrainingConfig(epochs=EPOCHS, batch_size=8), schedule=OneCycle())
+    assert small_population([PLAIN] * 4, [0.5, 0.4, 0.6, 0.9])[3].take_over is not None
+    assert small_population([PLAIN, PLAIN, other, PLAIN], [0.5, 0.4, 0.1, 0.9]) == [GO_ON] * 4
+    # Three have no worst quarter.
+    assert small_population([PLAIN] * 3, [0.5, 0.4, 0.9]) == [GO_ON] * 3
+
+
+def test_a_take_over_that_did_not_happen_is_not_believed() -> None:
+    """The donor's checkpoint may have gone; the trial's own report says by what it goes on."""
+    for happened in (True, False):
+        stopper = make_stopper("pbt", SETTINGS)
+        records = [record_of(number) for number in range(4)]
+        asked = [
+            stopper.judge(r, {"epoch": 2, OBJECTIVE: v}) for r, v in zip(records, [0.1, 0.2, 0.3, 0.4], strict=True)
+        ]
+        taking = asked[3].take_over
+        assert taking is not None
+        said = {"pbt/donor": taking.donor, "pbt/epoch": 2} if happened else {}
+        stopper.judge(records[3], {"epoch": 3, OBJECTIVE: 0.05, **said})
+        # Now the best, it is whom the worst takes over from.
+        values = [0.05, 0.2, 0.3, 0.4]
+        order = [3, 1, 2, 0]
+        last = [
+            stopper.judge(records[n], {"epoch": 4, OBJECTIVE: v, **(said if n == 3 else {})})
+            for n, v in zip(order, values, strict=True)
+        ][-1]
+        assert last.take_over is not None
+        assert last.take_over.donor == 3
+        start = taking.changes["optimiser"]["lr"] if happened else PLAIN.optimiser.lr
+        assert last.take_over.changes["optimiser"]["lr"] in [start * factor for factor in FACTORS]
+
+
+def test_an_unknown_rule_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="'ahsa' is not known; choose one of asha, hyperband, median, pbt, none"):
+        make_stopper("ahsa", SETTINGS)
+
+
+# --- what a sweep is expected to take ---------------------------------------------------------------------------------
+
+
+def expected_epochs(name: str, trials: int = 60, concurrency: int = 4, *, epochs: int = 27, grace: int = 3) -> float:
+    settings = StopperSettings(max_epochs=epochs, grace_epochs=grace, reduction=3)
+    return make_stopper(name, settings).expected_epochs(trials, concurrency)
+
+
+@pytest.mark.parametrize("name", STOPPERS)
+def test_every_rule_says_what_it_leaves_of_the_epochs(name: str) -> None:
+    expected = expected_epochs(name)
+    assert 3 <= expected <= 27
+    assert (expected == 27) == (name in ("pbt", "none"))
+    assert expected_epochs(name, trials=1) == 27 or name == "hyperband"
+    assert expected_epochs(name, trials=20, grace=27) == 27
+    assert expected_epochs(name, grace=9) >= expected
+
+
+def test_early_stopping_saves_epochs_but_not_the_grace() -> None:
+    # Were every rung's decision made on all trials: 3 + 6 / 3 + 18 / 9 = 7; asked one after another some more go on.
+    assert 7 <= expected_epochs("asha") < 12
+    # Its lazier brackets have part of the trials.
+    assert expected_epochs("asha") < expected_epochs("hyperband") < 20
+    # Half of what has got so far is worse than the median, and as long as it gets better fast it is not seen.
+    assert 10 < expected_epochs("median") < 22
+
+
+RECORDED = Path(__file__).parents[2] / "infra" / "bench" / "results" / "quickstart_curves.json.gz"
+
+
+def mean_epochs(name: str, curves: np.ndarray, concurrency: int) -> float:
+    """Of trials with these objectives, trial by epoch, which report at random times."""
+    rng, trials = np.random.default_rng(1), len(curves)
+    stopper = make_stopper(name, StopperSettings(max_epochs=curves.shape[1], grace_epochs=2, reduction=3))
+    done, running = np.zeros(trials, int), list(range(min(concurrency, trials)))
+    waiting = list(range(len(running), trials))
+    while running:
+        number = int(rng.choice(running))
+        objective, done[number] = float(curves[number, done[number]]), done[number] + 1
+        decision = stopper.judge(record_of(number), {"epoch": int(done[number]), OBJECTIVE: objective})
+        if done[number] == curves.shape[1] or not decision.go_on:
+            running.remove(number)
+            running += [waiting.pop(0)] if waiting else []
+    return float(done.mean())
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
+def test_random_and_recorded_curves_take_about_what_is_expected(name: str) -> None:
+    epochs, trials, at_a_time = 14, 40, 4
+    rng = np.random.default_rng(3)
+    expected = expected_epochs(name, trials, at_a_time, epochs=epochs, grace=2)
+    at = np.arange(1, epochs + 1) / epochs
+    drawn = []
+    for _ in range(8):
+        quality, speed = rng.uniform(0.2, 0.9, (trials, 1)), rng.uniform(2, 5, (trials, 1))
+        noise = rng.normal(0, 0.01, (trials, epochs))
+        drawn.append(mean_epochs(name, quality + (1 - quality) * np.exp(-speed * at) + noise, at_a_time))
+    assert expected == pytest.approx(statistics.fmean(drawn), rel=0.2)
+    # Half of the recorded trials stand at 1 for so long that halving, which sees ties, spares them.
+    if name == "median":
+        table = json.loads(gzip.decompress(RECORDED.read_bytes()))["trials"]
+        recorded = np.array([trial[OBJECTIVE] for trial in table])
+        taken = [mean_epochs(name, rng.permutation(recorded)[:trials], at_a_time) for _ in range(8)]
+        assert expected == pytest.approx(statistics.fmean(taken), rel=0.2)

@@ -1,0 +1,216 @@
+"""From a sweep to a champion, with a watch on the object store: who reads the test split, and how often."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import pytest
+
+from data import storage
+from data.store import open_store
+from data.synth import SynthSettings, synthesise
+from infra.record.trials import SweepStore
+from infra.stack.home import read_state
+from infra.stack.settings import embedded_urls, load_settings
+from support.ray_nodes import bare_environment
+from support.watched_door import Door, watched
+from trainables.training.reports import OBJECTIVE
+
+pytestmark = pytest.mark.slow
+
+SELDTUNE = str(Path(sys.executable).parent / "seldtune")
+DATA = "s3://seldtune/data/watched"
+TEST_FILES = "/seldtune/data/watched/test/"
+TINY = SynthSettings(train_clips=4, val_clips=2, test_clips=3, clip_s=6.0, train_rooms=2, clips_per_task=1)
+SWEEP = (
+    *("sweep", "quickstart", "--name", "search", "--data", DATA, "--trials", "2", "--stopper", "none"),
+    *("--set", "training.epochs=1", "--set", "training.epoch_windows=16"),
+)
+FINALS = ("finals", "search", "--data", DATA, "--best", "2", "--seeds", "3", "--json")
+SEARCHING = {
+    "sweep": SWEEP,
+    "the same sweep again": SWEEP,
+    "plan": ("plan", "--preset", "audio_only"),
+}
+"""Commands that may not read the test split, in the order in which they are run."""
+
+
+class Watched:
+    """A stack whose object store is behind a door, and the command line on it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home)}
+        self.door: Door
+
+    def run(self, *arguments: str, code: int = 0, **environment: str) -> str:
+        result = subprocess.run(
+            [SELDTUNE, *arguments],
+            env=self.environment | environment,
+            cwd=self.home.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=500,
+        )
+        assert result.returncode == code, f"{arguments}: {result.returncode}\n{result.stdout}\n{result.stderr}"
+        return result.stdout if code == 0 else result.stderr
+
+    def test_reads(self) -> list[Any]:
+        return self.door.reads(TEST_FILES)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    stack = Watched(tmp_path_factory.mktemp("stack") / ".seldtune")
+    patch = pytest.MonkeyPatch()
+    try:
+        # The object store alone at first; MLflow and Ray start on the other side of the door.
+        stack.run("up", MLFLOW_TRACKING_URI="sqlite:///unused.db", RAY_ADDRESS="local")
+        state = read_state(stack.home)
+        assert state is not None
+        with watched(urlsplit(embedded_urls(state)["s3"]).port) as stack.door:
+            stack.environment |= {
+                "AWS_ENDPOINT_URL": stack.door.url,
+                "AWS_ACCESS_KEY_ID": state.secrets["s3_access_key"],
+                "AWS_SECRET_ACCESS_KEY": state.secrets["s3_secret_key"],
+            }
+            stack.run("up")
+            for name in ("SELDTUNE_HOME", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                patch.setenv(name, stack.environment[name])
+            for name, value in load_settings().environment().items():
+                patch.setenv(name, value)
+            synthesise(TINY, DATA)
+            yield stack
+    finally:
+        stack.run("down")
+        patch.undo()
+
+
+@pytest.fixture(scope="module")
+def searched(stack: Watched) -> dict[str, int]:
+    """How often each command read the test split."""
+    reads = {}
+    for name, command in SEARCHING.items():
+        before = len(stack.test_reads())
+        stack.run(*command)
+        reads[name] = len(stack.test_reads()) - before
+    return reads
+
+
+@pytest.fixture(scope="module")
+def finals(stack: Watched, searched: dict[str, int]) -> dict[str, Any]:
+    return json.loads(stack.run(*FINALS))
+
+
+def test_searching_reads_nothing_of_the_test_split(stack: Watched, searched: dict[str, int]) -> None:
+    assert searched == dict.fromkeys(SEARCHING, 0)
+    # The door is where the data goes through.
+    for split in ("train", "val"):
+        assert stack.door.reads(f"/seldtune/data/watched/{split}/")
+
+
+def test_finals_read_every_test_recording_once(stack: Watched, finals: dict[str, Any]) -> None:
+    reads = stack.test_reads()
+    shards = {f"{TEST_FILES}{shard.path.rpartition('/')[2]}" for shard in open_store(DATA).split("test").shards}
+    assert {path for path, _ in reads} == shards
+    assert len(reads) == len(set(reads)), "something was read twice"
+    assert json.loads(stack.run(*FINALS)) == finals
+    assert stack.test_reads() == reads
+
+
+def test_finals_train_the_best_with_every_seed(finals: dict[str, Any]) -> None:
+    records = SweepStore("s3://seldtune", "search-finals").trials()
+    searched = {record.number: record for record in SweepStore("s3://seldtune", "search").trials()}
+    assert [(r.params["finalist"], r.config["training"]["seed"]) for r in records] == [
+        (number, seed)
+        for seed in range(3)
+        for number in sorted(searched, key=lambda n: searched[n].best[OBJECTIVE])  # type: ignore[index]
+    ]
+    for record in records:
+        original = searched[record.params["finalist"]]
+        # Seeds make different trainings, and the sweep's own seed the same one.
+        if record.config["training"]["seed"] == original.config["training"]["seed"]:
+            assert record.config == original.config
+            assert record.best[OBJECTIVE] == pytest.approx(original.best[OBJECTIVE], rel=1e-3)  # type: ignore[index]
+    assert len({record.reports[0]["train_loss"] for record in records}) == 6
+
+
+def test_finals_say_how_sure_they_are(finals: dict[str, Any]) -> None:
+    assert finals["recordings"] == 3
+    assert finals["protocol"] == "test, once"
+    for finalist in finals["finalists"]:
+        for average in ("macro", "micro", "present"):
+            low, high = finalist["intervals"][average]["SELD"]
+            assert low <= high
+            mean, deviation = finalist["spread"][average]["SELD"]
+            of_seeds = [training["test"][f"{average}/SELD"] for training in finalist["trainings"]]
+            assert mean == pytest.approx(sum(of_seeds) / 3)
+            assert deviation >= 0
+        assert [training["seed"] for training in finalist["trainings"]] == [0, 1, 2]
+        assert finalist["classes"]
+        assert finalist["latency"]["ms"] > 1
+        assert finalist["bytes"] > 4 * finalist["parameters"]
+    [comparison] = finals["comparisons"]
+    assert comparison["low"] <= comparison["high"]
+    means = [finalist["validation"]["mean"] for finalist in finals["finalists"]]
+    assert means == sorted(means)
+    winner = finals["finalists"][0]
+    assert finals["chosen"]["trial"] == winner["trial"]
+    by_seed = {training["seed"]: training["validation"] for training in winner["trainings"]}
+    assert by_seed[finals["chosen"]["seed"]] == min(by_seed.values())
+    for name in ("finals.md", "finals.json"):
+        assert storage.exists(f"s3://seldtune/sweeps/search-finals/{name}")
+
+
+def test_the_finalist_is_registered_with_its_evidence_and_promoted(
+    stack: Watched, finals: dict[str, Any], tmp_path: Path
+) -> None:
+    client = mlflow.MlflowClient()
+    finalist = client.get_model_version_by_alias("seld", "finalist")
+    assert finals["model"] == f"models:/seld/{finalist.version}"
+    assert finalist.tags["protocol"] == "test, once"
+    assert finalist.tags["test.seeds"] == "0 1 2"
+    assert "to" in finalist.tags["test.present.SELD"]
+    run = client.get_run(finalist.run_id or "")
+    assert run.data.tags["protocol"] == "test, once"
+    assert "test/present/SELD" in run.data.metrics
+    files = {file.path for file in client.list_artifacts(finalist.run_id or "")}
+    assert "evidence.json" in files
+
+    before = len(stack.test_reads())
+    message = stack.run("promote", "seld", "--from", "challenger", "--reason", "too soon", code=3)
+    assert "seldtune finals search" in message
+    rules = tmp_path / "rules.yaml"
+    # The checkout under test may have changes, and this machine be slow.
+    rules.write_text("clean_commit: false\nreal_time_factor: 1000\n")
+    judged = json.loads(stack.run("promote", "seld", "--rules", str(rules), "--dry-run", "--json"))
+    assert judged["passed"]
+    assert "champion" not in client.get_registered_model("seld").aliases
+    rules.write_text("clean_commit: false\nreal_time_factor: 0\nseeds: 4\n")
+    message = stack.run("promote", "seld", "--rules", str(rules), "--reason", "no", code=3)
+    assert "FAILED latency" in message
+    assert "FAILED seeds: 3 trainings; needed: 4 or more" in message
+    rules.write_text("clean_commit: false\nreal_time_factor: 1000\n")
+    stack.run("promote", "seld", "--rules", str(rules), "--reason", "the best of the finals")
+    assert client.get_model_version_by_alias("seld", "champion").version == finalist.version
+    # A model that was never tested takes its place by force alone, and gives it back.
+    stack.run("promote", "seld", "--from", "challenger", "--reason", "a test of force", "--force")
+    stack.run("rollback", "seld", "--reason", "enough")
+    assert client.get_model_version_by_alias("seld", "champion").version == finalist.version
+    moves = json.loads(stack.run("history", "seld", "--json"))["moves"]
+    assert [(move["kind"], move["forced"]) for move in moves] == [
+        ("promote", False),
+        ("promote", True),
+        ("rollback", False),
+    ]
+    assert moves[0]["evidence"] == finalist.tags["evidence.sha256"]
+    assert len(stack.test_reads()) == before
+    assert "no sweep 'nothing'" in stack.run("finals", "nothing", code=2)

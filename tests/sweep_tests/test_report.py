@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+
+from data.labels import Events
+from infra.models.predict import plot_prediction
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
+from infra.sweep.report import COLUMNS, csv_table, markdown_table, plot_sweep, rows_of_table
+from search_spaces.quickstart import suggest
+from trainables.config.tree import to_dict
+from trainables.networks.model import count_parameters
+from trainables.scores.detections import Detections
+from trainables.training.reports import REPORT_KEYS
+
+
+class Point:
+    """A point of the space, as a trial."""
+
+    def __init__(self, **values: object) -> None:
+        self.values = values
+
+    def suggest_categorical(self, name: str, choices: object) -> object:
+        return self.values[name]
+
+    suggest_int = suggest_float = lambda self, name, low, high, log=False: self.values[name]
+
+
+def record(number: int, fusion: str, state: str, seld: list[float]) -> TrialRecord:
+    config = suggest(Point(fusion=fusion, depth=2, schedule="one_cycle", lr=3e-3))
+    reports = [{**dict.fromkeys(REPORT_KEYS, 0.5), "epoch": i + 1, "present/SELD": v} for i, v in enumerate(seld)]
+    return TrialRecord(number, {}, {}, to_dict(config), state=state, reports=reports)
+
+
+RECORDS = [
+    record(0, "audio_only", PRUNED, [0.9, 0.8]),
+    record(1, "gru", COMPLETE, [0.9, 0.3, 0.4]),
+    record(2, "cmaf", FAILED, []),
+]
+
+
+def test_rows_are_best_first_and_show_each_trials_best_epoch() -> None:
+    rows = rows_of_table(RECORDS)
+    assert [row["trial"] for row in rows] == [1, 0, 2]
+    assert rows[0]["SELD"] == 0.3
+    assert rows[0]["epochs"] == 3
+    assert rows[0]["seconds"] == 1.5
+    assert rows[0]["depth"] == 2
+    assert rows[2]["SELD"] is None
+    expected = count_parameters(suggest(Point(fusion="gru", depth=2, schedule="one_cycle", lr=3e-3)))
+    assert rows[0]["parameters"] == expected
+
+
+def test_tables_hold_every_column_and_trial() -> None:
+    rows = rows_of_table(RECORDS)
+    lines = markdown_table(rows).splitlines()
+    assert len(lines) == 2 + len(RECORDS)
+    assert all(line.count("|") == len(COLUMNS) + 1 for line in lines)
+    assert csv_table(rows).splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_plots_are_written_even_of_failed_trials_and_silence(tmp_path: Path) -> None:
+    plot_sweep(RECORDS, tmp_path / "a.png", "a sweep")
+    plot_sweep(RECORDS[2:], tmp_path / "b.png", "only failures")
+    nothing = Detections(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
+    plot_prediction(nothing, None, 100, tmp_path / "c.png", "silence")
+    plot_prediction(nothing, Events.build([1], [2], [0], [90], [0]), 100, tmp_path / "d.png", "missed")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 4
