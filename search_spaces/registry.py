@@ -16,7 +16,7 @@ from data.near import near
 from data.parts import Registry
 from search_spaces.space import SearchSpace
 
-_NO_SPACES = {"presets", "registry", "space", "user_space", "yaml_parameter", "yaml_space"}
+_NO_SPACES = {"presets", "presets_text", "registry", "space", "user_space", "yaml_parameter", "yaml_space"}
 """Modules of this package that define none."""
 
 
