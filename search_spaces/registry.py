@@ -16,7 +16,7 @@ from data.near import near
 from data.parts import Registry
 from search_spaces.space import SearchSpace
 
-_NO_SPACES = {"presets", "presets_text", "registry", "space", "user_space", "yaml_parameter", "yaml_space"}
+_NO_SPACES = {"files", "presets", "presets_text", "registry", "space"}
 """Modules of this package that define none."""
 
 
@@ -50,13 +50,13 @@ SPACES = Spaces()
 
 
 def _from_python(path: str) -> SearchSpace:
-    from search_spaces.user_space import python_space
+    from search_spaces.files.user_space import python_space
 
     return python_space(path, known=SPACES.values())
 
 
 def _from_yaml(path: str) -> SearchSpace:
-    from search_spaces.yaml_space import yaml_space
+    from search_spaces.files.yaml_space import yaml_space
 
     return yaml_space(path)
 

@@ -21,7 +21,7 @@ from data.parts import Registry
 from infra.console.palette import COLOURS
 from infra.record.trials import COMPLETE, TrialRecord
 from infra.sweep.report import plot_sweep, rows_of_table
-from search_spaces.yaml_space import yaml_space
+from search_spaces.files.yaml_space import yaml_space
 from support.learnable_rows import CONFIG, INPUTS, make_rows
 from support.tiny_parts import tiny_batch, tiny_config
 from trainables.checks import check_positive
