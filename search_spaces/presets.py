@@ -39,7 +39,7 @@ from trainables.config import (
     VisualEncoder,
     VisualOnly,
 )
-from trainables.metrics import SCORE_NAMES
+from trainables.scores.metrics import SCORE_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)

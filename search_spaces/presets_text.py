@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from search_spaces.presets import PRESETS, find_preset
-from trainables.config_tree import fingerprint, override, to_dict
-from trainables.model import count_parameters
+from trainables.config.tree import fingerprint, override, to_dict
+from trainables.networks.model import count_parameters
 
 
 def describe_preset(name: str, size: str, faithful: bool, fixed: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,28 +1,67 @@
-"""The spaces by name, and those of a user's own by path. A new one is one file and one entry here."""
+"""The spaces by name, and those of a user's own by path.
+
+A file of this package that defines spaces is found by its own name: `my_space.py` holds the space "my-space". It is
+imported when the space is asked for, so that naming the spaces takes no time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
 
+import search_spaces
 from data.errors import UserError
 from data.near import near
-from search_spaces.depth import DEPTH
-from search_spaces.fusion import FUSION
-from search_spaces.quickstart import QUICKSTART
-from search_spaces.schedule import SCHEDULE
+from data.parts import Registry
 from search_spaces.space import SearchSpace
-from search_spaces.table1 import TABLE1, TABLE1_SMALL
-from search_spaces.user_space import python_space
-from search_spaces.yaml_space import yaml_space
 
-SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (QUICKSTART, FUSION, SCHEDULE, DEPTH, TABLE1, TABLE1_SMALL)
-}
-READERS: dict[str, Callable[[str], SearchSpace]] = {
-    ".py": lambda path: python_space(path, known=SPACES.values()),
-    ".yaml": yaml_space,
-    ".yml": yaml_space,
-}
+_NO_SPACES = {"files", "presets", "presets_text", "registry", "space"}
+"""Modules of this package that define none."""
+
+
+class Spaces(Registry[SearchSpace]):
+    """A registry that knows the names of this package's spaces before it has imported them."""
+
+    def __init__(self) -> None:
+        order = ("quickstart", "fusion", "schedule", "depth", "table1", "table1-small")
+        super().__init__("search space", SearchSpace, order)
+        names = (found.name for found in pkgutil.iter_modules(search_spaces.__path__) if found.name not in _NO_SPACES)
+        self._modules = {name.replace("_", "-"): f"search_spaces.{name}" for name in names}
+
+    def __getitem__(self, name: str) -> SearchSpace:
+        if name in self._modules and name not in self._parts:
+            found = vars(importlib.import_module(self._modules[name])).values()
+            self.register(next(space for space in found if isinstance(space, SearchSpace) and space.name == name))
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        names = dict.fromkeys([*sorted(self._modules), *self._parts])
+        return iter(sorted(names, key=lambda name: self._order.get(name, len(self._order))))
+
+    def __len__(self) -> int:
+        return len(self._modules.keys() | self._parts.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules or name in self._parts
+
+
+SPACES = Spaces()
+
+
+def _from_python(path: str) -> SearchSpace:
+    from search_spaces.files.user_space import python_space
+
+    return python_space(path, known=SPACES.values())
+
+
+def _from_yaml(path: str) -> SearchSpace:
+    from search_spaces.files.yaml_space import yaml_space
+
+    return yaml_space(path)
+
+
+READERS: dict[str, Callable[[str], SearchSpace]] = {".py": _from_python, ".yaml": _from_yaml, ".yml": _from_yaml}
 """How a file becomes a space, by its ending."""
 
 

@@ -7,9 +7,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from trainables.config import TrialConfig
+if TYPE_CHECKING:  # torch comes with it, and the names of spaces need none
+    from trainables.config import TrialConfig
+
+PRESET, SEED = "preset", "seed"
+"""Parameters of spaces whose points are presets."""
 
 
 class Trial(Protocol):

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search_spaces.presets import PRESETS, Pretrained, find_preset
-from search_spaces.space import SearchSpace, Trial, hash_text
+from search_spaces.space import PRESET, SEED, SearchSpace, Trial, hash_text
 from trainables.config import TrialConfig
-from trainables.config_tree import fingerprint
+from trainables.config.tree import fingerprint
 
-PRESET, SEED = "preset", "seed"
 ROWS = tuple(name for name in PRESETS if not name.startswith("dcase"))
 """The rows of the paper's table that share their inputs and need nothing from elsewhere. The DCASE baselines are left
 out: of two the windows are longer, and the third reads boxes. The command `table1` trains those too."""
@@ -70,4 +69,3 @@ def groups(presets: Sequence[str], size: str = "paper") -> list[list[str]]:
 
 
 TABLE1 = table1_space(ROWS, seeds=(0, 1, 2))
-TABLE1_SMALL = table1_space(ROWS, size="small", seeds=(0, 1, 2))

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.bundle import load_bundle
-from trainables.inference import predict_clip
+from trainables.evaluation.bundle import load_bundle
+from trainables.evaluation.inference import predict_clip
 
 
 class ClipModel:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -20,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from trainables.evaluation.latency import cpu_name
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "ours"
@@ -156,16 +156,6 @@ def _rounded_json(outcome: Mapping[str, Any]) -> str:
         return value
 
     return json.dumps(rounded(outcome))
-
-
-def cpu_name() -> str:
-    """Model of this machine's processor and the cores it has here."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
-        name = found.group(1).strip() if found else name
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def _commit() -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.evaluate import AVERAGES
-from trainables.metrics import SCORE_NAMES
+from trainables.scores.flat import AVERAGES
+from trainables.scores.metrics import SCORE_NAMES
 
 CLASS_SCORES = ("F", "LE", "LR")
 SWAY = 0.02

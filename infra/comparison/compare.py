@@ -36,7 +36,7 @@ from infra.comparison.importance import Importance, importances
 from infra.comparison.trials import ComparedTrial, LoadedSweep, compared_trials, equal_epochs
 from infra.comparison.variants import Sample, Variant, choose_reference, compare_variants, variant_json
 from infra.record.trials import FAILED, PRUNED, RUNNING
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 GROUPINGS = ("fusion", "visual", "audio", "schedule", "depth")
 """What trials can be grouped by."""

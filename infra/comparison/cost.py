@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from infra.record.trials import TrialRecord
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from rich.table import Table
 from infra.comparison.compare import GROUPINGS, Comparison
 from infra.comparison.cost import SearchCost
 from infra.comparison.variants import Variant
-from trainables.evaluate import AVERAGES
-from trainables.metrics import SCORE_NAMES
+from trainables.scores.flat import AVERAGES
+from trainables.scores.metrics import SCORE_NAMES
 
 WIDTH = 118
 """Columns of the terminal table at most, with the names of variants there are today."""

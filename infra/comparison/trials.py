@@ -10,9 +10,9 @@ from typing import Any
 
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from search_spaces.registry import SPACES
-from trainables.config_tree import from_dict
-from trainables.loop import OBJECTIVE
-from trainables.model import count_parameters
+from trainables.config.tree import from_dict
+from trainables.networks.model import count_parameters
+from trainables.training.reports import OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)

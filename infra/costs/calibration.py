@@ -25,17 +25,16 @@ import numpy as np
 from scipy.optimize import nnls
 
 from data import storage
-from data.feeding.contract import PreparedRow
-from data.feeding.feed import Feed, HeldRows
-from data.feeding.windows import Sampling
-from data.stores.chunks import Store, read_shard
-from infra.estimate import estimate
+from data.feed import Feed, HeldRows
+from data.store import Store, read_shard
+from data.windows import PreparedRow
 from infra.record.trials import TrialRecord
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, to_dict
-from trainables.decision import GO_ON, Decision
-from trainables.prepare import PrepareRow
-from trainables.worker import TrialResources
+from trainables.config.tree import from_dict, to_dict
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.estimate import estimate
+from trainables.training.decision import GO_ON, Decision
+from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(__name__)
 
@@ -264,9 +263,9 @@ def measure(
 def _timed(
     config: TrialConfig, batch: int, rows: list[PreparedRow], device: Any, rate: float, window_flops: float
 ) -> Point:
-    from trainables.checkpoint import TrialStore
-    from trainables.loop import train
-    from trainables.memory import keep_freed_memory
+    from trainables.training.checkpoint import TrialStore
+    from trainables.training.loop import train_trial
+    from trainables.training.memory import keep_freed_memory
 
     keep_freed_memory()
     training = replace(
@@ -280,7 +279,7 @@ def _timed(
     session = _Alone(device, {"train": HeldRows(rows), "val": HeldRows(evaluated)})
     bands = np.zeros((len(rows[0]["features"]), 1, config.inputs.n_mels), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        train(config, session, TrialStore(folder), bands, bands + 1.0, {})
+        train_trial(config, session, TrialStore(folder), bands, bands + 1.0, {})
     sampler = session.feed("train").windows(
         config.visual.columns,
         Sampling(
@@ -297,7 +296,7 @@ def _timed(
 
 
 class _Alone:
-    """A `trainables.loop.Session` of one worker, which keeps the reports."""
+    """A `trainables.training.loop.Session` of one worker, which keeps the reports."""
 
     rank, world_size = 0, 1
 

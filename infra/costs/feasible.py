@@ -1,7 +1,8 @@
 """What no trial may be started with: a network that cannot be built, too large for its worker, or too slow to judge.
 
 `plan` asks it about samples of a space, a sweep about each config before it becomes a trial, so that neither starts
-what the other would refuse. The first config of a kind takes up to seconds, later ones milliseconds (`infra.estimate`).
+what the other would refuse. The first config of a kind takes up to seconds, later ones milliseconds
+(`trainables.networks.estimate`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from data.stores.chunks import Store
 from infra.costs.calibration import Calibration
 from infra.costs.forecast import DataSize, data_size, forecast_trial
-from infra.estimate import estimate
 from infra.sweep.request import budget_of
 from trainables.config import InputConfig, TrialConfig
-from trainables.config_tree import fingerprint
-from trainables.worker import TrialResources
+from trainables.config.tree import fingerprint
+from trainables.networks.estimate import estimate
+from trainables.training.resources import TrialResources
 
 if TYPE_CHECKING:
     from infra.sweep.run import SweepRequest

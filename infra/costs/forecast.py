@@ -11,9 +11,9 @@ from data.feeding.cutter import Extent
 from data.feeding.windows import training_windows
 from data.stores.chunks import Store, read_index
 from infra.costs.calibration import Calibration
-from infra.estimate import Estimate, estimate
-from trainables.checkpoint import KEEP_CHECKPOINTS
 from trainables.config import InputConfig, TrialConfig
+from trainables.networks.estimate import Estimate, estimate
+from trainables.training.checkpoint import KEEP_CHECKPOINTS
 
 TRIAL_OVERHEAD_S = 1.0
 """What a trial of one worker takes before and after its epochs."""

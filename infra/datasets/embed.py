@@ -48,9 +48,11 @@ from infra.datasets.embedder import (
 )
 from infra.stack.settings import Settings
 from trainables.config import I3d, NoAudio, ResNetConformer, TrialConfig, VisualOnly
-from trainables.config_tree import override, to_flat
-from trainables.embedding_source import Backbone, embedded
-from trainables.weights import parse_state, parse_weights, read_content, weights_sha256
+from trainables.config.tree import override, to_flat
+from trainables.networks.embedding_source import embedded
+from trainables.parts.visual.backbone import Backbone
+from trainables.weights.files import parse_state, read_content, weights_sha256
+from trainables.weights.kinds import parse_weights
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +223,7 @@ def _random_weights(config: TrialConfig, seed: int | None) -> bytes:
     from safetensors.torch import save
 
     state = build_encoder(config).backbone.state_dict()
-    kind = "i3d" if isinstance(config.visual, I3d) else "resnet"
+    kind = backbone_of(config).weights_kind
     logger.warning("%s has RANDOM weights (seed %s): its embeddings are good for tests alone", kind, seed)
     entries = {key: value.contiguous() for key, value in state.items() if not key.endswith("num_batches_tracked")}
     return save(entries, metadata={"kind": kind, "random_seed": str(seed)})

@@ -22,19 +22,15 @@ from torch import nn
 
 from data import storage
 from data.errors import UserError
-from data.feeding.contract import OF_WINDOWS
-from data.feeding.cutter import reaches_middle, shown_pictures
-from data.stores.build import record_uri
-from data.stores.chunks import Shard, Store, read_shard
-from data.stores.embeddings import Part, write_part
-from data.stores.rows import RawRow
-from data.swaps import NUM_SWAPS, swap_pictures
-from data.timing import HOP_LABELS, SAMPLES_PER_LABEL
-from trainables.config import I3d, TrialConfig
-from trainables.embedding_source import Backbone
-from trainables.prepare import decode_picture, distinct_pictures
-from trainables.visual_encoders import BackboneEncoder, build_visual_encoder
-from trainables.weights import load_pretrained
+from data.rows import SAMPLES_PER_LABEL, RawRow
+from data.store import Shard, Store, read_shard
+from data.swaps import NUM_SWAPS, swap_frames
+from data.windows import HOP_FRAMES, reaches_middle, shown_frames
+from trainables.config import TrialConfig
+from trainables.inputs.prepare import decode_picture, distinct_frames
+from trainables.networks.embedding_source import Backbone
+from trainables.networks.pretrained import load_pretrained
+from trainables.parts.visual.modules import BackboneModule
 
 # Pictures that go through the network at once: what a core's caches and an accelerator's memory like.
 _PICTURES_AT_ONCE = {"cpu": 4, "cuda": 256}
@@ -164,14 +160,14 @@ def embed_row(
         piece = todo[begin : begin + step]
         found.append(look(np.stack([swap_pictures(pictures[indices], k) for k, indices in piece])))
     vectors = np.concatenate(found)
-    return vectors if isinstance(config.visual, I3d) else vectors[:, 0], places
+    return vectors if backbone_of(config).of_windows else vectors[:, 0], places
 
 
-def _entries(row: RawRow, config: TrialConfig, pictures: int) -> NDArray[np.int64]:
-    """What each entry shows, as places among the row's pictures: (V, 1) single ones, or (W, pictures of a window)."""
-    if backbone_of(config).embedded_as not in OF_WINDOWS:
-        return np.arange(pictures)[:, None]
-    images, rate_hz, labels = config.inputs.window_pictures, config.inputs.frame_rate_hz, config.inputs.window_labels
+def _entries(row: RawRow, config: TrialConfig, frames: int) -> NDArray[np.int64]:
+    """What each entry shows, as places among the row's frames: (V, 1) single ones, or (W, pictures of a window)."""
+    if not backbone_of(config).of_windows:
+        return np.arange(frames)[:, None]
+    images, rate_hz, labels = config.inputs.window_images, config.inputs.frame_rate_hz, config.inputs.window_labels
     total = row["num_samples"] // SAMPLES_PER_LABEL
     # Windows whose middle the video does not reach count as unseen.
     starts = [
@@ -209,18 +205,16 @@ def ray_embed(job: Job, tasks: Sequence[RowTask]) -> Iterator[tuple[str, PartRec
             yield str(key), PartRecord.from_json(record)
 
 
-def load_encoder(config: TrialConfig) -> BackboneEncoder:
+def load_encoder(config: TrialConfig) -> BackboneModule:
     """The visual encoder with its weights, in evaluation mode. UserError where they do not fit."""
     encoder = build_encoder(config)
     load_pretrained(nn.ModuleDict({"visual": encoder}), config)
     return encoder.eval()
 
 
-def build_encoder(config: TrialConfig) -> BackboneEncoder:
+def build_encoder(config: TrialConfig) -> BackboneModule:
     """The visual encoder with random weights."""
-    encoder = build_visual_encoder(config)
-    assert isinstance(encoder, BackboneEncoder)
-    return encoder
+    return backbone_of(config).build(config.width)
 
 
 def backbone_of(config: TrialConfig) -> Backbone:
@@ -231,7 +225,7 @@ def backbone_of(config: TrialConfig) -> Backbone:
 
 def entry_shape(config: TrialConfig) -> tuple[int, ...]:
     """Of what the network makes of one entry."""
-    inputs, of_windows = config.inputs, isinstance(config.visual, I3d)
+    inputs, of_windows = config.inputs, backbone_of(config).of_windows
     with torch.device("meta"):
         pictures = torch.zeros(
             1, inputs.window_pictures if of_windows else 1, inputs.frame_height, inputs.frame_width, 3

@@ -21,8 +21,8 @@ from data.stores.rows import decode_flac
 from data.timing import LABEL_HOP_S, LABEL_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
 from infra.console.palette import COLOURS
 from infra.datasets.rows import RowFacts, read_whole
-from trainables.accdoa import rank_within
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
+from trainables.scores.detections import rank_within
 
 CHANNELS = ("W", "Y", "Z", "X")
 MOST_PICTURES, FEWEST_PICTURES = 6, 4

@@ -23,7 +23,6 @@ from data.stores.chunks import Store, open_store
 from infra.cluster.join import connect
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.finals.report import Finalist, Finals, Training
-from infra.latency import Latency, measure_latency
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
@@ -33,12 +32,13 @@ from infra.sweep.run import SweepOutcome, SweepRequest, run_sweep
 from infra.tracking.contents import PROTOCOL_TAG
 from search_spaces.registry import SPACES
 from search_spaces.space import SearchSpace, Trial
-from trainables.bundle import JSON_NAME, WEIGHTS_NAME
 from trainables.config import TrialConfig
-from trainables.config_tree import fingerprint, from_dict, override
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SeldCounts
-from trainables.model import count_parameters
+from trainables.config.tree import fingerprint, from_dict, override
+from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
+from trainables.evaluation.latency import Latency, measure_latency
+from trainables.networks.model import count_parameters
+from trainables.scores.metrics import SeldCounts
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

@@ -26,12 +26,11 @@ from infra.stack.settings import Settings
 from infra.sweep.data import load_split, preparation
 from infra.sweep.data_memory import plan_data
 from infra.sweep.run import SweepOutcome
-from trainables.accdoa import decode
-from trainables.bundle import load_bundle
-from trainables.checkpoint import fetch_bundle
-from trainables.config_tree import from_dict
-from trainables.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
-from trainables.metrics import SeldCounts, seld_counts
+from trainables.config.tree import from_dict
+from trainables.evaluation.bundle import fetch_bundle, load_bundle
+from trainables.evaluation.evaluate import predict_recordings, recordings
+from trainables.scores.flat import counts_from_array, counts_to_array
+from trainables.scores.metrics import SeldCounts, seld_counts
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +81,9 @@ def _count(bundle_uri: str, split: Any) -> np.ndarray:
     thresholds = np.array(extra["thresholds"])
     with closing(open_feed(split).recordings(config.visual.columns)) as rows:
         counted = [
-            seld_counts(reference, decode(output, config.output, thresholds))
-            for told, outputs, _, _ in predict_recordings(model, rows, config.training.batch_size)
-            for reference, output in recordings(told, outputs)
+            seld_counts(reference, config.output.decode(output, thresholds))
+            for found in predict_recordings(model, rows, config.training.batch_size)
+            for reference, output in recordings(found.rows, found.outputs)
         ]
     return np.stack([counts_to_array(counts) for counts in counted])
 

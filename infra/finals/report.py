@@ -14,15 +14,15 @@ from typing import Any
 
 from rich.table import Table
 
-from infra.latency import Latency
 from infra.models.evidence import PROTOCOL
 from infra.record.trials import TrialRecord
-from infra.recording_scores import class_figures, paired_difference, pooled, table_of
 from trainables.config import TrialConfig
-from trainables.config_tree import to_dict
-from trainables.evaluate import AVERAGES, flat_scores
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES, Average, SeldCounts
+from trainables.config.tree import to_dict
+from trainables.evaluation.latency import Latency
+from trainables.scores.flat import AVERAGES, flat_scores
+from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
+from trainables.scores.recordings import class_figures, paired_difference, pooled, table_of
+from trainables.training.reports import OBJECTIVE
 
 COMPARED: Average = "present"
 COLUMNS = (
@@ -50,7 +50,7 @@ class Training:
         return self.record.best[OBJECTIVE]
 
     def flat(self) -> dict[str, float]:
-        """Test scores by average and name (`trainables.evaluate.flat_scores`)."""
+        """Test scores by average and name (`trainables.scores.flat.flat_scores`)."""
         return flat_scores(sum(self.counts, SeldCounts.zero()))
 
 

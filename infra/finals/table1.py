@@ -18,14 +18,15 @@ from rich.table import Table
 from data import storage
 from data.errors import UserError
 from infra.finals.held_out import SPLIT, held_out_counts
-from infra.recording_scores import pooled, table_of
 from infra.stack.settings import Settings
 from infra.sweep.run import SweepOutcome, SweepRequest, run_sweep
 from search_spaces.presets import PRESETS, Pretrained
-from search_spaces.table1 import PRESET, groups, table1_space
-from trainables.config_tree import from_dict
-from trainables.metrics import Average, SeldCounts
-from trainables.model import count_parameters
+from search_spaces.space import PRESET
+from search_spaces.table1 import groups, table1_space
+from trainables.config.tree import from_dict
+from trainables.networks.model import count_parameters
+from trainables.scores.metrics import Average, SeldCounts
+from trainables.scores.recordings import pooled, table_of
 
 logger = logging.getLogger(__name__)
 

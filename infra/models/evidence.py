@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
-from infra.latency import Latency
-from infra.recording_scores import class_figures, overall, table_of
-from trainables.evaluate import AVERAGES, counts_from_array, counts_to_array
-from trainables.metrics import SCORE_NAMES, Average, SeldCounts
+from trainables.evaluation.latency import Latency
+from trainables.scores.flat import AVERAGES, counts_from_array, counts_to_array
+from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
+from trainables.scores.recordings import class_figures, overall, table_of
 
 PROTOCOL = "test, once"
 """The test split was read by named finalists alone, once, after all their choices were made on validation."""
@@ -52,7 +52,7 @@ class Evidence:
     bytes: int
     latency: Latency
     counts: tuple[tuple[float, ...], ...]
-    """Of each recording, in their order in the split (`trainables.evaluate.counts_to_array`)."""
+    """Of each recording, in their order in the split (`trainables.scores.flat.counts_to_array`)."""
 
     @property
     def per_recording(self) -> list[SeldCounts]:

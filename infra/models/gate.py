@@ -14,9 +14,9 @@ from typing import Any
 from data.errors import UserError
 from infra.console.yaml_files import read_mapping
 from infra.models.evidence import Evidence
-from infra.recording_scores import class_figures, paired_difference
-from trainables.evaluate import AVERAGES
-from trainables.metrics import SCORE_NAMES, Average
+from trainables.scores.flat import AVERAGES
+from trainables.scores.metrics import SCORE_NAMES, Average
+from trainables.scores.recordings import class_figures, paired_difference
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,23 +10,21 @@ import hashlib
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from data import storage
 from data.errors import UserError
-from trainables.audio_encoders import CnnConformerEncoder
 from trainables.config import (
     AudioOnly,
     AvConformer,
     Cmaf,
-    CnnConformer,
     ConformerConfig,
     HeadConfig,
     I3d,
@@ -37,19 +35,11 @@ from trainables.config import (
     SeldNet,
     TrialConfig,
 )
-from trainables.i3d import I3dBackbone
-from trainables.model import SeldModel
-from trainables.resnet import ResNetBackbone
-from trainables.weights import KINDS, misfits, parse_state, parse_weights, read_content, slots
-
-FIELDS = {
-    "resnet": "visual.weights",
-    "i3d": "visual.weights",
-    "av_seld_audio": "audio.weights",
-    "av_seld": "training.initial_weights",
-    "dcase": "training.initial_weights",
-}
-"""The field of a trial's config that takes weights of each kind."""
+from trainables.networks.model import SeldModel
+from trainables.networks.pretrained import slots
+from trainables.weights.files import State, parse_state, read_content
+from trainables.weights.fitting import misfits
+from trainables.weights.kinds import WeightsKind, parse_weights
 
 
 def import_weights(source: str, name: str, root: str, sha256: str | None = None) -> dict[str, Any]:
@@ -73,7 +63,7 @@ def import_weights(source: str, name: str, root: str, sha256: str | None = None)
     if sha256 is not None and digest != sha256.lower():
         raise UserError(f"{source} has SHA-256 {digest}, not {sha256}: it is another file, or it was damaged")
     kind, state = parse_weights(content, source)
-    module, own = _network(kind.name, state, source)
+    module, own = _network(kind, state)
     wrong = misfits(module, state, own)
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -101,7 +91,7 @@ def import_weights(source: str, name: str, root: str, sha256: str | None = None)
         "what": kind.title,
         "entries": len(state),
         "parameters": sum(value.numel() for value in state.values() if value.is_floating_point()),
-        "field": FIELDS[kind.name],
+        "field": kind.field,
         "provenance": provenance,
     }
 
@@ -116,34 +106,16 @@ def _fetch(source: str) -> bytes:
         raise UserError(f"{source} cannot be fetched ({error}); download it by hand and name the file") from error
 
 
-def _network(kind: str, state: Mapping[str, Tensor], source: str) -> tuple[nn.Module, tuple[str, ...]]:
+def _network(kind: WeightsKind, state: State) -> tuple[nn.Module, tuple[str, ...]]:
     """The network that weights of a kind are for, without memory, and the beginnings of keys they need not have."""
     with torch.device("meta"):
-        if kind == "resnet":
-            return _resnet(state), ()
-        if kind == "i3d":
-            return I3dBackbone(), ()
-        if kind == "av_seld_audio":
-            return CnnConformerEncoder(CnnConformer()), ()
-        config = _av_seld(state) if kind == "av_seld" else _dcase(state)
+        if kind.network is not None:
+            return kind.network(state), ()
+        config = _WHOLE_MODELS[kind.name](state)
         return SeldModel(config), slots(config)[0].own
 
 
-# Blocks of each stage: ResNet18 and 34; 50, 101 and 152.
-_RESNETS = {"basic": ((2, 2, 2, 2), (3, 4, 6, 3)), "bottleneck": ((3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3))}
-
-
-def _resnet(state: Mapping[str, Tensor]) -> ResNetBackbone:
-    """The smallest published one that has all the blocks."""
-    blocks = {tuple(map(int, key[len("layer") :].split(".")[:2])) for key in state if key.startswith("layer")}
-    kind = "bottleneck" if "layer1.0.conv3.weight" in state else "basic"
-    for depths in _RESNETS[kind]:
-        if all(stage <= len(depths) and block < depths[stage - 1] for stage, block in blocks):
-            break
-    return ResNetBackbone(kind, depths, 64)
-
-
-def _av_seld(state: Mapping[str, Tensor]) -> TrialConfig:
+def _av_seld(state: State) -> TrialConfig:
     """Which of the released models it is."""
     resnet = any(key.startswith("visual.conformer.") for key in state)
     cmaf = any(key.startswith("fusion.audio_layers.") for key in state)
@@ -154,7 +126,7 @@ def _av_seld(state: Mapping[str, Tensor]) -> TrialConfig:
     )
 
 
-def _dcase(state: Mapping[str, Tensor]) -> TrialConfig:
+def _dcase(state: State) -> TrialConfig:
     """With distances (2024) or without (2023)."""
     distances = len(state["head.out.bias"]) == 3 * MultiAccddoa.axes * 13
     return TrialConfig(
@@ -166,4 +138,4 @@ def _dcase(state: Mapping[str, Tensor]) -> TrialConfig:
     )
 
 
-assert FIELDS.keys() == KINDS.keys()
+_WHOLE_MODELS: dict[str, Callable[[State], TrialConfig]] = {"av_seld": _av_seld, "dcase": _dcase}

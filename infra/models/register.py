@@ -16,7 +16,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -33,15 +33,15 @@ from infra.models import model_check
 from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
 from infra.provenance.secrets import secrets_of
 from infra.record.trials import TrialRecord
-from infra.recording_scores import table_of
-from trainables import pyfunc_loader
-from trainables.accdoa import output_width
-from trainables.bundle import WEIGHTS_NAME, load_bundle
-from trainables.checkpoint import TrialStore, fetch_bundle
-from trainables.config import TrialConfig
-from trainables.config_tree import to_dict
-from trainables.evaluate import AVERAGES
-from trainables.loop import OBJECTIVE
+from trainables.evaluation.bundle import WEIGHTS_NAME, fetch_bundle, load_bundle
+from trainables.inputs.input_config import RATE_HZ
+from trainables.scores.flat import AVERAGES
+from trainables.scores.recordings import table_of
+from trainables.training.reports import OBJECTIVE
+
+if TYPE_CHECKING:  # torch comes with them: a dry run of a promotion needs none
+    from trainables.config import TrialConfig
+    from trainables.training.checkpoint import TrialStore
 
 logger = logging.getLogger(__name__)
 
@@ -240,6 +240,10 @@ def _nothing_there(client: mlflow.MlflowClient, name: str, version_or_alias: str
 
 def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     """Log the bundle to the run as a model and register it; returns its version and what the bundle says of itself."""
+
+    from trainables import pyfunc_loader
+    from trainables.config.tree import to_dict
+
     _, config, extra = load_bundle(bundle)
     with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow would like an input example as well; the signature says it all
@@ -272,7 +276,7 @@ def _signature(config: TrialConfig) -> ModelSignature:
         inputs.append(TensorSpec(np.dtype(np.uint8), shape, "frames"))
     elif config.visual.reads == "boxes":
         inputs.append(TensorSpec(np.dtype(np.float32), (-1, -1, MAX_BOXES, BOX_FIELDS), "boxes"))
-    output = TensorSpec(np.dtype(np.float32), (-1, -1, output_width(config.output)))
+    output = TensorSpec(np.dtype(np.float32), (-1, -1, config.output.width))
     return ModelSignature(Schema(inputs), Schema([output]))
 
 

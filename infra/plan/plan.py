@@ -47,7 +47,7 @@ from infra.sweep.data_memory import plan_data
 from infra.sweep.request import budget_of, check_batches, data_uri, name_of, resources_of, trials_at_a_time
 from infra.sweep.run import SweepPlan, SweepRequest, plan_sweep
 from trainables.config import TrialConfig
-from trainables.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(__name__)
 

@@ -179,7 +179,7 @@ def _versions() -> tuple[str, str, bool]:
     return (
         importlib.metadata.version("ray"),
         platform.python_version(),
-        importlib.util.find_spec("trainables.worker") is not None,
+        importlib.util.find_spec("trainables.training.worker") is not None,
     )
 
 

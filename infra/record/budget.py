@@ -17,7 +17,7 @@ from data.errors import UserError
 from infra.record.trials import Attempt, TrialRecord
 
 if TYPE_CHECKING:
-    from trainables.worker import TrialResources
+    from trainables.training.resources import TrialResources
 
 HOUR_S = 3600.0
 

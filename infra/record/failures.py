@@ -19,7 +19,7 @@ from ray.train import WorkerGroupError
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError
 
 from infra.record.trials import DIVERGED, FAILURES, NODE_LOST, OUT_OF_MEMORY, RAISED
-from trainables.loop import Diverged
+from trainables.training.reports import Diverged
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial

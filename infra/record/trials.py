@@ -5,7 +5,7 @@ One JSON document for the sweep and one for each trial, each replaced in one ato
     <root>/sweeps/<name>/sweep.json            settings that must not change while the sweep lives
     <root>/sweeps/<name>/driver.json           who runs it, and how far it is (`infra.record.claim`)
     <root>/sweeps/<name>/trials/00007.json     parameters, reports, attempts, state, error
-    <root>/sweeps/<name>/work/00007/           the trial's checkpoints and best model (`trainables.checkpoint`)
+    <root>/sweeps/<name>/work/00007/           the trial's checkpoints and best model (`trainables.training.checkpoint`)
 
 This record, not Tune's snapshot, the Optuna study or MLflow, is the truth: after any crash the study, the scheduler's
 rungs and the MLflow runs are rebuilt from it. Cost: one small write per report, one small read per trial on resume
@@ -19,13 +19,15 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data import storage
 from data.errors import UserError
-from search_spaces.table1 import PRESET
-from trainables.checkpoint import TrialStore, trial_uri
-from trainables.loop import OBJECTIVE
+from search_spaces.space import PRESET
+from trainables.training.reports import OBJECTIVE
+
+if TYPE_CHECKING:
+    from trainables.training.checkpoint import TrialStore
 
 _READERS = 16
 """Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""
@@ -152,6 +154,8 @@ class SweepStore:
 
     def trial_store(self, number: int) -> TrialStore:
         """Where a trial keeps its checkpoints and best model."""
+        from trainables.training.checkpoint import TrialStore, trial_uri  # torch: whoever reads records needs none
+
         return TrialStore(trial_uri(self.work_uri, number))
 
     def settings(self) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 from typing import Any
 
-from trainables.decision import Decision
+from trainables.training.decision import Decision
 
 
 class Board:

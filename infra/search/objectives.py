@@ -15,8 +15,8 @@ from data.errors import UserError
 from data.near import near
 from infra.record.trials import COMPLETE, TrialRecord
 from trainables.config import TrialConfig
-from trainables.loop import LATENCY, OBJECTIVE
-from trainables.model import count_parameters
+from trainables.networks.model import count_parameters
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 SELD = "seld"
 

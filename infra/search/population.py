@@ -23,10 +23,10 @@ import numpy as np
 
 from data.errors import UserError
 from infra.record.trials import TrialRecord
-from trainables.config_tree import from_dict
-from trainables.decision import GO_ON, Decision, TakeOver
-from trainables.learner import EXCHANGED, kinship
-from trainables.loop import OBJECTIVE
+from trainables.config.tree import from_dict
+from trainables.training.decision import GO_ON, Decision, TakeOver
+from trainables.training.learner import EXCHANGED, kinship
+from trainables.training.reports import OBJECTIVE
 
 QUANTILE = 0.25
 FACTORS = (0.8, 1.25)

@@ -20,7 +20,7 @@ from infra.record.trials import TrialRecord
 from infra.search.board import Board
 from infra.search.driver_only import DriverOnly
 from infra.search.stoppers import Stopper
-from trainables.decision import GO_ON, STOP, Decision
+from trainables.training.decision import GO_ON, STOP, Decision
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -62,7 +62,7 @@ class DecisionBoard:
 
 
 class BoardMail:
-    """Boxes on the board, as `trainables.mail.Mail`. Travels to whoever uses them."""
+    """Boxes on the board, as `trainables.training.mail.Mail`. Travels to whoever uses them."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor

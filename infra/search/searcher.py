@@ -30,8 +30,8 @@ from infra.search.samplers import DEFAULT, check_sampler
 from infra.search.study import RecordedStudy, new_study
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, override, to_dict
-from trainables.loop import OBJECTIVE
+from trainables.config.tree import from_dict, override, to_dict
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

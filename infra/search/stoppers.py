@@ -24,8 +24,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from data.errors import UserError
 from infra.record.trials import TrialRecord
 from infra.search.population import Population
-from trainables.decision import GO_ON, STOP, Decision
-from trainables.loop import OBJECTIVE
+from trainables.training.decision import GO_ON, STOP, Decision
+from trainables.training.reports import OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)

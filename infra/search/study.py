@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search.objectives import values_of
 from infra.search.samplers import FIRST_GENERATION, SAMPLERS
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 STATES = {
     RUNNING: TrialState.RUNNING,

@@ -37,8 +37,8 @@ from infra.record.trials import COMPLETE, PRUNED, SweepStore, TrialRecord
 from infra.search.objectives import OBJECTIVES, measure
 from infra.tracking.contents import KIND_TAG, PARENT_TAG, SPACE_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
 from search_spaces.space import SearchSpace
-from trainables.config_tree import from_dict, nested
-from trainables.loop import LATENCY, OBJECTIVE
+from trainables.config.tree import from_dict, nested
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 logger = logging.getLogger(__name__)
 

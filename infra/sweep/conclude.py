@@ -34,13 +34,13 @@ from infra.record.trials import SweepStore, TrialRecord, best_trial
 from infra.sweep.data import SharedData
 from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
 from infra.sweep.run import SweepOutcome
-from trainables.accdoa import decode
-from trainables.checkpoint import EXAMPLE_NAME, TrialStore
-from trainables.config_tree import from_dict
-from trainables.evaluate import evaluate, flat_scores
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict
+from trainables.evaluation.evaluate import evaluate
+from trainables.networks.model import SeldModel
+from trainables.scores.flat import flat_scores
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path
     recording, start = str(example["recording"]), int(example["start_frame"])
     reference = _events_of(store, recording, start)
     config = from_dict(best.config)
-    detections = decode(example["output"], config.output, config.inference.threshold)
+    detections = config.output.decode(example["output"], config.inference.threshold)
     title = f"validation recording {recording}, trial {best.number} ({best.config['fusion']['name']})"
     plot_prediction(detections, reference, len(example["output"]), path, title)
 

@@ -26,10 +26,9 @@ from data.feeding.streamed_split import StreamedSplit
 from data.remembered import remembered_bytes
 from data.stores.chunks import Store
 from infra.sweep.data_memory import DataPlan
-from trainables.box_source import box_source
-from trainables.config import ObjectBoxes, TrialConfig
-from trainables.embedding_source import embedding_stores
-from trainables.prepare import PrepareRow
+from trainables.config import TrialConfig
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.embedding_source import embedding_stores
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
     """
     if len({config.inputs for config in configs}) > 1:
         raise UserError("the configs of a sweep differ in `inputs`; trials of a sweep share their decoded data")
-    sources = {box_source(config.visual, config.inputs) for config in configs if isinstance(config.visual, ObjectBoxes)}
+    sources = {source for config in configs if (source := config.visual.box_source(config.inputs)) is not None}
     if len(sources) > 1:
         raise UserError("the configs of a sweep take their boxes from different sources; name one for all")
     looks = {column for config in configs for column in config.visual.columns}

@@ -17,9 +17,9 @@ from infra.search.driver_only import DriverOnly
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.tracking.tracker import SweepTracker
-from trainables.config_tree import from_dict
-from trainables.loop import OBJECTIVE, report_of
-from trainables.worker import TrialResources
+from trainables.config.tree import from_dict
+from trainables.training.reports import OBJECTIVE, report_of
+from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from infra.console.palette import COLOURS
 from infra.record.trials import TrialRecord, best_trial
 from trainables.config import FUSIONS
-from trainables.config_tree import from_dict
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import count_parameters
+from trainables.config.tree import from_dict
+from trainables.networks.model import count_parameters
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.reports import OBJECTIVE
 
 COLUMNS = ("trial", "fusion", "depth", "schedule", "lr", "epochs", "state", *SCORE_NAMES, "parameters", "seconds")
 OBJECTIVE_AVERAGE = OBJECTIVE.split("/")[0]
@@ -73,7 +73,7 @@ def plot_sweep(records: list[TrialRecord], path: Path, title: str) -> None:
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     curves, strip = figure.subplots(1, 2, width_ratios=(3, 2))
-    colours = dict(zip(FUSIONS, COLOURS, strict=False))
+    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(FUSIONS)}
     winner = best_trial(records)
     present = [name for name in FUSIONS if any(r.config["fusion"]["name"] == name for r in records)]
     for record in records:

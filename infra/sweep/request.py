@@ -15,7 +15,7 @@ from infra.console.arguments import parse_name
 from infra.stack.settings import Settings
 from infra.sweep.data_memory import DataPlan
 from trainables.config import TrialConfig
-from trainables.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 if TYPE_CHECKING:
     from infra.sweep.run import SweepRequest

@@ -49,9 +49,10 @@ from infra.watch.gauges import SweepGauges
 from infra.watch.publish import SweepFeed
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
-from trainables.prepare import PrepareRow
-from trainables.weights import warn_random_weights
-from trainables.worker import SweepContext, TrialResources
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.pretrained import warn_random_weights
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from infra.provenance.secrets import secret_names
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.sweep.recorder import Recorder
-from trainables.worker import SweepContext, TrialActor
+from trainables.training.worker import SweepContext, TrialActor
 
 if TYPE_CHECKING:
     from ray.tune import Callback, Tuner

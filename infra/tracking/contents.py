@@ -16,8 +16,8 @@ from mlflow.entities import Metric
 
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from trainables.config import TrialConfig
-from trainables.config_tree import to_flat
-from trainables.loop import OBJECTIVE
+from trainables.config.tree import to_flat
+from trainables.training.reports import OBJECTIVE
 
 SWEEP_TAG, TRIAL_TAG, KIND_TAG = "seldtune.sweep", "seldtune.trial", "seldtune.kind"
 SPACE_TAG = "seldtune.space"

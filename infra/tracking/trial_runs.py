@@ -25,7 +25,7 @@ from infra.tracking.contents import (
     trial_tags,
 )
 from infra.tracking.writer import Away, MlflowWriter
-from trainables.config_tree import from_dict
+from trainables.config.tree import from_dict
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ray.util import metrics
 
 from infra.watch.overview import Overview
-from trainables.metrics import SCORE_NAMES
+from trainables.scores.metrics import SCORE_NAMES
 
 SCORE = SCORE_NAMES[-1]
 

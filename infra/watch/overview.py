@@ -16,8 +16,8 @@ from typing import Any
 from infra.record.budget import HOUR_S
 from infra.record.claim import FINISHED, RUNNING, Driver
 from infra.record.trials import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, TrialRecord
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.reports import OBJECTIVE
 
 GONE = "gone"
 """Of a sweep whose driver ended without saying so."""

@@ -19,8 +19,8 @@ from infra.bench.data.plain_loader import WindowDataset
 from infra.bench.model import embeddings, features, metrics, swaps, training_step
 from support.bench_results import PROMISED, check_result
 from trainables.config import InputConfig, ResNetConformer
-from trainables.config_tree import from_dict
-from trainables.prepare import PrepareRow
+from trainables.config.tree import from_dict
+from trainables.inputs.prepare import PrepareRow
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 7, "dropout": 0.1}
 TINY = {

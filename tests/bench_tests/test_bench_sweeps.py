@@ -22,8 +22,8 @@ from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
 from search_spaces.quickstart import QUICKSTART
-from trainables.decision import GO_ON, Decision
-from trainables.loop import OBJECTIVE, report_of
+from trainables.training.decision import GO_ON, Decision
+from trainables.training.reports import OBJECTIVE, report_of
 
 EPOCHS = 9
 RATES = tuple(float(rate) for rate in np.geomspace(4e-4, 4e-3, 5))

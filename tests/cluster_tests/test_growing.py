@@ -25,7 +25,7 @@ from infra.sweep.request import trials_at_a_time
 from support.data_plans import HELD
 from support.ray_nodes import START_TIMEOUT_S, STORE_BYTES, Node, bare_environment
 from support.small_searches import search
-from trainables.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 pytestmark = pytest.mark.slow
 

@@ -12,14 +12,14 @@ from data.stores.rows import encode_flac
 from infra.costs.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.costs.feasible import Feasibility
 from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
-from infra.estimate import estimate
 from infra.plan.plan import Plan, _forecast
 from infra.search.searcher import try_out
 from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
 from infra.sweep.run import SweepRequest
 from search_spaces.quickstart import INPUTS, QUICKSTART
-from trainables.config_tree import override
-from trainables.worker import TrialResources
+from trainables.config.tree import override
+from trainables.networks.estimate import estimate
+from trainables.training.resources import TrialResources
 
 SIZE = DataSize(train_windows=1000, eval_windows=40)
 SPEED = Calibration(
@@ -152,7 +152,7 @@ def test_other_configs_of_a_space_are_refused_by_what_is_known(monkeypatch: pyte
     refuses = Feasibility(TrialResources())
     for config in try_out(QUICKSTART, {}, seed=3, samples=48):
         refuses(config)
-    monkeypatch.setattr("infra.estimate._measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("trainables.networks.estimate._measured", lambda *_: pytest.fail("measured again"))
     for config in try_out(QUICKSTART, {}, seed=4, samples=48):
         refuses(config)
 

@@ -23,7 +23,7 @@ from data.scenes.video import scene_pictures
 from data.swaps import NUM_SWAPS, swap_angles, swap_audio, swap_pictures
 from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 from support.scene_measures import apart, centroid, cover_of, heard_direction, painted, reverberation_s
-from trainables.metrics import scores, seld_counts
+from trainables.scores.metrics import scores, seld_counts
 
 OPEN = Room("open", (9.0, 9.0, 5.0), (4.5, 4.5, 2.5), 0.0)
 WALLS = Room("walls", (6.3, 4.7, 2.9), (3.05, 2.4, 1.5), 0.4)

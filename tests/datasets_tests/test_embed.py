@@ -38,19 +38,19 @@ from infra.datasets.embed import EmbedRequest, embed_data
 from infra.datasets.embedder import Embedder, Job, PartRecord, RowTask, ray_embed
 from infra.sweep.data import preparation
 from support.stores import publish
-from trainables import prepare as prepare_module
-from trainables.accdoa import adpit_loss
-from trainables.checkpoint import TrialStore
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, override
-from trainables.decision import GO_ON, Decision
-from trainables.evaluate import predict
-from trainables.inference import predict_clip
-from trainables.loop import train
-from trainables.model import SeldModel
-from trainables.prepare import PrepareRow
-from trainables.visual_encoders import seen_in
-from trainables.weights import load_pretrained
+from trainables.config.tree import from_dict, override
+from trainables.evaluation.evaluate import predict
+from trainables.evaluation.inference import predict_clip
+from trainables.inputs import prepare as prepare_module
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.model import SeldModel
+from trainables.networks.pretrained import load_pretrained
+from trainables.parts.outputs.multi_accdoa import adpit_loss
+from trainables.parts.visual.modules import seen_in
+from trainables.training.checkpoint import TrialStore
+from trainables.training.decision import GO_ON, Decision
+from trainables.training.loop import train_trial
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 3, "dropout": 0.0}
 INPUTS = {"n_fft": 1024, "hop": 600, "n_mels": 16, "frame_width": 64, "frame_height": 32, "frame_rate_hz": 2.0}
@@ -597,13 +597,13 @@ def test_a_store_is_embedded_on_ray_and_trained_from(
     assert "frames" not in sighted
     session = OneWorker(rows)
     mean, std = np.zeros((7, 1, 16), np.float32), np.ones((7, 1, 16), np.float32)
-    train(config, session, TrialStore(str(tmp_path / "trial")), mean, std, {"data": store.manifest.sha256})
+    train_trial(config, session, TrialStore(str(tmp_path / "trial")), mean, std, {"data": store.manifest.sha256})
     assert [report["epoch"] for report in session.reports] == [1]
     assert np.isfinite(session.reports[0]["train_loss"])
     pictures = trial({"resnet50": document}, "resnet50", False)
     others = {s: [PrepareRow(config.inputs, ["frames"])(raw) for raw in all_rows(store, s)] for s in ("train", "val")}
     seen = OneWorker(others)
-    train(pictures, seen, TrialStore(str(tmp_path / "other")), mean, std, {})
+    train_trial(pictures, seen, TrialStore(str(tmp_path / "other")), mean, std, {})
     assert session.reports[0]["train_loss"] == pytest.approx(seen.reports[0]["train_loss"], rel=1e-3)
     assert session.reports[0]["val_loss"] == pytest.approx(seen.reports[0]["val_loss"], rel=1e-3)
 

@@ -24,7 +24,7 @@ from infra.datasets.inspection import describe, inspect_store, show, sound_level
 from infra.datasets.picture import busiest, busy_start, class_style, directions, read_stretch, tracks
 from infra.datasets.rows import read_rows, rows_of_recording
 from support.stores import publish
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 RATE_HZ = 24_000
 GREY = [encode_jpeg(np.full((224, 448, 3), value, np.uint8)) for value in (0, 64, 128, 255)]

@@ -14,18 +14,18 @@ from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals.finals import _write, choose, evidence_for, finals_space
 from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
-from infra.latency import Latency, measure_latency
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
-from infra.recording_scores import pooled, table_of
 from infra.search.searcher import propose, try_out
 from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART, suggest
 from support.tested_models import CLASSES, counts
-from trainables.bundle import save_bundle
-from trainables.config_tree import fingerprint, from_dict, override, to_dict
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import fingerprint, from_dict, override, to_dict
+from trainables.evaluation.bundle import save_bundle
+from trainables.evaluation.latency import Latency, measure_latency
+from trainables.networks.model import SeldModel
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.recordings import pooled, table_of
+from trainables.training.reports import OBJECTIVE
 
 
 def record(number, objective, *, lr=None, seed=0, state=COMPLETE, fusion="audio_only", params=None):

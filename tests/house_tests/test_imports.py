@@ -1,6 +1,8 @@
 """The order of the house, asserted by parsing imports: which folder, and which package of `infra`, may use which."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ORDER = ("data", "trainables", "search_spaces", "infra")
 """A folder imports only from those to its left."""
-MAY_USE_RAY = {"data/feeding/stream.py", "trainables/session.py", "trainables/worker.py"}
+MAY_USE_RAY = {"data/stream.py", "trainables/training/session.py", "trainables/training/worker.py"}
 INFRA: dict[str, set[str]] = {
     "console": set(),
     "provenance": set(),
@@ -109,3 +111,56 @@ def test_rooms_stay_small() -> None:
 
 def test_there_is_something_to_check() -> None:
     assert len(FILES) > 20
+
+
+WINGS = (
+    "checks",
+    "weights",
+    "layers",
+    "inputs",
+    "scores",
+    "parts",
+    "config",
+    "networks",
+    "evaluation",
+    "pyfunc_loader",
+    "training",
+)
+"""Of trainables/: each imports only from itself and those before it."""
+
+
+def modules_imported(tree: ast.AST) -> set[str]:
+    """Dotted names of the modules that a file takes names from, but for those that types alone need."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "trainables").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "trainables"))
+)
+def test_the_wings_of_trainables_import_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT / "trainables").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    names = [name.split(".") for name in modules_imported(ast.parse(path.read_text()))]
+    wings = {name[1] for name in names if name[0] == "trainables"}
+    assert wings <= set(WINGS[: WINGS.index(own) + 1])
+
+
+LOOKS = ("infra.cli", "infra.stack.status", "infra.watch.overview", "infra.watch.reader", "infra.models.aliases")
+
+
+@pytest.mark.parametrize("module", LOOKS)
+def test_who_looks_and_promotes_waits_for_no_torch(module: str) -> None:
+    """The help, `status`, `history`, `promote --dry-run` and `rollback` go by these."""
+    code = f"import sys, {module}; print(sorted({{'torch', 'torchaudio', 'torchvision'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -16,7 +16,7 @@ MAY_UNPICKLE = {
     # The error of a trial, which Tune wrote below the folder of this process's Ray session.
     "infra/record/failures.py": {"loads"},
     # The name of an exception; its message replaces torch's, which advises to run the file's code.
-    "trainables/weights.py": {"UnpicklingError"},
+    "trainables/weights/files.py": {"UnpicklingError"},
 }
 """File -> what of `pickle` it uses."""
 

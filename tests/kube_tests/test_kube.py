@@ -39,7 +39,7 @@ from infra.kube.shapes import SHAPES
 from infra.sweep.request import cpus_left, trials_at_a_time
 from support.data_plans import HELD
 from support.kube_schemas import SCHEMAS, needs_schemas
-from trainables.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 
 def request(**changes: Any) -> JobRequest:

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from data.labels import Events, adpit_target
-from trainables.accdoa import LOSSES, Detections, accdoa_loss, activate, adpit_loss, decode, output_width
-from trainables.config import OUTPUTS, Accdoa, MultiAccddoa, MultiAccdoa
+from trainables.config import Accdoa, MultiAccddoa, MultiAccdoa
+from trainables.parts.outputs.accdoa import accdoa_loss
+from trainables.parts.outputs.multi_accdoa import adpit_loss
+from trainables.scores.detections import Detections
 
 FORM = MultiAccdoa()
-NUM_OUTPUTS = output_width(FORM)
+NUM_OUTPUTS = FORM.width
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "trainables_accdoa.npz")
 
 
@@ -66,7 +68,7 @@ def test_loss_equals_the_definition(form):
     target = random_target(0, 24)
     assert target[:, 3:, 0].any()
     assert target[:, 1:3, 0].any()
-    output = torch.randn(2, 12, output_width(form), generator=torch.Generator().manual_seed(0)) * 0.7
+    output = torch.randn(2, 12, form.width, generator=torch.Generator().manual_seed(0)) * 0.7
     expected = loss_by_enumeration(output.flatten(0, 1).numpy(), target.numpy())
     loss = adpit_loss(output, target.unflatten(0, (2, 12)))
     assert loss.item() == pytest.approx(expected.mean(), abs=1e-6)
@@ -94,7 +96,7 @@ def test_a_perfect_output_costs_nothing_in_any_order():
 
 
 def test_decoding_equals_the_reference():
-    detections = decode(GOLDEN["decode_input"], FORM)
+    detections = FORM.decode(GOLDEN["decode_input"])
     expected = GOLDEN["decode_rows"]
     np.testing.assert_array_equal(detections.frame, expected[:, 0])
     np.testing.assert_array_equal(detections.class_index, expected[:, 1])
@@ -107,7 +109,7 @@ def test_decoding_inverts_the_target():
     events = Events.build([0, 0, 2, 2, 2, 7], [1, 1, 4, 4, 4, 12], [0, 1, 0, 1, 2, 0], azimuths, [0] * 6)
     target = torch.from_numpy(adpit_target(events, 8))
     tracks = target[:, [0, 0, 0], 1:4] + target[:, [1, 1, 2], 1:4] + target[:, [3, 4, 5], 1:4]
-    decoded = decode(tracks.reshape(8, NUM_OUTPUTS), FORM).events()
+    decoded = FORM.decode(tracks.reshape(8, NUM_OUTPUTS)).events()
     assert sorted(zip(decoded.frame, decoded.class_index, np.round(decoded.azimuth_deg), strict=True)) == sorted(
         zip(events.frame, events.class_index, events.azimuth_deg, strict=True)
     )
@@ -119,7 +121,7 @@ def test_decoding_inverts_the_target():
 def test_threshold(threshold, count):
     output = np.zeros((1, 3, 3, 13))
     output[0, 0, 0, 3], output[0, 1, 1, 7] = 0.8, 0.4
-    assert len(decode(output.reshape(1, -1), FORM, threshold)) == count
+    assert len(FORM.decode(output.reshape(1, -1), threshold)) == count
 
 
 @pytest.mark.parametrize(("unify_deg", "count"), [(15.0, 2), (25.0, 1)])
@@ -127,13 +129,13 @@ def test_tracks_closer_than_the_limit_are_one(unify_deg, count):
     output = np.zeros((1, 3, 3, 13))
     output[0, 0, :, 0] = (1.0, 0.0, 0.0)
     output[0, 2, :, 0] = (np.cos(np.deg2rad(20)), np.sin(np.deg2rad(20)), 0.0)
-    detections = decode(output.reshape(1, -1), MultiAccdoa(unify_deg=unify_deg))
+    detections = MultiAccdoa(unify_deg=unify_deg).decode(output.reshape(1, -1))
     assert len(detections) == count
     assert detections.events().azimuth_deg.mean() == pytest.approx(10.0)
 
 
 def test_nothing_decodes_to_nothing():
-    detections = decode(torch.zeros(10, NUM_OUTPUTS), FORM)
+    detections = FORM.decode(torch.zeros(10, NUM_OUTPUTS))
     assert isinstance(detections, Detections)
     assert len(detections) == 0
     assert len(detections.events()) == 0
@@ -144,11 +146,7 @@ def test_each_class_has_its_threshold():
     output[0, 0, 0, [3, 7]] = 0.6
     thresholds = np.full(13, 0.5)
     thresholds[7] = 0.7
-    assert decode(output.reshape(1, -1), FORM, thresholds).class_index.tolist() == [3]
-
-
-def test_every_output_format_has_a_loss():
-    assert LOSSES.keys() == OUTPUTS.keys()
+    assert FORM.decode(output.reshape(1, -1), thresholds).class_index.tolist() == [3]
 
 
 def test_distances_are_decoded_and_joined():
@@ -156,19 +154,19 @@ def test_distances_are_decoded_and_joined():
     output = np.zeros((2, 3, 4, 13))
     output[0, 0, :, 2], output[0, 1, :, 2] = (0.9, 0.0, 0.0, 2.0), (0.9, 0.05, 0.0, 3.0)
     output[1, 2, :, 8] = (0.0, 0.0, -0.8, 1.5)
-    detections = decode(output.reshape(2, -1), form)
+    detections = form.decode(output.reshape(2, -1))
     assert detections.distance_m.tolist() == [2.5, 1.5]
     assert detections.events().distance_cm.tolist() == [250, 150]
-    assert decode(np.zeros((1, NUM_OUTPUTS)), FORM).distance_m is None
+    assert FORM.decode(np.zeros((1, NUM_OUTPUTS))).distance_m is None
 
 
 def test_directions_are_bounded_and_distances_positive():
-    raw = 5 * torch.randn(2, 4, output_width(MultiAccddoa()))
-    bounded = activate(raw, MultiAccddoa()).unflatten(-1, (3, 4, 13))
+    raw = 5 * torch.randn(2, 4, MultiAccddoa().width)
+    bounded = MultiAccddoa().activate(raw).unflatten(-1, (3, 4, 13))
     assert bounded[..., :3, :].abs().max() <= 1
     assert bounded[..., 3, :].min() == 0
     torch.testing.assert_close(bounded[..., 3, :], raw.unflatten(-1, (3, 4, 13))[..., 3, :].clamp(min=0))
-    torch.testing.assert_close(activate(raw[..., :NUM_OUTPUTS], FORM), torch.tanh(raw[..., :NUM_OUTPUTS]))
+    torch.testing.assert_close(FORM.activate(raw[..., :NUM_OUTPUTS]), torch.tanh(raw[..., :NUM_OUTPUTS]))
 
 
 def test_a_single_vector_follows_the_first_event_of_its_class():
@@ -180,5 +178,5 @@ def test_a_single_vector_follows_the_first_event_of_its_class():
     assert accdoa_loss(torch.zeros(1, 4, 39), target).item() == pytest.approx(3 / (4 * 39))
     valid = torch.tensor([[True, True, False, False]])
     assert accdoa_loss(torch.zeros(1, 4, 39), target, valid).item() == pytest.approx(2 / (2 * 39))
-    decoded = decode(perfect[0].flatten(1), Accdoa()).events()
+    decoded = Accdoa().decode(perfect[0].flatten(1)).events()
     assert decoded.azimuth_deg.round().tolist() == [0, 90, 180]

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from data.labels import Events, adpit_target
-from trainables.accdoa import LOSSES, accdoa_loss, adpit_loss, output_width
-from trainables.augment import Augment, Mix, draw_mix, shift_bands
 from trainables.config import OUTPUTS, AugmentConfig, I3d, ResNetConformer
-from trainables.visual_encoders import I3dEncoder, ResNetConformerEncoder
+from trainables.inputs.augment import Augment, Mix, draw_mix, shift_bands
+from trainables.parts.outputs.accdoa import accdoa_loss
+from trainables.parts.outputs.multi_accdoa import adpit_loss
+from trainables.parts.visual.i3d import I3dEncoder
+from trainables.parts.visual.resnet_conformer import ResNetConformerEncoder
 
 TIME, BANDS = 40, 16
 ALL = AugmentConfig(
@@ -194,7 +196,7 @@ def two_batches(form_name: str, batch: int = 4, steps: int = 6):
     valid = torch.ones(batch, steps, dtype=torch.bool)
     valid[1, 4:] = False
     valid[2, 1:] = False
-    output = torch.tanh(torch.randn(batch, steps, output_width(OUTPUTS[form_name]()), generator=rng))
+    output = torch.tanh(torch.randn(batch, steps, OUTPUTS[form_name]().width, generator=rng))
     return output, torch.stack(targets), valid
 
 
@@ -204,17 +206,19 @@ class TestMixedLoss:
 
     def test_ends_are_the_plain_losses(self, form):
         output, target, valid = two_batches(form)
-        own = LOSSES[form](output, target, valid)
-        other = LOSSES[form](output, target[self.partner], valid[self.partner])
+        own = OUTPUTS[form]().loss(output, target, valid)
+        other = OUTPUTS[form]().loss(output, target[self.partner], valid[self.partner])
         assert not torch.isclose(own, other)
         for share, expected in ((1.0, own), (0.0, other)):
-            got = Mix(share, self.partner).loss(LOSSES[form], output, target, valid)
+            got = Mix(share, self.partner).loss(OUTPUTS[form]().loss, output, target, valid)
             torch.testing.assert_close(got, expected, rtol=0, atol=0)
-        torch.testing.assert_close(Mix().loss(LOSSES[form], output, target, valid), own, rtol=0, atol=0)
+        torch.testing.assert_close(Mix().loss(OUTPUTS[form]().loss, output, target, valid), own, rtol=0, atol=0)
 
     def test_between_them_it_is_linear(self, form):
         output, target, valid = two_batches(form)
-        losses = torch.stack([Mix(k / 4, self.partner).loss(LOSSES[form], output, target, valid) for k in range(5)])
+        losses = torch.stack(
+            [Mix(k / 4, self.partner).loss(OUTPUTS[form]().loss, output, target, valid) for k in range(5)]
+        )
         torch.testing.assert_close(losses.diff(), losses.diff()[:1].expand(4))
 
     def test_workers_add_up_to_the_whole_batch(self, form):
@@ -224,12 +228,12 @@ class TestMixedLoss:
         total, added, by_label = valid.sum(), 0.0, 0.0
         for part, share in ((slice(0, 2), 0.3), (slice(2, 4), 0.8)):
             out, wanted, mask = output[part], target[part], valid[part]
-            added += Mix(share, partner).loss(LOSSES[form], out, wanted, mask) * mask.sum() / total
+            added += Mix(share, partner).loss(OUTPUTS[form]().loss, out, wanted, mask) * mask.sum() / total
             for weight, who in ((share, torch.arange(2)), (1 - share, partner)):
                 for i, t in mask[who].nonzero().tolist():
-                    one = LOSSES[form](out[i, t][None, None], wanted[who[i], t][None, None], None)
-                    by_label += weight * one / total
-        torch.testing.assert_close(added, by_label)
+                    one = OUTPUTS[form]().loss(out[i, t][None, None], wanted[who[i], t][None, None], None)
+                    by_frame += weight * one / total
+        torch.testing.assert_close(added, by_frame)
 
 
 def test_the_loss_of_a_mixed_target_would_be_another():

@@ -9,12 +9,12 @@ import torch
 from data.labels import Events
 from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS, swap_features, unswap_output
-from trainables.averaging import TrackMean, align_tracks
 from trainables.config import CnnConformer, ConformerConfig, InferenceConfig, InputConfig, TrialConfig
-from trainables.config_tree import override
-from trainables.evaluate import predict
-from trainables.model import SeldModel
-from trainables.prepare import PrepareRow
+from trainables.config.tree import override
+from trainables.evaluation.evaluate import predict
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.model import SeldModel
+from trainables.scores.averaging import TrackMean, align_tracks
 
 CONFORMER = ConformerConfig(layers=1, heads=2, feed_forward=16, kernel=3)
 CONFIG = TrialConfig(

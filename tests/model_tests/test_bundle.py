@@ -7,8 +7,8 @@ import torch
 
 from data.errors import UserError
 from support.tiny_models import tiny_config
-from trainables.bundle import FORMAT_VERSION, JSON_NAME, WEIGHTS_NAME, load_bundle, save_bundle
-from trainables.model import SeldModel
+from trainables.evaluation.bundle import FORMAT_VERSION, JSON_NAME, WEIGHTS_NAME, load_bundle, save_bundle
+from trainables.networks.model import SeldModel
 
 
 @pytest.fixture

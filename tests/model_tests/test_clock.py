@@ -5,7 +5,7 @@ import time
 import torch
 from torch import nn
 
-from trainables.clock import ForwardClock
+from trainables.training.clock import ForwardClock
 
 
 class Slow(nn.Module):

@@ -36,7 +36,7 @@ from trainables.config import (
     VisualOnly,
     WarmupCosine,
 )
-from trainables.config_tree import REGISTRIES, fingerprint, from_dict, nested, override, to_dict, to_flat
+from trainables.config.tree import REGISTRIES, fingerprint, from_dict, nested, override, to_dict, to_flat
 
 SEEING = {"visual": ResNetConformer(), "fusion": AvConformer()}
 

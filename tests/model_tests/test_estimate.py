@@ -15,7 +15,6 @@ from torch import nn
 
 import infra.bench
 from infra.costs.feasible import PROCESS_BYTES
-from infra.estimate import FLOAT_BYTES, estimate, network_cost
 from infra.search.searcher import try_out
 from search_spaces.presets import PRESETS, find_preset
 from search_spaces.quickstart import QUICKSTART
@@ -32,8 +31,9 @@ from trainables.config import (
     TrialConfig,
     VisualOnly,
 )
-from trainables.config_tree import override
-from trainables.model import SeldModel, count_parameters
+from trainables.config.tree import override
+from trainables.networks.estimate import FLOAT_BYTES, estimate, network_cost
+from trainables.networks.model import SeldModel, count_parameters
 
 RESNET50 = 23_508_032
 RESULT = "results/training_step-amd-epyc-2-cores-2-threads.json"
@@ -137,7 +137,7 @@ def test_a_frozen_network_is_not_trained() -> None:
 def test_a_part_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     config = find_preset("resnet-av_conformer")
     known = estimate(config)
-    monkeypatch.setattr("infra.estimate._measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("trainables.networks.estimate._measured", lambda *_: pytest.fail("measured again"))
     deeper = [
         estimate(override(config, {"fusion.conformer.layers": layers, "audio.conformer.layers": layers}))
         for layers in range(9, 12)
@@ -154,11 +154,10 @@ def test_a_head_without_audio_sees() -> None:
 
 _REAL_STEP = """
 import re, sys, torch
-from infra.estimate import estimate
+from trainables.networks.estimate import estimate
 from search_spaces.quickstart import QUICKSTART
-from trainables.accdoa import LOSSES
-from trainables.config_tree import override
-from trainables.model import SeldModel
+from trainables.config.tree import override
+from trainables.networks.model import SeldModel
 from support.children import REPOSITORY, TESTED
 from support.fixed_points import FixedPoint
 
@@ -174,7 +173,7 @@ def train(config, windows, steps):
     frames = torch.randint(0, 255, size, dtype=torch.uint8)
     target, valid = torch.rand(windows, 30, 6, 5, 13), torch.ones(windows, 30, dtype=torch.bool)
     for _ in range(steps):
-        loss = LOSSES[config.output.name](model(features, seen if config.sees else None), target, valid)
+        loss = config.output.loss(model(features, frames if config.sees else None), target, valid)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

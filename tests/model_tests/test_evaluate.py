@@ -10,25 +10,23 @@ from data.geometry import unit_vector
 from data.labels import Events, adpit_target
 from data.stores.rows import cut_rows
 from data.swaps import NUM_SWAPS, swap_angles, swap_target
-from trainables.accdoa import decode, output_width, rank_within
 from trainables.config import CnnConformer, ConformerConfig, InputConfig, MultiAccdoa, TrialConfig
-from trainables.evaluate import (
+from trainables.evaluation.evaluate import (
     THRESHOLD_GRID,
     best_thresholds,
     count_scores,
-    counts_from_array,
-    counts_to_array,
     evaluate,
-    flat_scores,
     predict,
     predict_recordings,
 )
-from trainables.inference import predict_clip
-from trainables.model import SeldModel
-from trainables.prepare import PrepareRow
+from trainables.evaluation.inference import predict_clip
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.model import SeldModel
+from trainables.scores.detections import rank_within
+from trainables.scores.flat import counts_from_array, counts_to_array, flat_scores
 
 FORM = MultiAccdoa()
-NUM_OUTPUTS = output_width(FORM)
+NUM_OUTPUTS = FORM.width
 INPUTS = InputConfig(n_fft=1024, hop=600, n_mels=16, frame_width=32, frame_height=16, frame_rate_hz=2.0)
 CONFORMER = ConformerConfig(layers=1, heads=2, feed_forward=16, kernel=3)
 CONFIG = TrialConfig(
@@ -66,7 +64,7 @@ def test_labels_of_a_swapped_scene_decode_to_the_turned_directions(k) -> None:
     events = Events.build(*row["events"][:, :3].T, azimuth, elevation)
     turned = {**row, "target": swap_target(row["target"], k), "events": events}
     rows = [{**turned, "events": np.stack([c.astype(np.float64) for c in events.columns()], axis=1)}]
-    decoded = decode(oracle(turned), FORM).events()
+    decoded = FORM.decode(oracle(turned)).events()
     first_three = rank_within(events.frame * 13 + events.class_index) < 3
     expected = unit_vector(azimuth, elevation)[first_three]
     cells = (events.frame * 13 + events.class_index)[first_three]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data.swaps import NUM_SWAPS, swap_audio, swap_features
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "trainables_features.npz"
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from data.errors import UserError
 from support.reference_weights import reference_shapes, reference_weights
-from trainables.i3d import I3dBackbone, i3d_embedding, max_pool_same, same_padding, split_halves, upsample_time
+from trainables.layers.i3d import I3dBackbone, i3d_embedding, max_pool_same, same_padding, split_halves, upsample_time
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "trainables_i3d.npz")
 

@@ -13,14 +13,14 @@ from data.feeding.feed import HeldRows
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import read_shard
 from search_spaces.presets import SIZES, find_preset
-from trainables.checkpoint import TrialStore
 from trainables.config import FUSIONS, TrialConfig
-from trainables.config_tree import override
-from trainables.decision import GO_ON, Decision
-from trainables.evaluate import predict
-from trainables.loop import train
-from trainables.model import SeldModel
-from trainables.prepare import PrepareRow
+from trainables.config.tree import override
+from trainables.evaluation.evaluate import predict
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.model import SeldModel
+from trainables.training.checkpoint import TrialStore
+from trainables.training.decision import GO_ON, Decision
+from trainables.training.loop import train_trial
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_the_loss_falls_by_a_third(name: str, rows: list[dict[str, Any]], tmp_pa
     untrained = SeldModel(config, torch.from_numpy(mean), torch.from_numpy(std))
     _, before, num_labels = predict(untrained, session.rows("train"))
     store = TrialStore(str(tmp_path))
-    train(config, session, store, mean, std, {})
+    train_trial(config, session, store, mean, std, {})
     state = store.latest()
     assert state is not None
     untrained.load_state_dict(state["model"])

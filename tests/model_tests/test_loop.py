@@ -18,9 +18,6 @@ from data.errors import UserError
 from data.feeding.feed import HeldRows
 from data.feeding.windows import Sampling, WindowSampler
 from support.learnable_rows import CONFIG, CONFORMER, INPUTS, make_rows
-from trainables.accdoa import adpit_loss
-from trainables.bundle import load_bundle
-from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config import (
     Adam,
     AugmentConfig,
@@ -30,11 +27,15 @@ from trainables.config import (
     TrainingConfig,
     TrialConfig,
 )
-from trainables.config_tree import fingerprint, override, to_dict
-from trainables.decision import GO_ON, STOP, Decision, TakeOver
-from trainables.evaluate import THRESHOLD_GRID, predict
-from trainables.loop import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of, train
-from trainables.model import SeldModel
+from trainables.config.tree import fingerprint, override, to_dict
+from trainables.evaluation.bundle import load_bundle
+from trainables.evaluation.evaluate import THRESHOLD_GRID, predict
+from trainables.networks.model import SeldModel
+from trainables.parts.outputs.multi_accdoa import adpit_loss
+from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.training.decision import GO_ON, STOP, Decision, TakeOver
+from trainables.training.loop import train_trial
+from trainables.training.reports import LATENCY, OBJECTIVE, REPORT_KEYS, Diverged, report_of
 
 ROWS = {"train": make_rows("train", 6, 0), "val": make_rows("val", 3, 1)}
 SHORT = override(CONFIG, {"training.epoch_windows": 8})
@@ -71,7 +72,7 @@ def run(
     keep_every: int = 0,
 ) -> list[dict[str, float]]:
     session = OneWorker(stop_after, decisions)
-    train(config, session, TrialStore(str(folder), keep_every), MEAN, STD, {"data": "test"}, attempt)
+    train_trial(config, session, TrialStore(str(folder), keep_every), MEAN, STD, {"data": "test"}, attempt)
     return session.reports
 
 
@@ -384,7 +385,7 @@ def take_over_on_worker(rank: int, port: int, folder: str) -> None:
     store = TrialStore(f"{folder}/00000")
     original = TrialStore.at
     TrialStore.at = lambda self, epoch: None if epoch == 3 and rank == 1 else original(self, epoch)  # type: ignore[method-assign]
-    train(SHORT, session, store, MEAN, STD, {})
+    train_trial(SHORT, session, store, MEAN, STD, {})
     torch.save([report.get("pbt/epoch") for report in session.reports], f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 

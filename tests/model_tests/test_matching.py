@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.labels import Events
-from trainables.matching import Cells, assignment, match
+from trainables.scores.matching import Cells, assignment, match
 
 
 def table(*rows: tuple[float, ...]) -> Events:

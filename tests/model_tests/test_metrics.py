@@ -9,8 +9,8 @@ import pytest
 from data.errors import UserError
 from data.geometry import unit_vector
 from data.labels import Events
-from trainables.accdoa import Detections
-from trainables.metrics import SCORE_NAMES, SeldCounts, jackknife, score_table, scores, seld_counts
+from trainables.scores.detections import Detections
+from trainables.scores.metrics import SCORE_NAMES, SeldCounts, jackknife, score_table, scores, seld_counts
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "trainables_metrics.npz")
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files})

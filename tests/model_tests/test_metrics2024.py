@@ -7,9 +7,9 @@ from scipy.optimize import linear_sum_assignment
 from data.errors import UserError
 from data.geometry import unit_vector
 from data.labels import Events
-from trainables.accdoa import Detections
-from trainables.metrics import jackknife
-from trainables.metrics2024 import (
+from trainables.scores.detections import Detections
+from trainables.scores.metrics import jackknife
+from trainables.scores.metrics2024 import (
     SCORE_NAMES,
     SeldCounts2024,
     distances_m,

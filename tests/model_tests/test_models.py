@@ -10,9 +10,7 @@ import torchvision
 
 from search_spaces.presets import find_preset
 from support.reference_weights import reference_weights
-from trainables.accdoa import output_width
-from trainables.audio_encoders import AUDIO_MODULES
-from trainables.bundle import load_bundle, save_bundle
+from support.tiny_parts import CONFORMER, INPUTS, TINY, tiny_batch, tiny_config
 from trainables.config import (
     AUDIO_ENCODERS,
     FUSIONS,
@@ -26,53 +24,19 @@ from trainables.config import (
     ResNetConformer,
     TrialConfig,
 )
-from trainables.config_tree import from_dict, override
-from trainables.conformer import Conformer
-from trainables.fusion import FUSION_MODULES
-from trainables.model import SeldModel, count_parameters
-from trainables.reference_keys import from_reference
-from trainables.resnet import ResNetBackbone
-from trainables.visual_encoders import (
-    VISUAL_MODULES,
-    ResNetConformerEncoder,
-    resample_time,
-)
-from trainables.weights import load_pretrained
+from trainables.config.tree import from_dict, override
+from trainables.evaluation.bundle import load_bundle, save_bundle
+from trainables.layers.conformer import Conformer
+from trainables.layers.resnet import ResNetBackbone
+from trainables.networks.model import SeldModel, count_parameters
+from trainables.networks.pretrained import load_pretrained
+from trainables.parts.visual.modules import resample_time
+from trainables.parts.visual.resnet_conformer import ResNetConformerEncoder
+from trainables.weights.reference_keys import from_reference
 
-NUM_OUTPUTS = output_width(MultiAccdoa())
+NUM_OUTPUTS = MultiAccdoa().width
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "trainables_models.npz")
 
-CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 7, "dropout": 0.0}
-INPUTS = {"hop": 300, "n_mels": 16, "frame_width": 64, "frame_height": 32}
-# Sizes that make each entry small; entries without any are built with their defaults.
-TINY = {
-    "cnn_conformer": {
-        "channels": [4, 8, 8],
-        "time_strides": [2, 2, 2],
-        "frequency_strides": [4, 2, 1],
-        "conformer": CONFORMER,
-    },
-    "seldnet": {
-        "channels": 8,
-        "time_pools": [4, 2],
-        "frequency_pools": [4, 2],
-        "hidden": 8,
-        "heads": 2,
-        "dropout": 0.0,
-    },
-    "resnet_conformer": {"block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER},
-    "i3d": {"width": 0.125},
-    "both": {
-        "resnet": {"block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER},
-        "i3d": {"width": 0.125},
-    },
-    "visual_only": {"conformer": CONFORMER},
-    "cross_attention": {"layers": 2, "heads": 2, "feed_forward": 16, "dropout": 0.0},
-    "audio_only": {"conformer": CONFORMER},
-    "av_conformer": {"conformer": CONFORMER},
-    "cmaf": {"layers": 2, "heads": 2, "feed_forward": 16, "dropout": 0.0},
-    "gru": {"layers": 2, "hidden": 6, "dropout": 0.0},
-}
 COMBINATIONS = [
     (audio, visual, fusion)
     for audio in AUDIO_ENCODERS
@@ -82,35 +46,6 @@ COMBINATIONS = [
     # These attend between embeddings of one width; both visual encoders together give two.
     and not (visual == "both" and fusion in ("cmaf", "cross_attention"))
 ]
-
-
-def tiny_config(audio: str, visual: str, fusion: str) -> TrialConfig:
-    parts = {"audio": audio, "visual": visual, "fusion": fusion}
-    tree = {part: {"name": name, **TINY.get(name, {})} for part, name in parts.items()}
-    if audio == "none":
-        tree["audio"]["width"] = 8
-    return from_dict({"inputs": INPUTS, "head": {"hidden": 12}, **tree})
-
-
-def tiny_batch(
-    windows: int = 2, pictures: int = 10, reads: str | None = "frames"
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Features, and what a model that reads frames, boxes or nothing is shown."""
-    rng = np.random.default_rng(windows)
-    features = torch.from_numpy(rng.standard_normal((windows, 7, 240, 16)).astype(np.float32))
-    if reads is None:
-        return features, None
-    if reads == "frames":
-        return features, torch.from_numpy(rng.integers(0, 256, (windows, pictures, 32, 64, 3), dtype=np.uint8))
-    corner, size = rng.uniform(0, 0.7, (windows, pictures, 6, 2)), rng.uniform(0.05, 0.3, (windows, pictures, 6, 2))
-    score = np.ones((windows, pictures, 6, 1))
-    return features, torch.from_numpy(np.concatenate((corner, corner + size, score), axis=-1).astype(np.float32))
-
-
-def test_every_config_entry_has_a_module():
-    assert AUDIO_MODULES.keys() == AUDIO_ENCODERS.keys()
-    assert VISUAL_MODULES.keys() == VISUAL_ENCODERS.keys()
-    assert FUSION_MODULES.keys() == FUSIONS.keys()
 
 
 @pytest.mark.parametrize("names", COMBINATIONS, ids="-".join)
@@ -327,8 +262,8 @@ def test_audio_visual_models_equal_the_reference(preset, parameters):
 def test_parallel_and_sequential_cmaf_differ():
     torch.manual_seed(0)
     sizes = {"layers": 1, "heads": 2, "feed_forward": 8, "dropout": 0.0}
-    parallel = FUSION_MODULES["cmaf"](Cmaf(**sizes), 8, 8).eval()
-    sequential = FUSION_MODULES["cmaf"](Cmaf(**sizes, sequential=True), 8, 8).eval()
+    parallel = Cmaf(**sizes).build(8, 8).eval()
+    sequential = Cmaf(**sizes, sequential=True).build(8, 8).eval()
     sequential.load_state_dict(parallel.state_dict())
     audio, visual = torch.randn(1, 5, 8), torch.randn(1, 5, 8)
     with torch.no_grad():

@@ -10,11 +10,12 @@ from PIL import Image
 
 from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.labels import Events, adpit_target
-from data.stores.rows import cut_rows
-from trainables import prepare
+from data.rows import cut_rows
+from data.windows import WindowSampler, evaluation_windows
 from trainables.config import InputConfig
-from trainables.features import FeatureExtractor
-from trainables.prepare import PrepareRow, decode_picture
+from trainables.inputs import prepare
+from trainables.inputs.features import FeatureExtractor
+from trainables.inputs.prepare import PrepareRow, decode_picture
 
 INPUTS = InputConfig(hop=300, n_mels=32, frame_width=64, frame_height=32, frame_rate_hz=2.0)
 

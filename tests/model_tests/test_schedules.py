@@ -6,17 +6,12 @@ import pytest
 import torch
 
 from trainables.config import SCHEDULES, ConstantDecay, Cosine, OneCycle, WarmupCosine
-from trainables.schedules import SCHEDULE_MAKERS, make_schedule
-
-
-def test_every_config_entry_has_a_schedule():
-    assert SCHEDULE_MAKERS.keys() == SCHEDULES.keys()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 7), (3, 1), (50, 20)])
 def test_multipliers_are_usable_everywhere(name, epochs, steps):
-    schedule = make_schedule(SCHEDULES[name](), epochs, steps)
+    schedule = SCHEDULES[name]().multiplier(epochs, steps)
     values = [schedule(step) for step in range(epochs * steps)]
     assert all(0 <= value <= 1 + 1e-12 and math.isfinite(value) for value in values)
     assert max(values) > 0
@@ -25,7 +20,7 @@ def test_multipliers_are_usable_everywhere(name, epochs, steps):
 
 
 def test_constant_decay_is_five_percent_an_epoch_from_the_base():
-    schedule = make_schedule(ConstantDecay(), 50, 10)
+    schedule = ConstantDecay().multiplier(50, 10)
     assert {schedule(step) for step in range(300)} == {1.0}
     assert schedule(300) == schedule(309) == pytest.approx(0.95)
     assert schedule(310) == pytest.approx(0.95**2)
@@ -34,7 +29,7 @@ def test_constant_decay_is_five_percent_an_epoch_from_the_base():
 
 
 def test_compounding_decay_is_that_of_the_release():
-    schedule = make_schedule(ConstantDecay(compounding=True), 50, 1)
+    schedule = ConstantDecay(compounding=True).multiplier(50, 1)
     lr = 1.0
     for epoch in range(1, 51):
         if epoch > 30:
@@ -44,7 +39,7 @@ def test_compounding_decay_is_that_of_the_release():
 
 
 def test_cosine():
-    schedule = make_schedule(Cosine(final_fraction=0.1), 2, 51)
+    schedule = Cosine(final_fraction=0.1).multiplier(2, 51)
     assert schedule(0) == 1.0
     assert schedule(50.5) == pytest.approx(0.55)
     assert schedule(101) == pytest.approx(0.1)
@@ -63,7 +58,7 @@ def test_one_cycle_equals_torch():
         cycle_momentum=False,
     )
     # Theirs peaks at 0.31 * 101 - 1 = 30.31, ours at a fraction of the last step.
-    ours = make_schedule(OneCycle(rise_fraction=0.3031, initial_fraction=0.04, final_fraction=1e-4), 1, 101)
+    ours = OneCycle(rise_fraction=0.3031, initial_fraction=0.04, final_fraction=1e-4).multiplier(1, 101)
     for step in range(101):
         assert ours(step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
         optimiser.step()
@@ -72,7 +67,7 @@ def test_one_cycle_equals_torch():
 
 
 def test_warmup_cosine():
-    schedule = make_schedule(WarmupCosine(warmup_fraction=0.1, final_fraction=0.2), 10, 10)
+    schedule = WarmupCosine(warmup_fraction=0.1, final_fraction=0.2).multiplier(10, 10)
     assert [schedule(step) for step in range(10)] == pytest.approx([(step + 1) / 10 for step in range(10)])
     values = [schedule(step) for step in range(9, 100)]
     assert values == sorted(values, reverse=True)

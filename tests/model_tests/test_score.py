@@ -16,7 +16,7 @@ from data.files.dcase_csv import read_table
 from data.files.label_folder import find_recordings, read_folder
 from data.geometry import unit_vector
 from infra.score import score_folders, score_text
-from trainables.metrics import SeldCounts, scores, seld_counts
+from trainables.scores.metrics import SeldCounts, scores, seld_counts
 
 # frame, class, source, azimuth, elevation, distance in cm
 ROWS = [(f, c, 0, az + f, el, 150 + f) for f in range(25) for c, az, el in ((1, 30, 0), (8, -120, 35))]

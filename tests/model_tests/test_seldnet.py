@@ -7,8 +7,9 @@ from torch import nn
 
 from search_spaces.presets import find_preset
 from trainables.config import SeldNet
-from trainables.model import SeldModel
-from trainables.seldnet import SeldNetEncoder, from_dcase
+from trainables.networks.model import SeldModel
+from trainables.parts.audio.seldnet import SeldNetEncoder
+from trainables.weights.reference_keys import from_dcase
 
 
 class Baseline(nn.Module):

@@ -9,10 +9,11 @@ import torch
 
 from data.errors import UserError
 from trainables.config import AvConformer, I3d, InputConfig, ResNetAndI3d, ResNetConformer, TrialConfig
-from trainables.config_tree import from_dict, override
-from trainables.model import SeldModel
-from trainables.resnet import ResNetBackbone
-from trainables.weights import KINDS, load_pretrained, parse_weights, read_weights, slots, warn_random_weights
+from trainables.config.tree import from_dict, override
+from trainables.layers.resnet import ResNetBackbone
+from trainables.networks.model import SeldModel
+from trainables.networks.pretrained import load_pretrained, slots, warn_random_weights
+from trainables.weights.kinds import KINDS, parse_weights, read_weights
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 7, "dropout": 0.0}
 RESNET = {"name": "resnet_conformer", "block": "basic", "depths": [1, 1, 1, 1], "width": 8, "conformer": CONFORMER}
@@ -114,7 +115,7 @@ def test_each_place_takes_its_own_weights():
     assert fields == ["training.initial_weights", "audio.weights", "visual.resnet.weights", "visual.i3d.weights"]
     with torch.device("meta"):
         model = SeldModel(both)
-    found = {slot.field: slot.module(model) for slot in slots(both)}
+    found = {slot.field: model.get_submodule(slot.place) for slot in slots(both)}
     assert found["visual.resnet.weights"] is model.visual.resnet.backbone
     assert found["visual.i3d.weights"] is model.visual.i3d.backbone
     assert found["audio.weights"] is model.audio

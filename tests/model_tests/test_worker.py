@@ -18,11 +18,12 @@ from infra.bench.search.own_ray import own_ray
 from infra.search.scheduler import DecisionBoard
 from support.ray_leftovers import wait_until_nothing_is_left
 from trainables.config import CnnConformer, ConformerConfig, Cosine, InputConfig, TrainingConfig, TrialConfig
-from trainables.config_tree import to_dict
-from trainables.decision import GO_ON, STOP
-from trainables.loop import REPORT_KEYS
-from trainables.prepare import PrepareRow
-from trainables.worker import SweepContext, TrialActor, TrialResources
+from trainables.config.tree import to_dict
+from trainables.inputs.prepare import PrepareRow
+from trainables.training.decision import GO_ON, STOP
+from trainables.training.reports import REPORT_KEYS
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext, TrialActor
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,7 @@ def test_workers_stay_until_one_of_them_fails(cluster: None, store: Store, tmp_p
         if facts["trial"] == 1 and session.rank == session.world_size - 1:
             raise ArithmeticError("planted in the last worker")
 
-    results = run(store, tmp_path, workers, 4, train=imitation)
+    results = run(store, tmp_path, workers, 4, train_trial=imitation)
     assert [result.metrics["train_loss"] for result in results] == [0, 1, 2, 3]
     errors = [result.error for result in results]
     assert [error is not None for error in errors] == [False, True, False, False]

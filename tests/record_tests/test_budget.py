@@ -8,7 +8,7 @@ from data.errors import UserError
 from infra.record.budget import Budget, Ledger
 from infra.record.retries import Retries, parse_retries
 from infra.record.trials import COMPLETE, ENDED, INTERRUPTED, PRUNED, RUNNING, SweepStore, TrialRecord, settle
-from trainables.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 CONFIG = {"training": {"epochs": 2}}
 LIMITS = Budget(trials=10, wall_s=1000.0)

@@ -17,7 +17,7 @@ from ray.train import WorkerGroupError
 
 from infra.bench.search.own_ray import own_ray
 from infra.record.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of
-from trainables.loop import Diverged
+from trainables.training.reports import Diverged
 
 
 @pytest.mark.parametrize(

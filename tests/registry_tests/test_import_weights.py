@@ -13,10 +13,12 @@ from data.errors import UserError
 from infra.models.import_weights import import_weights
 from search_spaces.presets import Pretrained, find_preset
 from support.reference_weights import reference_shapes
-from trainables.config_tree import override
-from trainables.model import SeldModel
-from trainables.resnet import ResNetBackbone
-from trainables.weights import load_pretrained, parse_state, read_weights
+from trainables.config.tree import override
+from trainables.layers.resnet import ResNetBackbone
+from trainables.networks.model import SeldModel
+from trainables.networks.pretrained import load_pretrained
+from trainables.weights.files import parse_state
+from trainables.weights.kinds import read_weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

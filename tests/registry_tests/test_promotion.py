@@ -14,21 +14,21 @@ import torch
 from mlflow.exceptions import MlflowException
 
 from data.errors import GateError, UserError
-from infra.latency import Latency
 from infra.models.aliases import history, promote, rollback
 from infra.models.evidence import Evidence
 from infra.models.gate import Rules, Standing, failed, judge, read_rules
 from infra.models.history import PROMOTE, ROLLBACK, AliasLog, Move
 from infra.models.register import FINALIST, evidence_of, faults_of, find_version, register_best
 from infra.record.trials import COMPLETE, TrialRecord
-from infra.recording_scores import overall, paired_difference
 from support.tested_models import evidence
 from support.tiny_models import tiny_config
-from trainables.checkpoint import TrialStore
-from trainables.config_tree import to_dict
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import to_dict
+from trainables.evaluation.latency import Latency
+from trainables.networks.model import SeldModel
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.recordings import overall, paired_difference
+from trainables.training.checkpoint import TrialStore
+from trainables.training.reports import OBJECTIVE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -321,7 +321,7 @@ def test_damaged_models_stay_where_they_are_even_by_force(root, places):
 def shipped(places):
     """The code that version 5 brings, to be changed."""
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=find_version("seld", "5").uri))
-    (code,) = folder.rglob("code/trainables/model.py")
+    (code,) = folder.rglob("code/trainables/networks/model.py")
     content = code.read_text()
     yield code
     code.write_text(content)

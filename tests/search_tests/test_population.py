@@ -24,8 +24,8 @@ from search_spaces.space import SearchSpace, Trial
 from support.learnable_rows import CONFIG, INPUTS, make_rows
 from support.ray_leftovers import wait_until_nothing_is_left
 from trainables.config import AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
-from trainables.loop import OBJECTIVE, report_of
-from trainables.worker import SweepContext
+from trainables.training.reports import OBJECTIVE, report_of
+from trainables.training.worker import SweepContext
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from infra.search.searcher import MAX_REFUSALS, StudySearcher, try_out
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.table1 import table1_space
 from trainables.config import TrialConfig
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 
 def searcher(store: SweepStore, records: list[TrialRecord], trials: int = 8, over: bool = False) -> StudySearcher:

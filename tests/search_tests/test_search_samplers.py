@@ -18,9 +18,9 @@ from infra.search.searcher import StudySearcher
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import AdamW, AudioOnly, ConformerConfig, Cosine, TrainingConfig, TrialConfig, WarmupCosine
-from trainables.config_tree import from_dict
-from trainables.loop import LATENCY, OBJECTIVE
-from trainables.model import count_parameters
+from trainables.config.tree import from_dict
+from trainables.networks.model import count_parameters
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 
 def suggest(trial: Trial) -> TrialConfig:

@@ -20,9 +20,9 @@ from infra.search.population import FACTORS
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.stoppers import STOPPERS, Halving, StopperSettings, make_stopper
 from trainables.config import Adam, AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
-from trainables.config_tree import from_dict, to_dict
-from trainables.decision import GO_ON, STOP, Decision
-from trainables.loop import OBJECTIVE
+from trainables.config.tree import from_dict, to_dict
+from trainables.training.decision import GO_ON, STOP, Decision
+from trainables.training.reports import OBJECTIVE
 
 EPOCHS, GRACE, TRIALS, AT_A_TIME = 18, 2, 27, 5
 SETTINGS = StopperSettings(max_epochs=EPOCHS, grace_epochs=GRACE, reduction=3, seed=4)

@@ -19,8 +19,9 @@ from infra.search.stoppers import StopperSettings, make_stopper
 from infra.sweep.tune import trial_tuner
 from search_spaces.quickstart import QUICKSTART
 from support.ray_leftovers import wait_until_nothing_is_left
-from trainables.loop import OBJECTIVE
-from trainables.worker import SweepContext, TrialResources
+from trainables.training.reports import OBJECTIVE
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,7 @@ def run(folder: Path, workers: int, over: Any = lambda: False) -> set[int]:
         feature_std=np.ones(1),
         ask=board.ask,
         mail=board.mail,
-        train=imitation,
+        train_trial=imitation,
         resources=TrialResources(workers=workers),
         ray_storage={"storage_path": str(folder / "ray")},
     )

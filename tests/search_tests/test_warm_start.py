@@ -17,9 +17,9 @@ from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict
-from trainables.loop import LATENCY, OBJECTIVE
-from trainables.model import count_parameters
+from trainables.config.tree import from_dict
+from trainables.networks.model import count_parameters
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, DATA = "warm", "a1b2"

@@ -7,8 +7,8 @@ from data.errors import UserError
 from search_spaces.presets import PRESETS, SIZES, find_preset
 from search_spaces.presets_text import describe_preset, plan_text
 from search_spaces.table1 import groups, table1_space
-from trainables.config_tree import from_dict, to_dict
-from trainables.model import count_parameters
+from trainables.config.tree import from_dict, to_dict
+from trainables.networks.model import count_parameters
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

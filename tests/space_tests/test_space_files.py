@@ -205,7 +205,7 @@ def test_a_yaml_space_is_refused_with_key_and_value(tmp_path: Path, old: str, ne
 
 
 def test_the_example_in_the_documentation_is_one(tmp_path: Path) -> None:
-    from search_spaces import yaml_space
+    from search_spaces.files import yaml_space
 
     assert yaml_space.__doc__ is not None
     example = textwrap.dedent(yaml_space.__doc__.partition("\n\n")[2])

@@ -1,16 +1,21 @@
 """Every space yields trials that can be built, and its first points are points of the space."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import optuna
 import pytest
 import torch
 
+import search_spaces
 from data.errors import UserError
-from search_spaces.registry import SPACES, find_space
-from search_spaces.space import SearchSpace, source_identity
-from search_spaces.table1 import PRESET, ROWS, SEED
+from search_spaces.registry import SPACES, Spaces, find_space
+from search_spaces.space import PRESET, SEED, SearchSpace, source_identity
+from search_spaces.table1 import ROWS
 from trainables.config import FUSIONS
-from trainables.config_tree import from_dict, to_dict
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict, to_dict
+from trainables.networks.model import SeldModel
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -103,3 +108,34 @@ def test_identities_tell_spaces_apart(tmp_path) -> None:
         (tmp_path / name).write_text(text)
     a, b, c = (source_identity(tmp_path / name) for name in files)
     assert a == b != c
+
+
+def test_names_are_known_before_any_space_is_imported() -> None:
+    code = (
+        "import sys; from search_spaces.registry import SPACES;"
+        "print(', '.join(SPACES), 'fusion' in SPACES, len(SPACES));"
+        "assert not {'torch', 'trainables', 'search_spaces.quickstart'} & set(sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "quickstart, fusion, schedule, depth, table1, table1-small True 6"
+
+
+def test_every_name_is_that_of_its_space() -> None:
+    assert all(space.name == name for name, space in SPACES.items())
+    assert "nothing" not in SPACES
+    assert SPACES.get("nothing") is None
+
+
+def test_a_new_space_is_one_file(tmp_path, monkeypatch) -> None:
+    (tmp_path / "of_a_test.py").write_text(
+        "from search_spaces.space import SearchSpace\n"
+        "from trainables.config import TrialConfig\n"
+        "SPACE = SearchSpace(name='of-a-test', summary='one point', suggest=lambda trial: TrialConfig(), trials=1,\n"
+        "                    budget_s=1.0, grace_epochs=1, reduction=2)\n"
+    )
+    monkeypatch.setattr(search_spaces, "__path__", [*search_spaces.__path__, str(tmp_path)])
+    spaces = Spaces()
+    assert list(spaces) == [*SPACES, "of-a-test"]
+    assert spaces["of-a-test"].summary == "one point"

@@ -12,7 +12,7 @@ import psutil
 from infra.record.claim import Driver
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, Attempt, TrialRecord
 from infra.watch.overview import Overseer, Overview, SweepFacts
-from trainables.loop import REPORT_KEYS
+from trainables.training.reports import REPORT_KEYS
 
 NOW = time.time()
 

@@ -17,10 +17,10 @@ from optuna.distributions import (
 from infra.comparison.trials import LoadedSweep
 from infra.record.trials import COMPLETE, TrialRecord
 from search_spaces.quickstart import suggest
-from trainables.config_tree import to_dict
-from trainables.evaluate import AVERAGES
-from trainables.loop import REPORT_KEYS
-from trainables.metrics import SCORE_NAMES
+from trainables.config.tree import to_dict
+from trainables.scores.flat import AVERAGES
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.reports import REPORT_KEYS
 
 DISTRIBUTIONS = {
     "fusion": CategoricalDistribution(["audio_only", "av_conformer", "gru", "cmaf"]),

@@ -20,8 +20,9 @@ from infra.sweep.tune import run_trials
 from infra.tracking.contents import STATE_TAG
 from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART
-from trainables.loop import REPORT_KEYS
-from trainables.worker import SweepContext, TrialResources
+from trainables.training.reports import REPORT_KEYS
+from trainables.training.resources import TrialResources
+from trainables.training.worker import SweepContext
 
 EPOCHS = 3
 
@@ -54,7 +55,7 @@ def search(
         import signal
         from pathlib import Path
 
-        from trainables.loop import Diverged
+        from trainables.training.reports import Diverged
 
         number = facts["trial"]
         path = f"{log}/{number}"
@@ -82,7 +83,7 @@ def search(
         feature_mean=np.zeros(1),
         feature_std=np.ones(1),
         ask=board.ask,
-        train=imitation,
+        train_trial=imitation,
         ray_storage={"storage_path": str(folder / "ray")},
     )
     assert run_trials(searcher, stopping, recorder, context, {}, 2)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from data.classes import NUM_CLASSES
-from infra.latency import Latency
 from infra.models.evidence import Evidence, flat_counts
-from trainables.metrics import SeldCounts
+from trainables.evaluation.latency import Latency
+from trainables.scores.metrics import SeldCounts
 
 CLASSES = (0, 4, 8)
 TRACKS = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.config import FUSIONS, TrialConfig
-from trainables.config_tree import from_dict
+from trainables.config.tree import from_dict
 
 
 def tiny_config(fusion: str) -> TrialConfig:

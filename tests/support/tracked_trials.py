@@ -7,8 +7,8 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from infra.record.trials import COMPLETE, TrialRecord
 from infra.tracking.writer import Limits
 from trainables.config import TrialConfig
-from trainables.config_tree import to_dict
-from trainables.loop import OBJECTIVE, REPORT_KEYS
+from trainables.config.tree import to_dict
+from trainables.training.reports import OBJECTIVE, REPORT_KEYS
 
 EXPERIMENT = "tracking"
 

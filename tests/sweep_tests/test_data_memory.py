@@ -10,7 +10,7 @@ from data.errors import UserError
 from infra.console.arguments import parse_bytes
 from infra.sweep.data_memory import DataPlan, divide
 from trainables.config import InputConfig
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 PREPARE = PrepareRow(InputConfig(n_mels=64, hop=300))
 ROW_BYTES = round(625 * PREPARE.bytes_per_label(False))

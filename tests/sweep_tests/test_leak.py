@@ -21,7 +21,7 @@ from infra.stack.home import read_state
 from infra.stack.settings import embedded_urls, load_settings
 from support.ray_nodes import bare_environment
 from support.watched_door import Door, watched
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 pytestmark = pytest.mark.slow
 

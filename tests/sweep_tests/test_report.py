@@ -7,10 +7,10 @@ from infra.models.predict import plot_prediction
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.sweep.report import COLUMNS, csv_table, markdown_table, plot_sweep, rows_of_table
 from search_spaces.quickstart import suggest
-from trainables.accdoa import Detections
-from trainables.config_tree import to_dict
-from trainables.loop import REPORT_KEYS
-from trainables.model import count_parameters
+from trainables.config.tree import to_dict
+from trainables.networks.model import count_parameters
+from trainables.scores.detections import Detections
+from trainables.training.reports import REPORT_KEYS
 
 
 class Point:

@@ -37,9 +37,9 @@ from infra.record.trials import SweepStore, TrialRecord
 from infra.stack.settings import load_settings
 from infra.tracking.contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from support.ray_nodes import bare_environment
-from trainables.loop import LATENCY, OBJECTIVE
-from trainables.resnet import ResNetBackbone
-from trainables.weights import read_weights
+from trainables.layers.resnet import ResNetBackbone
+from trainables.training.reports import LATENCY, OBJECTIVE
+from trainables.weights.kinds import read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -191,11 +191,11 @@ def test_the_registered_model_predicts_in_a_fresh_process_what_the_trainer_predi
     (tmp_path / "example.npz").write_bytes(storage.read_bytes(f"{example}/example.npz"))
     code = f"""
 import io, sys, mlflow, numpy as np
-from data.stores.chunks import Store, open_store, read_shard
-from data.scenes.synth import SynthSettings, synthesise
-from data.stores.rows import decode_flac
-from trainables.prepare import PrepareRow
-from trainables.config_tree import from_dict
+from data.store import Store, open_store, read_shard
+from data.synth import SynthSettings, synthesise
+from data.rows import decode_flac
+from trainables.inputs.prepare import PrepareRow
+from trainables.config.tree import from_dict
 example = np.load({str(tmp_path / "example.npz")!r})
 store = open_store({DATA!r})
 rows = [row for shard in store.split("val").shards for row in read_shard(store, shard)]

@@ -34,9 +34,9 @@ from infra.tracking.writer import Away, Limits, TokenBucket
 from support.children import run_and_kill
 from support.tracked_trials import EAGER, EXPERIMENT, end, new_record, report
 from trainables.config import TrialConfig
-from trainables.config_tree import to_flat
-from trainables.loop import OBJECTIVE
-from trainables.usage import Usage
+from trainables.config.tree import to_flat
+from trainables.training.reports import OBJECTIVE
+from trainables.training.usage import Usage
 
 # --- what is written, without a server --------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from infra.bench.data.plain_loader import PlainLoader, WindowDataset
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.bench.search.own_ray import own_ray
 from trainables.config import InputConfig
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 STREAMED, PEER = "streamed", "DataLoader"
 EPOCHS = 10_000

@@ -26,8 +26,8 @@ from data.stores.rows import HEARD, row_events
 from data.swaps import IDENTITY, NUM_SWAPS, swap_features, swap_pictures, swap_target
 from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 from trainables.config import InputConfig
-from trainables.features import FeatureExtractor
-from trainables.prepare import decode_picture
+from trainables.inputs.features import FeatureExtractor
+from trainables.inputs.prepare import decode_picture
 
 # Sound before and after the window that its first and last feature frames look at, in whole feature frames.
 _CONTEXT_FEATURE_FRAMES = 2

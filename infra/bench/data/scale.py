@@ -41,7 +41,7 @@ from data.timing import (
 from infra.bench.data.storage import camera_pictures
 from infra.bench.measure import finish, parser, stamp
 from trainables.config import InputConfig
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 HOURS, NODES = (7.5, 750.0, 75_000.0), (1, 8, 64)
 _ROWS_PER_HOUR = round(3600 / (ROW_LABELS * LABEL_HOP_S))

@@ -31,7 +31,7 @@ from infra.bench.data.feeding import quiet_ray
 from infra.bench.data.noisy_store import noisy_store
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.config import InputConfig
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 ONE, APART = "one trial", "each decodes"
 BATCH = 32

@@ -24,7 +24,7 @@ from data.stores.rows import cut_rows, encode_shard
 from data.swaps import NUM_SWAPS, swap_audio
 from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ
 from infra.bench.measure import finish, parser, stamp
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 CAMERA_NOISE, TEXTURE = 5.0, 30.0
 """Standard deviations of pixels, of 255."""

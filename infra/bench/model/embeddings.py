@@ -27,7 +27,7 @@ from data.stores.embeddings import decode_part, encode_part
 from data.swaps import NUM_SWAPS, swap_pictures
 from infra.bench.measure import OURS, alternate, parser, result, show
 from trainables.config import ResNetConformer
-from trainables.visual_encoders import ResNetConformerEncoder
+from trainables.parts.visual.resnet_conformer import ResNetConformerEncoder
 
 VECTORS_A_MINUTE = NUM_SWAPS * 625
 """At ten pictures a second, with a row's tail."""

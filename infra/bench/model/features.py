@@ -15,7 +15,7 @@ from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
 from infra.bench.measure import OURS, alternate, parser, result, show
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 N_FFT, HOP, N_MELS, RATE_HZ = 512, 150, 128, 24_000
 _INTENSITY_EPS = float(torch.finfo(torch.float32).eps)

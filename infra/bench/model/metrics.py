@@ -23,7 +23,7 @@ from data.geometry import unit_vector
 from data.timing import LABEL_RATE_HZ
 from infra.bench.measure import OURS, alternate, parser, result, show
 from infra.score import score_folders
-from trainables.metrics import SCORE_NAMES, THRESHOLD_DEG
+from trainables.scores.metrics import SCORE_NAMES, THRESHOLD_DEG
 
 _EPS = float(np.finfo(np.float64).eps)
 # Rows of label frame, class and direction in degrees (azimuth, elevation).

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data.swaps import IDENTITY, NUM_SWAPS, SWAPS, swap_audio, swap_features, swap_pictures
 from infra.bench.measure import OURS, alternate, parser, result, show
-from trainables.features import FeatureExtractor
+from trainables.inputs.features import FeatureExtractor
 
 RATE_HZ = 24_000
 

@@ -29,12 +29,12 @@ from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.labels import NUM_DUMMY_TRACKS
 from infra.bench.measure import OURS, alternate, parser, result, show
-from trainables.accdoa import adpit_loss
 from trainables.config import AvConformer, ResNetConformer, TrialConfig
-from trainables.conformer import Conformer, ConformerLayer
-from trainables.features import NUM_FEATURE_CHANNELS
-from trainables.memory import keep_freed_memory
-from trainables.model import SeldModel, count_parameters
+from trainables.inputs.features import NUM_FEATURE_CHANNELS
+from trainables.layers.conformer import Conformer, ConformerLayer
+from trainables.networks.model import SeldModel, count_parameters
+from trainables.parts.outputs.multi_accdoa import adpit_loss
+from trainables.training.memory import keep_freed_memory
 
 # Dense matrix products in bf16 with sums in fp32, in 1e12 operations per second (the makers' data sheets).
 PEAK_TFLOPS = {"H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0}

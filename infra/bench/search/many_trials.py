@@ -42,8 +42,8 @@ from infra.stack.settings import load_settings
 from infra.sweep.recorder import Recorder
 from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART
-from trainables.loop import OBJECTIVE
-from trainables.worker import TrialResources
+from trainables.training.reports import OBJECTIVE
+from trainables.training.resources import TrialResources
 
 BLOCK = 100
 """Trials that are measured together."""

@@ -26,7 +26,7 @@ from infra.record.trials import TrialRecord
 from infra.stack.settings import load_settings
 from infra.sweep.run import SweepRequest, run_sweep
 from search_spaces.quickstart import QUICKSTART
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
 GRID: dict[str, tuple[Any, ...]] = {

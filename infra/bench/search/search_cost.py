@@ -37,7 +37,7 @@ from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
 from search_spaces.quickstart import QUICKSTART
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
 RANDOM = "random"

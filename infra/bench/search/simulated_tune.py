@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
-from trainables.decision import Decision
+from trainables.training.decision import Decision
 
 Report = dict[str, float]
 NextReport = Callable[[TrialRecord, int], tuple[Report, float]]

@@ -41,9 +41,10 @@ from infra.sweep.run import SweepRequest, run_sweep
 from infra.sweep.tune import run_trials
 from search_spaces.quickstart import QUICKSTART
 from trainables.config import TrialConfig
-from trainables.loop import OBJECTIVE, REPORT_KEYS, Session
-from trainables.session import KeepGoing
-from trainables.worker import SweepContext
+from trainables.training.loop import Session
+from trainables.training.reports import OBJECTIVE, REPORT_KEYS
+from trainables.training.session import KeepGoing
+from trainables.training.worker import SweepContext
 
 PLAIN, GROUP = "plain", "ours, group"
 SIDES = (OURS, PLAIN, GROUP)
@@ -82,7 +83,7 @@ class TimedAsk:
 
 
 def learn_nothing(ask: TimedAsk, epoch_s: float) -> Callable[..., None]:
-    """In place of `trainables.loop.train`: its reports, each with what the one before it took."""
+    """In place of `trainables.training.loop.train_trial`: its reports, each with what the one before it took."""
 
     def train(config: TrialConfig, session: Session, *_: Any) -> None:
         took: dict[str, float] = {}
@@ -102,7 +103,7 @@ def idle_trials(epoch_s: float) -> Callable[..., bool]:
 
     def run(searcher: Any, stopping: Any, recorder: Any, context: SweepContext, *rest: Any) -> bool:
         ask = TimedAsk(context.ask)
-        context = dataclasses.replace(context, ask=ask, train=learn_nothing(ask, epoch_s))
+        context = dataclasses.replace(context, ask=ask, train_trial=learn_nothing(ask, epoch_s))
         return run_trials(searcher, stopping, recorder, context, *rest)
 
     return run

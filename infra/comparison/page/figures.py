@@ -15,7 +15,7 @@ from infra.comparison.importance import Importance
 from infra.comparison.page.svg import NUM_COLOURS, Axis, frame, line, mark, number_text, picture, steps, text
 from infra.comparison.trials import ComparedTrial
 from infra.comparison.variants import Variant
-from trainables.loop import OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 MOST_MARKS, MOST_LINES, MOST_POINTS = 600, 240, 60
 """Marks of a scatter, lines of a picture, and points of a line at most."""

@@ -34,8 +34,8 @@ from infra.comparison.tables import (
 )
 from infra.comparison.trials import ComparedTrial
 from infra.comparison.variants import Variant
-from trainables.evaluate import AVERAGES
-from trainables.metrics import SCORE_NAMES
+from trainables.scores.flat import AVERAGES
+from trainables.scores.metrics import SCORE_NAMES
 
 MOST_ROWS = 300
 """Of the table of trials."""

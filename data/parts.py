@@ -1,0 +1,112 @@
+"""What can be chosen by name: fusions, encoders, stoppers, spaces, readers of data sets, one `Registry` each.
+
+Where a part is written it registers itself, so that a new one is one file:
+
+    @FUSIONS.register
+    @dataclass(frozen=True, kw_only=True)
+    class Mean(Fusion):
+        name: ClassVar[str] = "mean"
+
+The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from data.errors import UserError
+
+Part = TypeVar("Part")
+Entry = TypeVar("Entry")
+
+
+class Registry(Mapping[str, Part]):
+    """Parts of one kind by their names; otherwise a plain read-only mapping.
+
+    Args:
+        kind: what the parts are, for messages: "fusion".
+        contract: the class that every part is a subclass of, or an instance of; None: anything may be registered.
+        order: the names that come first, in this order. The others follow as they were registered.
+    """
+
+    def __init__(self, kind: str, contract: type | None = None, order: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self.contract = contract
+        self._order = {name: place for place, name in enumerate(order)}
+        self._parts: dict[str, Part] = {}
+
+    def register(self, part: Entry, name: str | None = None) -> Entry:
+        """Add a part under its own `name`, or the one given, and return it: this is a decorator too.
+
+        Raises:
+            UserError: another part has that name, there is no name, or the part does not keep its kind's contract.
+        """
+        name = getattr(part, "name", None) if name is None else name
+        if not isinstance(name, str) or not name:
+            raise UserError(f"{_where(part)} has no name: a {self.kind} needs one, e.g. name: ClassVar[str] = 'mine'")
+        self._check_contract(part)
+        there = self._parts.get(name)
+        if there is not None and there is not part:
+            raise UserError(
+                f"two parts are {self.kind} {name!r}: {_where(there)} and {_where(part)}; give one another name"
+            )
+        self._parts[name] = cast(Part, part)
+        self._parts = dict(sorted(self._parts.items(), key=self._place))
+        return part
+
+    def find(self, name: object, what: str) -> Part:
+        """The part of that name.
+
+        Args:
+            what: who names it, for the message: "fusion.name".
+
+        Raises:
+            UserError: there is none, with those that there are.
+        """
+        if not isinstance(name, str) or name not in self._parts:
+            raise UserError(f"{what} = {name!r} is not known; choose one of {', '.join(self._parts)}")
+        return self._parts[name]
+
+    def __getitem__(self, name: str) -> Part:
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}: {', '.join(self._parts)}>"
+
+    def _place(self, item: tuple[str, Any]) -> int:
+        # Sorting is stable: names that are not in the order stay as they came.
+        return self._order.get(item[0], len(self._order))
+
+    def _check_contract(self, part: object) -> None:
+        if self.contract is None:
+            return
+        if inspect.isclass(part):
+            if not issubclass(part, self.contract):
+                raise UserError(f"{_where(part)} is no {self.kind}: derive it from {_where(self.contract)}")
+            missing = sorted(getattr(part, "__abstractmethods__", ()))
+            if missing:
+                raise UserError(f"{_where(part)} is no whole {self.kind}: it lacks {', '.join(missing)}")
+        elif not isinstance(part, self.contract):
+            raise UserError(f"{_where(part)} is no {self.kind}: has to be a {_where(self.contract)}")
+
+
+def import_all(package: str) -> None:
+    """Import every module of a package, in the order of their names, so that the parts in them register themselves."""
+    path = importlib.import_module(package).__path__
+    for module in sorted(pkgutil.iter_modules(path), key=lambda found: found.name):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def _where(part: object) -> str:
+    own = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
+    return f"{own.__module__}.{own.__qualname__}"

@@ -1,0 +1,1 @@
+"""Spaces of a user's own: read from a Python or a YAML file."""

@@ -1,0 +1,187 @@
+"""A space of a user's own as a YAML file: a config to start from, and the fields of it that are varied.
+
+name: schedules
+base: {preset: resnet-gru, size: small, training: {epochs: 12}}
+parameters:
+  schedule.name: {choices: [cosine, one_cycle]}
+  schedule.rise_fraction: {low: 0.1, high: 0.5, when: {schedule.name: one_cycle}}
+  optimiser.lr: {low: 1e-4, high: 3e-3, log: true}
+  fusion:
+    choices:
+      small: {layers: 1, hidden: 32}
+      large: {layers: 2, hidden: 96}
+first:
+  - {schedule.name: cosine, optimiser.lr: 1e-3}
+trials: 20
+budget: 2h
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.durations import parse_duration_s
+from data.errors import UserError
+from data.near import near
+from search_spaces.files.yaml_parameter import Parameter, is_number, read_parameter
+from search_spaces.presets import find_preset
+from search_spaces.space import SearchSpace, Trial, hash_text
+from trainables.config import TrialConfig
+from trainables.config.tree import from_dict, override, to_dict
+
+NUMBERS: dict[str, Any] = {
+    "trials": 20,
+    "grace_epochs": 3,
+    "reduction": 3,
+    "cpus_per_worker": 1,
+    "gpus_per_worker": 0.0,
+}
+"""Fields of `SearchSpace` that a file may set, with what they are otherwise."""
+KEYS = ("name", "summary", "base", "parameters", "first", "budget", *NUMBERS)
+BUDGET = "12h"
+
+
+def yaml_space(path: str) -> SearchSpace:
+    """The space that a YAML file says.
+
+    Each field of `TrialConfig` under `parameters` is sampled from `choices`, or from `low` to `high` (`log`, `step`);
+    whole numbers where the field is one. A choice may stand for several fields: `choices` is then a mapping of labels
+    to them. With `when`, a parameter is there only where the ones named have the choices named.
+
+    Raises:
+        UserError: no such file, no YAML, or something in it that cannot be; with file, key and what was got.
+    """
+    try:
+        document = _document(path)
+        base = _base(document["base"])
+        parameters = tuple(_parameters(document["parameters"], base))
+        first = tuple(_first(document.get("first") or [], {parameter.name: parameter for parameter in parameters}))
+        numbers = _numbers(document)
+        # Budgets and resources may change from one start to the next.
+        decides = {
+            "base": to_dict(base),
+            "parameters": [asdict(parameter) for parameter in parameters],
+            "first": first,
+            "stopping": [numbers["grace_epochs"], numbers["reduction"]],
+        }
+        return SearchSpace(
+            name=document["name"],
+            summary=document.get("summary", ""),
+            suggest=partial(_suggest, base, parameters),
+            first=first,
+            sets_seed=any(parameter.name == "training.seed" for parameter in parameters),
+            budget_s=parse_duration_s(str(document.get("budget", BUDGET))),
+            identity=hash_text(json.dumps(decides)),
+            **numbers,
+        )
+    except UserError as error:
+        raise UserError(f"search space {path!r}: {error}") from error
+
+
+def _suggest(base: TrialConfig, parameters: Sequence[Parameter], trial: Trial) -> TrialConfig:
+    drawn: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.is_there(drawn):
+            drawn[parameter.name] = parameter.suggest(trial)
+            fields |= parameter.fields(drawn[parameter.name])
+    return override(base, fields)
+
+
+def _document(path: str) -> dict[str, Any]:
+    try:
+        document = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(error.strerror or str(error)) from error
+    except yaml.YAMLError as error:
+        raise UserError("is no YAML: " + " ".join(str(error).split())) from error
+    if not isinstance(document, dict):
+        raise UserError(f"has to hold {', '.join(KEYS)}; got {document!r}")
+    for key in document:
+        if key not in KEYS:
+            raise UserError(f"{key} is not a key{near(str(key), KEYS)}; there are {', '.join(KEYS)}")
+    for key in ("name", "base", "parameters"):
+        if not document.get(key):
+            raise UserError(f"{key} is missing")
+    for key in ("name", "summary"):
+        if not isinstance(document.get(key, ""), str):
+            raise UserError(f"{key} = {document[key]!r}: has to be text")
+    return document
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently keep the last, and takes 1e-4 for a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            keys = [self.construct_object(key) for key, _ in node.value]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(problem=f"{twice} is given twice", problem_mark=node.start_mark)
+        return mapping
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "-+0123456789")
+
+
+def _base(said: Any) -> TrialConfig:
+    """A preset by name, one with some fields changed, or a config's own fields."""
+    if isinstance(said, str):
+        said = {"preset": said}
+    if not isinstance(said, Mapping):
+        raise UserError(f"base = {said!r}: name a preset, or fields of a trial")
+    fields = dict(said)
+    try:
+        if "preset" not in fields:
+            return from_dict(fields)
+        preset = find_preset(fields.pop("preset"), fields.pop("size", "paper"), bool(fields.pop("faithful", False)))
+        return override(preset, fields)
+    except UserError as error:
+        raise UserError(f"base: {error}") from error
+
+
+def _parameters(said: Any, base: TrialConfig) -> Iterator[Parameter]:
+    if not isinstance(said, Mapping):
+        raise UserError(f"parameters = {said!r}: write a field of a trial and how it varies, for each")
+    earlier: dict[str, Parameter] = {}
+    for field, how in said.items():
+        try:
+            earlier[field] = read_parameter(str(field), how, base, earlier)
+        except UserError as error:
+            raise UserError(f"parameters: {error}") from error
+        yield earlier[field]
+
+
+def _first(said: Any, parameters: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
+    if not isinstance(said, list) or not all(isinstance(point, Mapping) for point in said):
+        raise UserError(f"first = {said!r}: has to be a list of points, each a mapping of parameters to values")
+    for index, point in enumerate(said):
+        checked = {}
+        for field, value in point.items():
+            if field not in parameters:
+                raise UserError(
+                    f"first[{index}]: {field} is not a parameter{near(str(field), parameters)}; there are "
+                    f"{', '.join(parameters)}"
+                )
+            checked[field] = parameters[field].point(value, f"first[{index}].{field}")
+        yield checked
+
+
+def _numbers(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `NUMBERS`, whole where the default is: from 1 on, and GPUs from 0 on."""
+    numbers = {}
+    for key, default in NUMBERS.items():
+        said, whole = document.get(key, default), isinstance(default, int)
+        if not is_number(said) or said < int(whole) or (whole and said != int(said)):
+            rule = "whole number from 1 on" if whole else "number from 0 on"
+            raise UserError(f"{key} = {said!r}: has to be a {rule}")
+        numbers[key] = type(default)(said)
+    return numbers

@@ -1,0 +1,101 @@
+"""Registries of parts: what they take, what they refuse, and in which order they name it."""
+
+import sys
+
+import pytest
+
+from data.errors import UserError
+from data.parts import Registry, import_all
+
+
+class Sound:
+    """The contract of the tests' parts."""
+
+
+def sound(name):
+    return type(name.title(), (Sound,), {"name": name})
+
+
+@pytest.fixture
+def sounds():
+    registry = Registry("sound", Sound, order=("bell", "knock"))
+    for name in ("water", "knock", "bell"):
+        registry.register(sound(name))
+    return registry
+
+
+def test_the_order_comes_first_and_the_others_follow_as_registered(sounds):
+    sounds.register(sound("apple"))
+    assert list(sounds) == ["bell", "knock", "water", "apple"]
+
+
+def test_a_registry_is_a_mapping(sounds):
+    assert len(sounds) == 3
+    assert "bell" in sounds
+    assert "horn" not in sounds
+    assert sounds["bell"].name == "bell"
+    assert sounds.get("horn") is None
+    assert sounds.keys() == {"bell", "knock", "water"}
+    with pytest.raises(KeyError):
+        sounds["horn"]
+
+
+def test_register_is_a_decorator():
+    registry = Registry("sound", Sound)
+
+    @registry.register
+    class Horn(Sound):
+        name = "horn"
+
+    assert registry["horn"] is Horn
+    assert registry.register(Horn) is Horn, "the same part again is no duplicate"
+
+
+def test_two_parts_of_one_name_are_refused_by_both_their_names(sounds):
+    there, other = sounds["bell"], type("OtherBell", (Sound,), {"name": "bell"})
+    with pytest.raises(UserError, match=r"two parts are sound 'bell': \S+\.Bell and \S+\.OtherBell; give one") as error:
+        sounds.register(other)
+    assert "\n" not in str(error.value)
+    assert sounds["bell"] is there
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (type("Silent", (Sound,), {}), r"Silent has no name: a sound needs one"),
+        (type("Numbered", (Sound,), {"name": 7}), r"Numbered has no name"),
+        (type("Foreign", (), {"name": "foreign"}), r"Foreign is no sound: derive it from \S+\.Sound"),
+    ],
+)
+def test_what_breaks_the_contract_is_refused(sounds, part, message):
+    with pytest.raises(UserError, match=message):
+        sounds.register(part)
+    assert list(sounds) == ["bell", "knock", "water"]
+
+
+def test_objects_are_parts_too():
+    registry = Registry("number", int)
+    registry.register(3, name="three")
+    assert registry["three"] == 3
+    with pytest.raises(UserError, match=r"builtins\.str is no number: has to be a builtins\.int"):
+        registry.register("4", name="four")
+
+
+def test_an_unknown_name_lists_the_choices(sounds):
+    assert sounds.find("bell", "scene.sound").name == "bell"
+    with pytest.raises(UserError) as error:
+        sounds.find("bel", "scene.sound")
+    assert str(error.value) == "scene.sound = 'bel' is not known; choose one of bell, knock, water"
+    with pytest.raises(UserError, match=r"^scene\.sound = \['bell'\] is not known; choose one of"):
+        sounds.find(["bell"], "scene.sound")
+
+
+def test_modules_of_a_package_are_imported_by_name(tmp_path, monkeypatch):
+    package = tmp_path / "noises_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("SEEN = []\n")
+    for name in ("second", "first"):
+        (package / f"{name}.py").write_text(f"from noises_of_a_test import SEEN\nSEEN.append({name!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_all("noises_of_a_test")
+    assert sys.modules["noises_of_a_test"].SEEN == ["first", "second"]

@@ -1,0 +1,1 @@
+"""Whole networks: built from a config, filled with weights, measured before they run."""

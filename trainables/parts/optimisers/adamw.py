@@ -1,0 +1,25 @@
+"""AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from trainables.parts.optimisers.adam import Adam
+from trainables.parts.optimisers.contract import OPTIMISERS
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay."""
+
+    name: ClassVar[str] = "adamw"
+    weight_decay: float = 0.01
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)

@@ -1,0 +1,1 @@
+"""From predicted events to the numbers that a trial is judged by."""

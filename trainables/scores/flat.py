@@ -1,0 +1,46 @@
+"""Scores and counts in plain forms: by name for reports, in one vector for sums."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import SHORT_NAMES
+from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores
+
+AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
+
+
+def flat_scores(counts: SeldCounts) -> dict[str, float]:
+    """{"macro/F": ..., "present/SELD": ..., "class/bell/F": ...}: every average of every score, and F, LE and LR of the
+    classes that the reference holds."""
+    flat = {}
+    for average in AVERAGES:
+        for name, value in zip(SCORE_NAMES, score_values(scores(counts, average)), strict=True):
+            flat[f"{average}/{name}"] = value
+    each = scores(counts).per_class
+    for index in np.flatnonzero(each.present):
+        values = {"F": each.f_score, "LE": each.localisation_error_deg, "LR": each.localisation_recall}
+        flat |= {f"class/{SHORT_NAMES[index]}/{name}": float(value[index]) for name, value in values.items()}
+    return flat
+
+
+def counts_to_array(counts: SeldCounts) -> NDArray[np.float64]:
+    """All counts in one vector, for summing over workers."""
+    return np.concatenate([np.atleast_1d(getattr(counts, f.name)) for f in fields(counts)])
+
+
+def counts_from_array(values: NDArray[np.float64]) -> SeldCounts:
+    """Inverse of `counts_to_array`."""
+    zero = SeldCounts.zero()
+    parts: dict[str, Any] = {}
+    start = 0
+    for f in fields(zero):
+        size = np.size(getattr(zero, f.name))
+        piece = values[start : start + size]
+        parts[f.name] = piece if np.ndim(getattr(zero, f.name)) else float(piece[0])
+        start += size
+    return SeldCounts(**parts)

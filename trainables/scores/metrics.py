@@ -1,0 +1,242 @@
+"""The scores of DCASE 2023 Task 3: detection that depends on location, and localisation that depends on class.
+
+Definition: Politis et al., "Overview and evaluation of sound event localization and detection in DCASE 2019" (TASLP
+2020), with segments of 1 s and a threshold of 20 degrees, and the conventions of the challenge's evaluator down to
+its corner cases (they are named where they occur). Counts of recordings add up, so that workers can share the work
+and intervals cost no recount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from itertools import accumulate
+from operator import add
+from typing import Literal, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import NUM_CLASSES
+from data.errors import UserError
+from data.labels import LABEL_RATE_HZ, Events
+from trainables.scores.matching import Cells, FloatArray, IntArray, Located, match
+
+THRESHOLD_DEG = 20.0
+SEGMENT_LABELS = LABEL_RATE_HZ
+SCORE_NAMES = ("ER", "F", "LE", "LR", "SELD")
+Average = Literal["macro", "micro", "present"]
+
+EPS = float(np.finfo(np.float64).eps)
+"""Added to denominators, as the challenge's evaluators do."""
+
+
+class Additive(Protocol):
+    """Counts of recordings, which add up."""
+
+    @classmethod
+    def zero(cls) -> Self: ...
+    def __add__(self, other: Self) -> Self: ...
+
+
+Counts = TypeVar("Counts", bound=Additive)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SeldCounts:
+    """Sums over segments of 1 s; arrays are per class (13,). `a + b` is the counts of both."""
+
+    true_positive: FloatArray
+    """Tracks matched within 20 degrees."""
+    far: FloatArray
+    """Tracks matched, but further off."""
+    false_positive: FloatArray
+    false_negative: FloatArray
+    reference: FloatArray
+    """Tracks in the reference."""
+    matched: FloatArray
+    """Tracks matched at any distance."""
+    error_sum_deg: FloatArray
+    """Sum over matched tracks of their mean angular error."""
+    substitutions: float
+    deletions: float
+    insertions: float
+
+    @classmethod
+    def zero(cls) -> SeldCounts:
+        return cls(
+            **{f.name: np.zeros(NUM_CLASSES) for f in fields(cls)[:7]}, substitutions=0, deletions=0, insertions=0
+        )
+
+    def __add__(self, other: SeldCounts) -> SeldCounts:
+        return SeldCounts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """The scores of each class, arrays (13,); `seld` takes the error rate over all classes, as the challenge does."""
+
+    f_score: FloatArray
+    localisation_error_deg: FloatArray
+    localisation_recall: FloatArray
+    seld: FloatArray
+    present: NDArray[np.bool_]
+    """Whether the reference holds the class at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """ER, F, LE (degrees), LR and their mean error SELD = (ER + 1 - F + LE / 180 + 1 - LR) / 4."""
+
+    error_rate: float
+    f_score: float
+    localisation_error_deg: float
+    localisation_recall: float
+    seld: float
+    per_class: ClassScores
+
+
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """Scores with their jackknife intervals; arrays of whatever shape the score function returns."""
+
+    value: FloatArray
+    """From all recordings."""
+    estimate: FloatArray
+    """`value` without the bias that the jackknife finds in it; the middle of the interval."""
+    low: FloatArray
+    high: FloatArray
+
+
+def seld_counts(reference: Events | Located, predicted: Events | Located, num_labels: int | None = None) -> SeldCounts:
+    """Counts of one recording.
+
+    Args:
+        num_labels: label frames of the recording; every segment that begins in them counts. Nothing: as the
+            challenge's evaluator counts, up to the last label frame of the reference, which is itself left out when its
+            index is a multiple of 10; later predictions are not seen.
+    """
+    if num_labels is None:
+        num_labels = int(reference.frame.max()) if len(reference) else 0
+    segments = -(-num_labels // SEGMENT_LABELS)
+    true = Cells(reference, segments * SEGMENT_LABELS)
+    predicted_cells = Cells(predicted, segments * SEGMENT_LABELS)
+    true_tracks, predicted_tracks = _tracks(true), _tracks(predicted_cells)
+
+    matches = match(true, predicted_cells)
+    shape = (segments, NUM_CLASSES, max(1, int(true.count.max(initial=0))))
+    segment, class_index = matches.cell // (NUM_CLASSES * SEGMENT_LABELS), matches.cell % NUM_CLASSES
+    track = np.ravel_multi_index((segment, class_index, matches.track), shape)
+    size = int(np.prod(shape))
+    error_count = np.bincount(track, minlength=size).reshape(shape)
+    error = np.bincount(track, matches.angle_deg, size).reshape(shape) / np.maximum(error_count, 1)
+    near = ((error_count > 0) & (error <= THRESHOLD_DEG)).sum(axis=-1)
+    matched = (error_count > 0).sum(axis=-1)
+
+    both = (true_tracks > 0) & (predicted_tracks > 0)
+    excess = np.maximum(predicted_tracks - true_tracks, 0)
+    missing = np.maximum(true_tracks - predicted_tracks, 0)
+    # Both there, but never at the same time: the evaluator counts the predicted tracks as missed, and no insertion.
+    unaligned = both & (matched == 0)
+    false_positive = np.where(unaligned, 0, excess)
+    false_negative = np.where(unaligned, predicted_tracks, missing)
+
+    segment_fp = (false_positive + matched - near).sum(axis=-1)
+    segment_fn = false_negative.sum(axis=-1)
+    return SeldCounts(
+        true_positive=near.sum(axis=0).astype(np.float64),
+        far=(matched - near).sum(axis=0).astype(np.float64),
+        false_positive=false_positive.sum(axis=0).astype(np.float64),
+        false_negative=false_negative.sum(axis=0).astype(np.float64),
+        reference=true_tracks.sum(axis=0).astype(np.float64),
+        matched=matched.sum(axis=0).astype(np.float64),
+        error_sum_deg=error.sum(axis=(0, -1)),
+        substitutions=float(np.minimum(segment_fp, segment_fn).sum()),
+        deletions=float(np.maximum(segment_fn - segment_fp, 0).sum()),
+        insertions=float(np.maximum(segment_fp - segment_fn, 0).sum()),
+    )
+
+
+def _tracks(cells: Cells) -> IntArray:
+    """The most rows that a class has in one label frame of a segment: (segments, 13)."""
+    return cells.count.reshape(-1, SEGMENT_LABELS, NUM_CLASSES).max(axis=1)
+
+
+def scores(counts: SeldCounts, average: Average = "macro") -> Scores:
+    """Scores from counts.
+
+    `macro` is the challenge's mean over all classes, in which an absent class has F 0, LE 180 and LR 0; `micro` pools
+    the classes; `present` is the mean over the classes that the reference holds (ER stays over all).
+
+    Raises:
+        UserError: an unknown average.
+    """
+    c = counts
+    error_rate = float((c.substitutions + c.deletions + c.insertions) / (c.reference.sum() + EPS))
+    f_score, error_deg, recall = _f_le_lr(c)
+    seld = (error_rate + 1 - f_score + error_deg / 180 + 1 - recall) / 4
+    present = c.reference > 0
+    per_class = ClassScores(f_score, error_deg, recall, seld, present)
+    if average == "micro":
+        pooled = {f.name: np.atleast_1d(np.sum(getattr(c, f.name))) for f in fields(c)[:7]}
+        f_score, error_deg, recall = _f_le_lr(SeldCounts(**pooled, substitutions=0, deletions=0, insertions=0))
+    elif average == "present" and present.any():
+        f_score, error_deg, recall = f_score[present], error_deg[present], recall[present]
+    elif average not in ("macro", "present"):
+        raise UserError(f"average = {average!r} is not known; choose macro, micro or present")
+    f, le, lr = float(f_score.mean()), float(error_deg.mean()), float(recall.mean())
+    return Scores(error_rate, f, le, lr, (error_rate + 1 - f + le / 180 + 1 - lr) / 4, per_class)
+
+
+def _f_le_lr(c: SeldCounts) -> tuple[FloatArray, FloatArray, FloatArray]:
+    f_score = c.true_positive / (EPS + c.true_positive + c.far + 0.5 * (c.false_positive + c.false_negative))
+    error_deg = np.where(c.matched > 0, c.error_sum_deg / (c.matched + EPS), 180.0)
+    return f_score, error_deg, c.matched / (EPS + c.matched + c.false_negative)
+
+
+def score_values(s: Scores) -> tuple[float, ...]:
+    """In the order of `SCORE_NAMES`."""
+    return s.error_rate, s.f_score, s.localisation_error_deg, s.localisation_recall, s.seld
+
+
+def score_table(counts: SeldCounts, average: Average = "macro") -> FloatArray:
+    """`scores` as an array (5, 1 + 13): rows as in `SCORE_NAMES`; over the classes, then each class.
+
+    As the challenge does, ER of a class is ER over all.
+    """
+    s = scores(counts, average)
+    c = s.per_class
+    rows = (np.full(NUM_CLASSES, s.error_rate), c.f_score, c.localisation_error_deg, c.localisation_recall, c.seld)
+    return np.column_stack((score_values(s), np.stack(rows)))
+
+
+def jackknife(
+    per_recording: Sequence[Counts], score: Callable[[Counts], FloatArray], confidence: float = 0.95
+) -> Intervals:
+    """Intervals of scores, with one recording left out at a time, as DCASE publishes them.
+
+    Student's t with one degree of freedom less than recordings, about the bias-corrected estimate. A score that is
+    NaN without some recording has NaN bounds. The cost grows with the recordings, not with their length.
+
+    Args:
+        score: scores of counts, an array of any shape: `score_table`, with an average of one's choice.
+
+    Raises:
+        UserError: fewer than two recordings.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11.
+    """
+    from scipy.special import stdtrit
+
+    n = len(per_recording)
+    if n < 2:
+        raise UserError(f"intervals compare recordings with each other: two or more are needed, got {n}")
+    zero = type(per_recording[0]).zero()
+    before = list(accumulate(per_recording, add, initial=zero))
+    after = list(accumulate(reversed(per_recording), add, initial=zero))[::-1]
+    value = score(before[-1])
+    without = np.stack([score(before[i] + after[i + 1]) for i in range(n)])
+    mean = without.mean(axis=0)
+    estimate = value - (n - 1) * (mean - value)
+    half_width = stdtrit(n - 1, (1 + confidence) / 2) * np.sqrt((n - 1) * np.square(without - mean).mean(axis=0))
+    return Intervals(value, estimate, estimate - half_width, estimate + half_width)

@@ -1,0 +1,89 @@
+"""Scores from the counts of recordings: over all of them, with intervals, by class, and of two models side by side.
+
+Counts add up, so that every average, interval and comparison follows from them without another look at the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from data.classes import SHORT_NAMES
+from trainables.scores.flat import flat_scores
+from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, jackknife, score_values, scores
+
+
+def overall(counts: SeldCounts, average: Average) -> np.ndarray:
+    """The scores over the classes, in the order of `SCORE_NAMES`."""
+    return np.array(score_values(scores(counts, average)))
+
+
+def pooled(per_seed: Sequence[Sequence[SeldCounts]]) -> list[SeldCounts]:
+    """Counts of each recording, summed over trainings."""
+    return [sum(counts, SeldCounts.zero()) for counts in zip(*per_seed, strict=True)]
+
+
+def table_of(
+    per_recording: Sequence[SeldCounts], average: Average
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """The scores over all recordings, F and LR as shares and LE in degrees, and their jackknife's 95 % bounds.
+
+    A single recording has no bounds.
+    """
+    values = overall(sum(per_recording, SeldCounts.zero()), average).tolist()
+    named = dict(zip(SCORE_NAMES, values, strict=True))
+    if len(per_recording) < 2:
+        return named, {}
+    spread = jackknife(per_recording, partial(overall, average=average))
+    bounds = zip(spread.low.tolist(), spread.high.tolist(), strict=True)
+    return named, dict(zip(SCORE_NAMES, bounds, strict=True))
+
+
+def class_figures(counts: SeldCounts) -> dict[str, dict[str, float]]:
+    """F, LE in degrees and LR of the classes that the reference holds, by short name, and its number of tracks."""
+    flat = flat_scores(counts)
+    present = np.flatnonzero(scores(counts).per_class.present)
+    return {
+        SHORT_NAMES[index]: {
+            **{name: flat[f"class/{SHORT_NAMES[index]}/{name}"] for name in ("F", "LE", "LR")},
+            "tracks": float(counts.reference[index]),
+        }
+        for index in present
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedCounts:
+    """The counts of two models on the same recordings, which add up together."""
+
+    ours: SeldCounts
+    theirs: SeldCounts
+
+    @classmethod
+    def zero(cls) -> PairedCounts:
+        return cls(ours=SeldCounts.zero(), theirs=SeldCounts.zero())
+
+    def __add__(self, other: PairedCounts) -> PairedCounts:
+        return PairedCounts(ours=self.ours + other.ours, theirs=self.theirs + other.theirs)
+
+
+def paired_difference(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts], average: Average) -> Intervals:
+    """Ours minus theirs in each score of `SCORE_NAMES`, with 95 % intervals from leaving out one recording at a time.
+
+    Both lose the same recording, so what makes a recording hard for either cancels: an interval of the difference is
+    narrower than what two separate intervals would leave between them.
+
+    Raises:
+        UserError: fewer than two recordings.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11, of a paired statistic.
+    """
+    pairs = [PairedCounts(ours=a, theirs=b) for a, b in zip(ours, theirs, strict=True)]
+    return jackknife(pairs, partial(_difference, average=average))
+
+
+def _difference(pair: PairedCounts, average: Average) -> np.ndarray:
+    return overall(pair.ours, average) - overall(pair.theirs, average)
