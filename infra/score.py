@@ -12,7 +12,8 @@ import numpy as np
 
 from data.classes import CLASS_NAMES
 from data.errors import UserError
-from infra.dcase_csv import Form, LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
+from data.files.dcase_csv import Form
+from data.files.label_folder import LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
 from trainables.scores import metrics, metrics2024
 from trainables.scores.matching import FloatArray
 from trainables.scores.metrics import Average, Intervals, jackknife

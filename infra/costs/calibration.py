@@ -25,9 +25,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from data import storage
-from data.feed import Feed, HeldRows
-from data.store import Store, read_shard
-from data.windows import PreparedRow
+from data.feeding.contract import PreparedRow
+from data.feeding.feed import Feed, HeldRows
+from data.feeding.windows import Sampling
+from data.stores.chunks import Store, read_shard
 from infra.record.trials import TrialRecord
 from trainables.config import TrialConfig
 from trainables.config.tree import from_dict, to_dict

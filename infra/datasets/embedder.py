@@ -22,12 +22,15 @@ from torch import nn
 
 from data import storage
 from data.errors import UserError
-from data.rows import SAMPLES_PER_LABEL, RawRow
-from data.store import Shard, Store, read_shard
-from data.swaps import NUM_SWAPS, swap_frames
-from data.windows import HOP_FRAMES, reaches_middle, shown_frames
+from data.feeding.cutter import reaches_middle, shown_pictures
+from data.stores.build import record_uri
+from data.stores.chunks import Shard, Store, read_shard
+from data.stores.embeddings import Part, write_part
+from data.stores.rows import RawRow
+from data.swaps import NUM_SWAPS, swap_pictures
+from data.timing import HOP_LABELS, SAMPLES_PER_LABEL
 from trainables.config import TrialConfig
-from trainables.inputs.prepare import decode_picture, distinct_frames
+from trainables.inputs.prepare import decode_picture, distinct_pictures
 from trainables.networks.embedding_source import Backbone
 from trainables.networks.pretrained import load_pretrained
 from trainables.parts.visual.modules import BackboneModule
@@ -163,11 +166,11 @@ def embed_row(
     return vectors if backbone_of(config).of_windows else vectors[:, 0], places
 
 
-def _entries(row: RawRow, config: TrialConfig, frames: int) -> NDArray[np.int64]:
-    """What each entry shows, as places among the row's frames: (V, 1) single ones, or (W, pictures of a window)."""
+def _entries(row: RawRow, config: TrialConfig, pictures: int) -> NDArray[np.int64]:
+    """What each entry shows, as places among the row's pictures: (V, 1) single ones, or (W, pictures of a window)."""
     if not backbone_of(config).of_windows:
-        return np.arange(frames)[:, None]
-    images, rate_hz, labels = config.inputs.window_images, config.inputs.frame_rate_hz, config.inputs.window_labels
+        return np.arange(pictures)[:, None]
+    images, rate_hz, labels = config.inputs.window_pictures, config.inputs.frame_rate_hz, config.inputs.window_labels
     total = row["num_samples"] // SAMPLES_PER_LABEL
     # Windows whose middle the video does not reach count as unseen.
     starts = [

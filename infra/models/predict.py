@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
-from data.labels import LABEL_HOP_S, Events, read_events_csv, write_events_csv
-from trainables.config import RATE_HZ, InputConfig, TrialConfig, VisualEncoder
+from data.files.audio import read_foa_wav
+from data.files.boxes import BOX_FIELDS, MAX_BOXES
+from data.files.dcase_csv import read_events_csv, write_events_csv
+from data.labels import Events
+from data.timing import LABEL_HOP_S, RATE_HZ
+from trainables.config import InputConfig, TrialConfig, VisualEncoder
 from trainables.config.tree import from_dict
 from trainables.inputs.box_source import BoxSource, boxes_at
 from trainables.scores.detections import Detections
@@ -49,7 +53,7 @@ def predict_files(
     inputs: dict[str, NDArray[Any]] = {"audio": audio[None].astype(np.float32)}
     reads = config.visual.reads
     if reads is not None:
-        seen = _frames(config, video)
+        seen = _pictures(config, video)
         if reads == "boxes":
             seen = _boxes(config.visual, config.inputs, seen, boxes, audio.shape[1])
         if not len(seen):
@@ -93,7 +97,7 @@ def _pictures(config: TrialConfig, video: Path | None) -> NDArray[Any]:
 
 
 def _boxes(
-    visual: VisualEncoder, size: InputConfig, frames: NDArray[Any], csv: Path | None, samples: int
+    visual: VisualEncoder, size: InputConfig, pictures: NDArray[Any], csv: Path | None, samples: int
 ) -> NDArray[Any]:
     """Boxes (V, 6, 5) from a csv, or by the model's detector from its pictures; V = 0 without either."""
     if csv is not None:

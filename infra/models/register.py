@@ -34,7 +34,6 @@ from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
 from infra.provenance.secrets import secrets_of
 from infra.record.trials import TrialRecord
 from trainables.evaluation.bundle import WEIGHTS_NAME, fetch_bundle, load_bundle
-from trainables.inputs.input_config import RATE_HZ
 from trainables.scores.flat import AVERAGES
 from trainables.scores.recordings import table_of
 from trainables.training.reports import OBJECTIVE

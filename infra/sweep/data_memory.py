@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.errors import UserError
-from data.store import Store, read_index
-from data.streamed_split import FEWEST_ROWS, decoded_bytes, largest_row_bytes
+from data.feeding.streamed_split import FEWEST_ROWS, decoded_bytes, largest_row_bytes
+from data.stores.chunks import Store, read_index
 from trainables.inputs.prepare import PrepareRow
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from infra.record.trials import COMPLETE, SweepStore
 from infra.stack.settings import load_settings
 from support.embedded_stack import Stack
 from support.golden_texts import GOLDEN, assert_golden, masked, masked_json
-from trainables.resnet import ResNetBackbone
+from trainables.layers.resnet import ResNetBackbone
 
 pytestmark = pytest.mark.slow
 

@@ -232,8 +232,8 @@ class TestMixedLoss:
             for weight, who in ((share, torch.arange(2)), (1 - share, partner)):
                 for i, t in mask[who].nonzero().tolist():
                     one = OUTPUTS[form]().loss(out[i, t][None, None], wanted[who[i], t][None, None], None)
-                    by_frame += weight * one / total
-        torch.testing.assert_close(added, by_frame)
+                    by_label += weight * one / total
+        torch.testing.assert_close(added, by_label)
 
 
 def test_the_loss_of_a_mixed_target_would_be_another():

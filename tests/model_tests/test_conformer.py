@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainables.config import ConformerConfig
-from trainables.layers.conformer import MAX_RELATIVE_FRAMES, Conformer, Dropout, SelfAttention
+from trainables.layers.conformer import MAX_RELATIVE_LABELS, Conformer, Dropout, SelfAttention
 
 SIZES = {"layers": 2, "heads": 4, "feed_forward": 24, "kernel": 7, "dropout": 0.0}
 

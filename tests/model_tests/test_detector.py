@@ -6,6 +6,7 @@ import torch
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
 from data.errors import UserError
+from data.files.boxes import MAX_BOXES
 from trainables.inputs.detector import PERSON, BoxDetector, load_detector
 
 DOG = 18

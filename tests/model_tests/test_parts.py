@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import UserError
-from data.feed import HeldRows
+from data.feeding.feed import HeldRows
 from data.parts import Registry
 from infra.console.palette import COLOURS
 from infra.record.trials import COMPLETE, TrialRecord

@@ -10,8 +10,7 @@ from PIL import Image
 
 from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
 from data.labels import Events, adpit_target
-from data.rows import cut_rows
-from data.windows import WindowSampler, evaluation_windows
+from data.stores.rows import cut_rows
 from trainables.config import InputConfig
 from trainables.inputs import prepare
 from trainables.inputs.features import FeatureExtractor

@@ -191,9 +191,9 @@ def test_the_registered_model_predicts_in_a_fresh_process_what_the_trainer_predi
     (tmp_path / "example.npz").write_bytes(storage.read_bytes(f"{example}/example.npz"))
     code = f"""
 import io, sys, mlflow, numpy as np
-from data.store import Store, open_store, read_shard
-from data.synth import SynthSettings, synthesise
-from data.rows import decode_flac
+from data.stores.chunks import Store, open_store, read_shard
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.rows import decode_flac
 from trainables.inputs.prepare import PrepareRow
 from trainables.config.tree import from_dict
 example = np.load({str(tmp_path / "example.npz")!r})

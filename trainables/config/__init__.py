@@ -13,7 +13,7 @@ from trainables.config.inference import InferenceConfig
 from trainables.config.training import TrainingConfig
 from trainables.config.trial import TrialConfig
 from trainables.inputs.augment import AugmentConfig
-from trainables.inputs.input_config import RATE_HZ, InputConfig
+from trainables.inputs.input_config import InputConfig
 from trainables.layers.conformer import ConformerConfig
 from trainables.parts.audio import AUDIO_ENCODERS, AudioEncoder
 from trainables.parts.audio.cnn_conformer import CnnConformer

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.errors import UserError
-from data.labels import LABEL_HOP_S
+from data.feeding.contract import OF_WINDOWS
 from data.parts import Registry
-from data.windows import HOP_FRAMES, OF_WINDOWS
+from data.timing import HOP_LABELS, LABEL_HOP_S
 from trainables.checks import check
 from trainables.config.inference import InferenceConfig
 from trainables.config.training import TrainingConfig

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
-from data.labels import LABEL_RATE_HZ, Events
+from data.feeding.contract import PreparedRow, RowLabels, arrays_of, as_looked_at, labels_of
+from data.feeding.windows import evaluation_windows
+from data.labels import Events
 from data.swaps import IDENTITY, NUM_SWAPS, unswap_output
-from data.windows import PreparedRow, as_looked_at, evaluation_windows
+from data.timing import LABEL_RATE_HZ
 from trainables.config import Output
 from trainables.networks.model import SeldModel
 from trainables.parts.visual.modules import seen_in
@@ -59,7 +61,7 @@ def predict(
             if k == IDENTITY:
                 count = int(inputs["valid"].sum())
                 loss_sum += float(form.loss(output, inputs["target"], inputs["valid"])) * count
-                frames += count
+                num_labels += count
             windows = output.cpu().numpy().reshape(*output.shape[:2], form.tracks, form.axes, NUM_CLASSES)
             for (index, start), window in zip(places, unswap_output(windows, k), strict=True):
                 means[index].add(start, window)
@@ -95,7 +97,7 @@ def evaluate(
         counted = [count_scores(found.rows, found.outputs, form, threshold) for threshold in thresholds]
         total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
         total.loss_sum += found.loss_sum
-        total.frames += found.frames
+        total.num_labels += found.num_labels
         if not total.example:
             first = {name: np.array(found.rows[0][name]) for name in ("recording", "start_frame")}
             total.example = {**first, "output": found.outputs[0]}
@@ -111,7 +113,7 @@ class Predicted(NamedTuple):
     """Of each row's own label frames."""
     loss_sum: float
     """Over the valid label frames that were predicted since the last time."""
-    frames: int
+    num_labels: int
     """Their number."""
 
 
@@ -132,11 +134,11 @@ def predict_recordings(
         # The last recording may go on in the next piece.
         whole = next(i for i, row in enumerate(told) if row["recording"] == told[-1]["recording"])
         if whole:
-            yield Predicted(told[:whole], outputs[:whole], loss_sum, frames)
+            yield Predicted(told[:whole], outputs[:whole], loss_sum, num_labels)
             told, outputs = told[whole:], outputs[whole:]
             loss_sum, num_labels = 0.0, 0
     if told:
-        yield Predicted(told, outputs, loss_sum, frames)
+        yield Predicted(told, outputs, loss_sum, num_labels)
 
 
 def count_scores(

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.labels import LABEL_RATE_HZ, Events, adpit_target
-from data.windows import PreparedRow, stretches
-from trainables.config import RATE_HZ
+from data.feeding.contract import PreparedRow
+from data.labels import Events, adpit_target
+from data.timing import LABEL_RATE_HZ, RATE_HZ, stretches
 from trainables.evaluation.evaluate import predict
 from trainables.inputs.features import FeatureExtractor
 from trainables.networks.model import SeldModel

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.boxes import BOX_FIELDS, MAX_BOXES
-from data.labels import LABEL_RATE_HZ
+from data.files.boxes import BOX_FIELDS, MAX_BOXES
+from data.timing import LABEL_RATE_HZ
 from trainables.evaluation.bundle import fetch_bundle, load_bundle
 from trainables.inputs.input_config import RATE_HZ
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes, read_boxes_csv
-from data.labels import LABEL_RATE_HZ
+from data.files.boxes import BOX_FIELDS, MAX_BOXES, Boxes, read_boxes_csv
+from data.timing import LABEL_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class BoxSource:
         if self.csv is not None:
             return boxes_at(f"{self.csv.rstrip('/')}/{recording}.csv", start_label, count, self.rate_hz)
         assert self.detector is not None
-        assert frames is not None
+        assert pictures is not None
         from trainables.inputs.detector import load_detector  # torchvision's detection models are slow to import
 
         return (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
-from data.boxes import BOX_FIELDS, MAX_BOXES, Boxes
+from data.files.boxes import BOX_FIELDS, MAX_BOXES, Boxes
 from trainables.weights.files import parse_state, read_content
 from trainables.weights.fitting import load_fitting
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from data.labels import LABEL_HOP_S
+from data.timing import LABEL_HOP_S, RATE_HZ
 from trainables.checks import check
 
 

@@ -19,7 +19,7 @@ from data.feeding.contract import OF_WINDOWS, PreparedRow
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
 from data.swaps import NUM_SWAPS
-from data.windows import HOP_FRAMES, OF_WINDOWS
+from data.timing import HOP_LABELS, LABEL_RATE_HZ
 from trainables.inputs.box_source import BoxSource
 from trainables.inputs.features import NUM_FEATURE_CHANNELS, FeatureExtractor
 from trainables.inputs.input_config import RATE_HZ, InputConfig

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ
-from data.windows import HOP_FRAMES
+from data.stores.embeddings import Embedded, EmbeddingStore, open_embeddings
+from data.timing import HOP_LABELS, LABEL_RATE_HZ
 from trainables.config import InputConfig, VisualEncoder
 from trainables.parts.visual.backbone import Backbone
 from trainables.weights.files import weights_sha256
@@ -23,7 +23,7 @@ def embedded(encoder: Backbone, inputs: InputConfig, data_sha256: str, weights_s
         "frame_rate_hz": inputs.frame_rate_hz,
     }
     if encoder.of_windows:
-        pictures |= {"window_s": inputs.window_s, "hop_s": HOP_FRAMES / LABEL_RATE_HZ}
+        pictures |= {"window_s": inputs.window_s, "hop_s": HOP_LABELS / LABEL_RATE_HZ}
     return Embedded(
         data_sha256=data_sha256,
         # As JSON has them, so that what was read is equal to what was written.

@@ -23,9 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.boxes import BOX_FIELDS, MAX_BOXES
 from data.classes import NUM_CLASSES
-from data.files.boxes import BOX_FIELDS, MAX_BOXES, VECTOR_WIDTH
+from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES
 from data.swaps import NUM_SWAPS
 from trainables.config import AudioEncoder, Fusion, InputConfig, Output, TrialConfig, VisualEncoder
@@ -199,7 +198,7 @@ def _audio_part(audio: AudioEncoder, at: _At) -> Cost:
 def _visual_part(visual: VisualEncoder, width: int, at: _At) -> Cost:
     inputs, module = at.inputs, visual.build(width)
     assert module is not None
-    pictures = (at.windows, inputs.window_images)
+    pictures = (at.windows, inputs.window_pictures)
     frames = torch.empty(*pictures, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8)
     if visual.computed_width is not None:
         # Vectors that are computed elsewhere are no part of the network.

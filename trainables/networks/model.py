@@ -49,7 +49,7 @@ class SeldModel(nn.Module):
 
         Args:
             features: float (B, 7, T * F, M), F feature frames per label frame.
-            seen: what the visual encoder reads, spread evenly over the window: frames, uint8 (B, V, H, W, 3), or boxes,
+            seen: what the visual encoder reads, evenly over the window: pictures, uint8 (B, V, H, W, 3), or boxes,
                 float (B, V, 6, 5), or embeddings as a store keeps them (`VisualModule.embed`). Nothing: the model
                 cannot see.
             has_video: bool (B,); the visual embedding of other windows is zero. Nothing: all have.

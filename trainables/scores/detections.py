@@ -27,7 +27,7 @@ class Detections:
         return len(self.frame)
 
     def events(self) -> Events:
-        """As an event table with angles in degrees; the source is the number of the row within its frame and class."""
+        """As an event table with angles in degrees; the source is the row's number in its label frame and class."""
         azimuth, elevation = angles_deg(self.vector)
         cell = self.frame * NUM_CLASSES + self.class_index
         distance_cm = None if self.distance_m is None else 100.0 * self.distance_m

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ, Events
+from data.labels import Events
+from data.timing import LABEL_RATE_HZ
 from trainables.scores.matching import Cells, FloatArray, IntArray, Located, match
 
 THRESHOLD_DEG = 20.0

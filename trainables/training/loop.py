@@ -25,8 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.feed import Feed
-from data.windows import Windows
+from data.feeding.contract import arrays_of
+from data.feeding.feed import Feed
+from data.feeding.windows import Sampling, Windows
 from trainables.config import MultiAccdoa, TrialConfig
 from trainables.config.tree import fingerprint, to_dict
 from trainables.evaluation.evaluate import THRESHOLD_GRID, best_thresholds, evaluate
@@ -110,16 +111,18 @@ class Training:
         _check_distances(config, training, self._validation)
         self._sampler = training.windows(
             config.visual.columns,
+            Sampling(
+                batch_size=config.training.batch_size,
+                window_labels=config.inputs.window_labels,
+                hop_labels=config.inputs.train_hop_labels,
+                epoch_windows=config.training.epoch_windows,
+                swap=config.augment.channel_swaps,
+                seed=_mixed_seed(config.training.seed, attempt) if attempt else config.training.seed,
+                rank=session.rank,
+                world_size=session.world_size,
+                picture_rate_hz=config.inputs.frame_rate_hz,
+            ),
             epochs=config.training.epochs,
-            batch_size=config.training.batch_size,
-            window_frames=config.inputs.window_labels,
-            hop_frames=config.inputs.train_hop_labels,
-            epoch_windows=config.training.epoch_windows,
-            swap=config.augment.channel_swaps,
-            seed=_mixed_seed(config.training.seed, attempt) if attempt else config.training.seed,
-            rank=session.rank,
-            world_size=session.world_size,
-            frame_rate_hz=config.inputs.frame_rate_hz,
         )
         self._learner = Learner(config, model, len(self._sampler))
         self._epoch = 0
@@ -247,12 +250,14 @@ def _evaluate(
     with closing(rows), ForwardClock(model) as clock:
         mine = evaluate(model, rows, tried, config.training.batch_size)
     counts = np.concatenate(list(map(counts_to_array, mine.counts)))
-    total = session.sum(np.append(counts, [mine.loss_sum, mine.frames, clock.seconds]))
-    counts, (loss_sum, frames, seconds) = total[:-3], total[-3:]
+    total = session.sum(np.append(counts, [mine.loss_sum, mine.num_labels, clock.seconds]))
+    counts, (loss_sum, num_labels, seconds) = total[:-3], total[-3:]
     at_default, *on_grid = [counts_from_array(part) for part in np.split(counts, len(tried))]
-    scored = flat_scores(at_default) | {LATENCY: float(1000 * seconds / max(frames / config.inputs.window_labels, 1))}
+    scored = flat_scores(at_default) | {
+        LATENCY: float(1000 * seconds / max(num_labels / config.inputs.window_labels, 1))
+    }
     thresholds = best_thresholds(on_grid, default) if on_grid else np.full(NUM_CLASSES, default)
-    return scored, float(loss_sum / max(frames, 1)), thresholds, mine.example
+    return scored, float(loss_sum / max(num_labels, 1)), thresholds, mine.example
 
 
 def _mixed_seed(*parts: int) -> int:
@@ -280,10 +285,11 @@ def _train_epoch(session: Session, model: nn.Module, learner: Learner, sampler: 
         step = (epoch - 1) * len(sampler) + index
         learner.set_rate(step)
         features = torch.from_numpy(batch["features"]).to(session.device, non_blocking=True)
+        arrays = arrays_of(batch)
         looked_at = {
-            column: torch.from_numpy(batch[column]).to(session.device, non_blocking=True)
+            column: torch.from_numpy(arrays[column]).to(session.device, non_blocking=True)
             for column in config.visual.columns
-            if column in batch
+            if column in arrays
         }
         has_video = torch.from_numpy(batch["has_video"]).to(session.device)
         valid = torch.from_numpy(batch["valid"]).to(session.device)
@@ -292,7 +298,7 @@ def _train_epoch(session: Session, model: nn.Module, learner: Learner, sampler: 
         output = model(features, seen_in(looked_at, config.visual.columns), has_video)
         loss = mix.loss(config.output.loss, output, target, valid)
         if session.world_size > 1:
-            # Each worker's mean counts by its share of the batch's valid frames; DDP then divides by the workers.
+            # Each worker's mean counts by its share of the batch's valid label frames; DDP then divides by the workers.
             share = float(valid.sum()) / float(session.sum(np.array([valid.sum().item()]))[0])
             loss = loss * share * session.world_size
         if not torch.isfinite(loss):

@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from ray import train
 
-from data.feed import Feed
-from data.streamed_split import StreamedSplit, open_feed
+from data.feeding.feed import Feed
+from data.feeding.streamed_split import StreamedSplit, open_feed
 from trainables.training.decision import Decision
 from trainables.training.usage import Usage
 

@@ -19,7 +19,7 @@ from ray import train, tune
 from ray.train.torch import TorchTrainer
 from ray.tune.result import RESULT_DUPLICATE
 
-from data.streamed_split import StreamedSplit
+from data.feeding.streamed_split import StreamedSplit
 from trainables.config.tree import from_dict
 from trainables.training.checkpoint import TrialStore, trial_uri
 from trainables.training.loop import train_trial

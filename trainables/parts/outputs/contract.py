@@ -53,7 +53,7 @@ class Output(Part):
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-        """What a step makes smaller, a scalar in the precision of float32 or better; 0 where no frame is valid.
+        """What a step makes smaller, a scalar in the precision of float32 or better; 0 where no label frame is valid.
 
         Args:
             output: (B, T, width).
@@ -97,9 +97,9 @@ class Output(Part):
         return tracks, active
 
 
-def mean_over_valid(per_frame: Tensor, valid: Tensor | None) -> Tensor:
+def mean_over_valid(per_label: Tensor, valid: Tensor | None) -> Tensor:
     """The mean of (B, T) over the valid frames."""
-    return per_frame.mean() if valid is None else (per_frame * valid).sum() / valid.sum().clamp(min=1)
+    return per_label.mean() if valid is None else (per_label * valid).sum() / valid.sum().clamp(min=1)
 
 
 OUTPUTS: Registry[type[Output]] = Registry("output", Output, order=("multi_accdoa", "multi_accddoa", "accdoa"))

@@ -16,7 +16,7 @@ from data.labels import MAX_TRACKS
 from trainables.checks import check
 from trainables.parts.outputs.contract import NUM_DIRECTION_AXES, OUTPUTS, Output, mean_over_valid
 
-# The sources of one cell (frame and class) as three vectors and a spare: with one event A A A | A, with two
+# The sources of one cell (label frame and class) as three vectors and a spare: with one event A A A | A, with two
 # B0 B1 B0 | B1, with three C0 C1 C2 | C2. Which of the four each track is compared with, in every allowed way: the six
 # orders of the first three hold all of A, all of C and three of B; the spare gives the other three of B.
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0, 1, 3), (1, 0, 3), (1, 3, 0))
@@ -48,18 +48,18 @@ class MultiAccdoa(Output):
 
 
 def adpit_loss(output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean squared error under the best assignment of tracks to events, chosen for each frame and class.
+    """Mean squared error under the best assignment of tracks to events, chosen for each label frame and class.
 
     Args:
         output: (B, T, 117), 3 tracks x 3 axes x 13 classes, or 156 with distance.
         target: (B, T, 6, 5, 13), dummy tracks A0 B0 B1 C0 C1 C2; activity, x, y, z, distance in metres
             (`data.labels.adpit_target`).
-        valid: bool (B, T); only these frames count. Nothing: all.
+        valid: bool (B, T); only these label frames count. None: all.
 
     Returns:
-        Scalar in the precision of float32 or better; 0 where no frame is valid.
+        Scalar in the precision of float32 or better; 0 where no label frame is valid.
     """
-    # Frames and classes last, in one piece: every step of the assignment then runs along contiguous memory.
+    # Label frames and classes last, in one piece: every step of the assignment then runs along contiguous memory.
     tracks = output.unflatten(-1, (MAX_TRACKS, -1, NUM_CLASSES)).float().permute(2, 3, 0, 1, 4).contiguous()
     nearest = _nearest_target(tracks.detach(), target.float())
     if valid is None:

@@ -15,7 +15,7 @@ class Backbone(VisualEncoder):
     """An encoder whose network is a `BackboneModule`, and whose config has the three fields below."""
 
     embedded_as: ClassVar[str]
-    """The column of prepared rows that holds its embeddings (`data.windows`)."""
+    """The column of prepared rows that holds its embeddings (`data.feeding.windows`)."""
     of_windows: ClassVar[bool] = False
     """It looks at whole windows, not at single pictures."""
     structure: ClassVar[tuple[str, ...]]

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from data.boxes import VECTOR_WIDTH, gaussian_vectors
 from data.errors import UserError
+from data.files.boxes import VECTOR_WIDTH, gaussian_vectors
 from trainables.checks import check
 from trainables.inputs.box_source import BoxSource
 from trainables.inputs.input_config import InputConfig
@@ -32,7 +32,7 @@ class ObjectBoxes(VisualEncoder):
     csv: str | None = None
     """Folder or s3:// URI with a `<recording>.csv` of boxes for each recording."""
     detector: str | None = None
-    """URI of a state dict of torchvision's Faster R-CNN (MobileNetV3-Large FPN), run on each frame."""
+    """URI of a state dict of torchvision's Faster R-CNN (MobileNetV3-Large FPN), run on each picture."""
 
     def __post_init__(self) -> None:
         check(

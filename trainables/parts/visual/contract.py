@@ -34,7 +34,7 @@ class VisualEncoder(Part):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What of a prepared row (`data.windows`) it learns from: what it reads, or embeddings in its place."""
+        """What of a prepared row (`data.feeding.windows`) it learns from: what it reads, or embeddings in its place."""
         return () if self.reads is None else (self.reads,)
 
     def width_out(self, width: int) -> int:

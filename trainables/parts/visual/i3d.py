@@ -78,8 +78,8 @@ class I3dEncoder(BackboneModule):
         self.upsample = config.upsample
         self.project = nn.Linear(2 * self.backbone.width_out, width)
 
-    def look(self, frames: Tensor) -> Tensor:
-        return i3d_embedding(self.backbone, frames)
+    def look(self, pictures: Tensor) -> Tensor:
+        return i3d_embedding(self.backbone, pictures)
 
     def encode(self, embedding: Tensor, steps: int) -> Tensor:
         return upsample_time(self.project(embedding), steps, self.upsample)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 Embedding = Tensor | tuple[Tensor, ...]
 Seen = Tensor | tuple[Tensor, ...]
-"""What an encoder reads: one column of a batch (`data.windows`), or one for each of its own encoders."""
+"""What an encoder reads: one column of a batch (`data.feeding.windows`), or one for each of its own encoders."""
 
 # Windows, steps, width; pictures have two axes more.
 _EMBEDDING_AXES = 3
@@ -20,7 +20,7 @@ class VisualModule(nn.Module):
     """The network of a visual encoder: pictures to embeddings, which can be kept, and on from there."""
 
     def embed(self, seen: Any) -> Any:
-        """Frames (B, V, H, W, 3) uint8, or boxes (B, V, 6, 5) -> (B, steps of its own, embedding width), or several.
+        """Pictures (B, V, H, W, 3) uint8, or boxes (B, V, 6, 5) -> (B, steps of its own, embedding width), or several.
 
         What has been embedded before, in that shape and any precision, stays as it is.
         """

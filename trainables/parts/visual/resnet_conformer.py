@@ -27,7 +27,7 @@ _PIXEL_STD = (0.229, 0.224, 0.225)
 @VISUAL_ENCODERS.register
 @dataclass(frozen=True, kw_only=True)
 class ResNetConformer(Backbone):
-    """A ResNet on each frame, pooled into columns of the panorama, projected, then a Conformer over time."""
+    """A ResNet on each picture, pooled into columns of the panorama, projected, then a Conformer over time."""
 
     name: ClassVar[str] = "resnet_conformer"
     reads: ClassVar[str] = "frames"
@@ -75,7 +75,7 @@ class ResNetConformer(Backbone):
 
 
 class ResNetConformerEncoder(BackboneModule):
-    """A ResNet on each frame, pooled into columns of the panorama, projected, a Conformer over time (section 3)."""
+    """A ResNet on each picture, pooled into columns of the panorama, projected, a Conformer over time (section 3)."""
 
     backbone: ResNetBackbone
     pixel_mean: Tensor
