@@ -107,7 +107,7 @@ def evaluate(
 class Predicted(NamedTuple):
     """Whole recordings, predicted."""
 
-    rows: list[PreparedRow]
+    rows: list[RowLabels]
     """Without what takes memory."""
     outputs: list[NDArray[np.float32]]
     """Of each row's own label frames."""
@@ -122,7 +122,7 @@ def predict_recordings(
 ) -> Iterator[Predicted]:
     """Like `predict`, of rows that come a few at a time, in order of recording and start; yields as often as recordings
     are whole."""
-    told: list[PreparedRow] = []
+    told: list[RowLabels] = []
     outputs: list[NDArray[np.float32]] = []
     loss_sum, num_labels = 0.0, 0
     for piece in rows:
@@ -181,6 +181,6 @@ def best_thresholds(counts: Sequence[SeldCounts], default: float) -> NDArray[np.
     return np.where(per_class[0].present, chosen, default)
 
 
-def _own_events(row: PreparedRow, shift: int) -> Events:
+def _own_events(row: RowLabels, shift: int) -> Events:
     own = Events.build(*row["events"].T).between(0, row["num_frames"])
     return Events(own.frame + shift, *own.columns()[1:])
