@@ -31,7 +31,7 @@ f, precision, _, _ = segment_based.fscore(
     segment_length=1.0,
     threshold=0.5,
 )
-print(f"sed_scores_eval, nothing detected: guessed precision 0 or nan; seen precision { {k: float(v) for k, v in precision.items()} }")
+print("sed_scores_eval, nothing detected: guessed precision 0 or nan; seen", {k: float(v) for k, v in precision.items()})
 
 metrics = sed_eval.sound_event.SegmentBasedMetrics(["speech"], time_resolution=1.0)
 truth = dcase_util.containers.MetaDataContainer([{"filename": "a", "event_label": "speech", "onset": 2.0, "offset": 4.0}])

@@ -4,7 +4,7 @@
 # Seen:     a third: W X Y Z with W 1. `sph.src_to_sh`, beside it, gives W Y Z X with all gains 0.28 times N3D. And with today's
 #           scipy, which pip picks, `src_to_sh` raises: it calls a function that scipy has removed.
 # Matters:  read as W Y Z X (what DCASE data is), `src_to_b` puts left to the top and front to the left.
-# Instead:  b[[0, 2, 3, 1]] is SN3D with W 1; for higher orders `src_to_sh` with scipy<1.17, divided by its first channel's gain and by sqrt(2n + 1).
+# Instead:  b[[0, 2, 3, 1]] is SN3D; for higher orders `src_to_sh` with scipy<1.17, over its first gain and sqrt(2n + 1).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
