@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # pyarrow 25.0.1
 # Guess:    `filters=[("fold", "!=", 4)]` and `filters=[("fold", "not in", [4])]` read the same rows.
-# Seen:     rows without a fold are left out by the first and kept by the second. NaN differs from null: "!=" and "not in"
-#           keep it, "<=" and ">" both leave it out.
-# Matters:  "all but the test fold" is a different training set by the spelling; "loss <= 5" plus "loss > 5" are not all runs.
+# Seen:     rows without a fold are left out by the first and kept by the second. NaN differs from null: "!=" and "not
+#           in" keep it, "<=" and ">" both leave it out.
+# Matters:  "all but the test fold" is a different training set by the spelling; "loss <= 5" plus "loss > 5" are not all
+#           runs.
 # Instead:  say what becomes of nulls: an expression such as `(pc.field("fold") != 4) | pc.field("fold").is_null()`.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -2,8 +2,9 @@
 # pyarrow 25.0.1 and numpy 2.4.6
 # Guess:    `FixedShapeTensorArray.from_numpy_ndarray` takes a mirrored array (a view with a negative stride) by copying
 #           it, or refuses it as it refuses other strides.
-# Seen:     it takes colour pictures (row, column, colour) whose left and right are swapped, and gives back the same shape
-#           with other values: it sorts the axes by their strides, signs included. Only the first axis is refused, with a reason.
+# Seen:     it takes colour pictures (row, column, colour) whose left and right are swapped, and gives back the same
+#           shape with other values: it sorts the axes by their strides, signs included. Only the first axis is refused,
+#           with a reason.
 # Matters:  left-right swaps are the commonest augmentation of pictures and of microphone arrays; here the swap is lost
 #           and the picture's axes are read in another order.
 # Instead:  np.ascontiguousarray(...) before the call.

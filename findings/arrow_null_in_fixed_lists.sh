@@ -5,7 +5,8 @@
 #           The file is whole: written without Arrow's own schema it comes back as lists of any length, nulls included.
 # Matters:  embeddings or positions of fixed length where a window has none: the data set is found to be unreadable by
 #           whoever trains, not by whoever wrote it.
-# Instead:  no nulls in such columns (a mask beside zeros), or lists of any length, or plain binary with the shape in the schema.
+# Instead:  no nulls in such columns (a mask beside zeros), or lists of any length, or plain binary with the shape in
+#           the schema.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

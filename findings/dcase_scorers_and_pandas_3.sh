@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # psds_eval 0.5.3 and sed_scores_eval 0.0.4 with pandas 3.1.1 and numpy 2.4.6
 # Guess:    packages that pip installs together without a complaint work together.
-# Seen:     a fresh install gives both scorers pandas 3, and neither scores: psds_eval calls `fillna(method=...)`, which is gone;
-#           sed_scores_eval's compiled part asks for a writable array, and pandas 3 hands out read-only ones.
+# Seen:     a fresh install gives both scorers pandas 3, and neither scores: psds_eval calls `fillna(method=...)`, which
+#           is gone; sed_scores_eval's compiled part asks for a writable array, and pandas 3 hands out read-only ones
+#           (its event-based scores; the segment-based ones work).
 # Matters:  two of the three public scorers of sound event detection fail at the first file, after the training.
 # Instead:  pin pandas<3 for them, best in an environment of their own; score one file before training.
 set -euo pipefail
@@ -18,7 +19,7 @@ warnings.simplefilter("ignore")
 import numpy as np
 import pandas as pd
 from psds_eval import PSDSEval
-from sed_scores_eval import segment_based
+from sed_scores_eval import collar_based
 from sed_scores_eval.base_modules.scores import create_score_dataframe
 
 
@@ -31,8 +32,8 @@ def psds() -> None:
 
 def scores() -> None:
     table = create_score_dataframe(np.eye(10)[:, :1], np.arange(11.0), ["speech"])
-    truth, seconds = {"a": [(0.0, 1.0, "speech")]}, {"a": 10.0}
-    segment_based.fscore(scores={"a": table}, ground_truth=truth, audio_durations=seconds, segment_length=1.0, threshold=0.5)
+    truth, collars = {"a": [(0.0, 1.0, "speech")]}, {"onset_collar": 0.2, "offset_collar": 0.2, "offset_collar_rate": 0.2}
+    collar_based.fscore(scores={"a": table}, ground_truth=truth, threshold=0.5, **collars)
 
 
 seen = {}

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # kubernetes-validate 1.37.0 against the schemas of Kubernetes 1.36
-# Guess:    in strict mode a manifest that it passes is one that the API server takes: quantities, names and closed sets of words are in
-#           the API's own schema.
-# Seen:     they are not. Memory of "64GB", of "lots" and of -1, `restartPolicy: Sometimes`, a name with spaces and a pod without containers
-#           pass; only fields and JSON types are checked.
-# Matters:  "validated in CI" manifests that the server refuses, or takes for something else: "64m" of memory is 64 thousandths of a byte.
+# Guess:    in strict mode a manifest that it passes is one that the API server takes: quantities, names and closed sets
+#           of words are in the API's own schema.
+# Seen:     they are not. Memory of "64GB", of "lots" and of -1, `restartPolicy: Sometimes`, a name with spaces and a
+#           pod without containers pass; only fields and JSON types are checked.
+# Matters:  "validated in CI" manifests that the server refuses, or takes for something else: "64m" of memory is 64
+#           thousandths of a byte.
 # Instead:  a check of quantities and names of one's own, or a dry run on a server.
 set -euo pipefail
 folder=$(mktemp -d)

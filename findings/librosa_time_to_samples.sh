@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # librosa 0.11.0
-# Guess:    `time_to_samples` gives the nearest sample; times on a grid of 0.1 s are exact at 24 kHz, as 2,400 samples fit in.
-# Seen:     it cuts decimals off, and 2.3 s is 55199.999... samples: one in fourteen such times is a sample early. Samples turned into
-#           seconds and back are not the same samples either.
+# Guess:    `time_to_samples` gives the nearest sample; times on a grid of 0.1 s are exact at 24 kHz, as 2,400 samples
+#           fit in.
+# Seen:     it cuts decimals off, and 2.3 s is 55199.999... samples: one in fourteen such times is a sample early.
+#           Samples turned into seconds and back are not the same samples either.
 # Matters:  windows cut at label times overlap by a sample or miss one, and lengths of equal windows differ by one.
 # Instead:  round(seconds * rate).
 set -euo pipefail

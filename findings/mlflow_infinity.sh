@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # mlflow-skinny 3.17.2 on its SQLite store
 # Guess:    a logged infinity is read as an infinity, as NaN is read as NaN.
-# Seen:     it is read as the largest finite double, 1.797e308: `math.isinf` is false, means and plots become huge instead of infinite.
+# Seen:     it is read as the largest finite double, 1.797e308: `math.isinf` is false, means and plots become huge
+#           instead of infinite.
 # Matters:  "diverged" tested with `isinf` (or `not isfinite`) after a round through MLflow never holds.
 # Instead:  log a flag or a tag beside the metric, or test `abs(value) >= sys.float_info.max`.
 set -euo pipefail

@@ -2,7 +2,8 @@
 # mlflow-skinny 3.17.2 on its SQLite store
 # Guess:    `tags.stage != 'dead'` finds every run that is not dead.
 # Seen:     runs that have no such tag are not found; the same for parameters and metrics. There is no "or" to add them.
-# Matters:  "all runs but the discarded ones" is empty until somebody tags; clean-ups and comparisons work on the wrong set.
+# Matters:  "all runs but the discarded ones" is empty until somebody tags; clean-ups and comparisons work on the wrong
+#           set.
 # Instead:  two searches (`tags.stage IS NULL` finds those without), or tag every run when it starts.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # mlflow-skinny 3.17.2 on its SQLite store
 # Guess:    a run's metric is what was logged last.
-# Seen:     it is the one of the largest step; of equal steps, of the largest timestamp (milliseconds); of equal ones, the
-#           *largest value*, in whatever order they came. The history is sorted by value then. NaN never wins such a tie.
-# Matters:  a loss logged twice in a millisecond without steps (`log_batch`, fast loops, replays) shows the worse one, and a
-#           run that became NaN shows its last finite loss.
+# Seen:     it is the one of the largest step; of equal steps, of the largest timestamp (milliseconds); of equal ones,
+#           the *largest value*, in whatever order they came. The history is sorted by value then. NaN never wins such a
+#           tie.
+# Matters:  a loss logged twice in a millisecond without steps (`log_batch`, fast loops, replays) shows the worse one,
+#           and a run that became NaN shows its last finite loss.
 # Instead:  give every value a step of its own.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # soundfile 0.14.0 with its libsndfile 1.2.2
 # Guess:    Ogg Opus is lossy for all channels alike: of six microphones each keeps its tone.
-# Seen:     the sixth is gone. Six channels are coded as 5.1, whose sixth is the subwoofer's: above a few hundred hertz nothing
-#           is left of it. Four channels are kept, and so are six in Ogg Vorbis. No warning in any case.
+# Seen:     the sixth is gone. Six channels are coded as 5.1, whose sixth is the subwoofer's: above a few hundred hertz
+#           nothing is left of it. Four channels are kept, and so are six in Ogg Vorbis. No warning in any case.
 # Matters:  circular arrays of six microphones are common, and Opus is the obvious way to make such a corpus small.
 # Instead:  FLAC up to eight channels; of Opus, pairs or files of four channels.
 set -euo pipefail

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Optuna 5.0.0
 # Guess:    enqueuing a point outside the search space is refused, or clipped to it.
-# Seen:     a number outside is warned of and then used, while an unknown category raises. The finished trial
-#           holds a value that its own distribution does not contain, wins if it is good, and makes the study impossible to
+# Seen:     a number outside is warned of and then used, while an unknown category raises. The finished trial holds a
+#           value that its own distribution does not contain, wins if it is good, and makes the study impossible to
 #           copy: `add_trials` refuses it.
-# Matters:  first points typed by hand (1e-1 for 1e-4): the trial trains outside the space that the report describes, and
-#           the study cannot be moved to another storage any more.
+# Matters:  first points typed by hand (1e-1 for 1e-4): the trial trains outside the space that the report describes,
+#           and the study cannot be moved to another storage any more.
 # Instead:  check `distribution._contains` or the range before enqueuing.
 set -euo pipefail
 folder=$(mktemp -d)

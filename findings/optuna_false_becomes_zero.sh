@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Optuna 5.0.0
 # Guess:    a choice comes back as what it was given as: of [0, False, None] the trial gets 0, False or None.
-# Seen:     False never comes: 0 comes in its place, because choices are looked up by ==. The same with [1, True, 1.0]. No
-#           duplicate is reported; the first of the equal ones gets the chances of all.
-# Matters:  "augment: [false, 0, 0.5]", "layers: [1, true]": a branch on `is False` is never taken, and the importance of the
-#           choice is computed over fewer values than were written.
+# Seen:     False never comes: 0 comes in its place, because choices are looked up by ==. The same with [1, True, 1.0].
+#           No duplicate is reported; the first of the equal ones gets the chances of all.
+# Matters:  "augment: [false, 0, 0.5]", "layers: [1, true]": a branch on `is False` is never taken, and the importance
+#           of the choice is computed over fewer values than were written.
 # Instead:  choices as strings, or refuse choices that are equal to one another before the search.
 set -euo pipefail
 folder=$(mktemp -d)

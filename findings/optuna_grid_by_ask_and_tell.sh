@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Optuna 5.0.0
-# Guess:    asked and told by hand, `GridSampler` and `BruteForceSampler` hand out each point once, then say that there are no more.
+# Guess:    asked and told by hand, `GridSampler` and `BruteForceSampler` hand out each point once, then say that there
+#           are no more.
 # Seen:     telling the *last* point raises RuntimeError ("`Study.stop` is supposed to be invoked inside an objective
 #           function"), although its value has been stored.
-# Matters:  every tool that drives Optuna by ask and tell (Ray Tune does): the sweep ends with an error, and a driver that
-#           tells again on errors meets "already finished".
+# Matters:  every tool that drives Optuna by ask and tell (Ray Tune does): the sweep ends with an error, and a driver
+#           that tells again on errors meets "already finished".
 # Instead:  count the grid's points and stop before; or look at the trial's state after the error.
 set -euo pipefail
 folder=$(mktemp -d)

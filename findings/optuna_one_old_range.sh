@@ -2,10 +2,11 @@
 # Optuna 5.0.0 and cmaes 0.13.1
 # Guess:    one old trial whose range was narrower is one observation less for the sampler.
 # Seen:     a sampler that models all parameters together works on those that every finished trial has with the same
-#           range. One trial of another range, warm-started or from before a space was widened, takes the parameter
-#           out for good: CMA-ES has nothing left, samples at random for the rest of the study, and says nothing.
+#           range. One trial of another range, warm-started or from before a space was widened, takes the parameter out
+#           for good: CMA-ES has nothing left, samples at random for the rest of the study, and says nothing.
 # Matters:  studies that are continued after "let us widen the learning rate a bit"; warm starts from an earlier search.
-# Instead:  a new study; carry old trials over with `create_trial` and the *new* distributions, dropping those outside them.
+# Instead:  a new study; carry old trials over with `create_trial` and the *new* distributions, dropping those outside
+#           them.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

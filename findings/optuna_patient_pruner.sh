@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Optuna 5.0.0
-# Guess:    `PatientPruner(None, patience, min_delta)` is the early stopping of training libraries: a trial whose best value has
-#           not improved by more than `min_delta` for `patience` steps is pruned. So says its documentation.
-# Seen:     it prunes what gets worse. A flat curve is never pruned; and a larger `min_delta` makes it more patient, not less:
-#           the value must have got worse by more than that.
+# Guess:    `PatientPruner(None, patience, min_delta)` is the early stopping of training libraries: a trial whose best
+#           value has not improved by more than `min_delta` for `patience` steps is pruned. So says its documentation.
+# Seen:     it prunes what gets worse. A flat curve is never pruned; and a larger `min_delta` makes it more patient, not
+#           less: the value must have got worse by more than that.
 # Matters:  trials that stopped learning run to the end, and whoever raises `min_delta` to save time spends more.
 # Instead:  a stopper of one's own over the reported values; as a guard against divergence it is fine.
 set -euo pipefail

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # PyAV 18.1.0 (FFmpeg 8.1) and soundfile 0.14.0
 # Guess:    the same four channels are the same sound in WAV, FLAC and RF64: resampled to one layout, they are equal.
-# Seen:     plain WAV says nothing about loudspeakers ("4 channels") and passes to any layout untouched; FLAC and RF64 are
-#           taken for "quad" and are mixed, without a word, when "4.0" is asked for (three in front, one behind): samples change
-#           by thousands of 32,768.
-# Matters:  an ambisonic corpus converted to FLAC: the loader that named a layout for WAV now turns directions into others.
+# Seen:     plain WAV says nothing about loudspeakers ("4 channels") and passes to any layout untouched; FLAC and RF64
+#           are taken for "quad" and are mixed, without a word, when "4.0" is asked for (three in front, one behind):
+#           samples change by thousands of 32,768.
+# Matters:  an ambisonic corpus converted to FLAC: the loader that named a layout for WAV now turns directions into
+#           others.
 # Instead:  ask for the file's own layout (`stream.layout`), or take the decoded frames and resample elsewhere.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # PyAV 18.1.0 (FFmpeg 8.1)
 # Guess:    `frame.time` is when a frame is heard or seen: it starts at 0 in a file that was written from 0, and grows.
-# Seen:     in MP3 the encoder's delay is cut from the samples and left in the times: the first frame holds sample 0 and says
-#           23 ms. In AVI with reordered pictures the pictures come in the right order and their times do not.
-# Matters:  labels are placed by time: sound 23 ms late against its WAV original, pictures of an AVI swapped with neighbours.
+# Seen:     in MP3 the encoder's delay is cut from the samples and left in the times: the first frame holds sample 0 and
+#           says 23 ms. In AVI with reordered pictures the pictures come in the right order and their times do not.
+# Matters:  labels are placed by time: sound 23 ms late against its WAV original, pictures of an AVI swapped with
+#           neighbours.
 # Instead:  of MP3, subtract the container's `start_time`; of AVI, count pictures and use the rate.
 set -euo pipefail
 folder=$(mktemp -d)

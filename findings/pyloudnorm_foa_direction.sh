@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # pyloudnorm 0.2.0
-# Guess:    the loudness of a first-order ambisonic recording (W Y Z X) is that of the sound, wherever it comes from; or four
-#           channels are refused, as loudness is defined for loudspeakers.
+# Guess:    the loudness of a first-order ambisonic recording (W Y Z X) is that of the sound, wherever it comes from; or
+#           four channels are refused, as loudness is defined for loudspeakers.
 # Seen:     four channels are taken for left, right, centre and a surround, which counts 1.5 dB more. X is the fourth: a
 #           source in front or behind is 0.8 dB louder than the same source at the side; between them, between.
-# Matters:  normalising FOA to a target loudness makes level depend on direction, which a network for localisation can learn.
+# Matters:  normalising FOA to a target loudness makes level depend on direction, which a network for localisation can
+#           learn.
 # Instead:  measure W alone.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Ray 2.60.0 (Ray Data)
-# Guess:    an iterator of `iter_batches` that is left in the middle ends its threads when nothing refers to it any more.
-# Seen:     a thread named "Prefetcher" stays, with the blocks that it waits to hand over, for as long as the process lives; even
-#           `ray.shutdown()` does not end it. Read to its end, the iterator leaves no thread.
-# Matters:  looking at a first batch, early stopping in the middle of an epoch, errors in a training loop: one thread and its
-#           blocks each time, in a worker that serves many trials.
+# Guess:    an iterator of `iter_batches` that is left in the middle ends its threads when nothing refers to it any
+#           more.
+# Seen:     a thread named "Prefetcher" stays, with the blocks that it waits to hand over, for as long as the process
+#           lives; even `ray.shutdown()` does not end it. Read to its end, the iterator leaves no thread.
+# Matters:  looking at a first batch, early stopping in the middle of an epoch, errors in a training loop: one thread
+#           and its blocks each time, in a worker that serves many trials.
 # Instead:  read to the end, or `iter_internal_ref_bundles()`, which ends with its last reference.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # s3fs 2026.9.0, against moto 5.1.4 as a store on loopback
 # Guess:    a listing may be some seconds old; a key that is asked for by its name is looked up in the store.
-# Seen:     once a folder has been listed, a key that another client adds there is not there by name either: `exists` is False, `info`,
-#           `cat` and `open` raise FileNotFoundError, without a request and without an end. A key that another client replaces
-#           keeps its old size, and `open` refuses it as expired, while `cat` reads the new bytes.
+# Seen:     once a folder has been listed, a key that another client adds there is not there by name either: `exists` is
+#           False, `info`, `cat` and `open` raise FileNotFoundError, without a request and without an end. A key that
+#           another client replaces keeps its old size, and `open` refuses it as expired, while `cat` reads the new
+#           bytes.
 # Matters:  a driver that looks into a folder and waits for what its workers write there waits for ever.
 # Instead:  S3FileSystem(use_listings_cache=False), or `invalidate_cache()` before each look.
 set -euo pipefail

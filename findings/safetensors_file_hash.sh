@@ -2,8 +2,8 @@
 # safetensors 0.8.0
 # Guess:    the same tensors and the same metadata give the same bytes: the format has no timestamps, and tensors are
 #           written in a fixed order.
-# Seen:     with several entries of metadata the header's order changes from call to call, within one process too. Without
-#           metadata, or with one entry, the bytes are the same each time.
+# Seen:     with several entries of metadata the header's order changes from call to call, within one process too.
+#           Without metadata, or with one entry, the bytes are the same each time.
 # Matters:  a checkpoint's sha256 as its name, as a cache's key or as proof that two runs ended with the same weights.
 # Instead:  hash the tensors (names, dtypes, shapes, bytes), or put all metadata into one entry as sorted JSON.
 set -euo pipefail

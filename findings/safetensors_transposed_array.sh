@@ -5,7 +5,8 @@
 #           transposed array comes back with its rows and columns mixed up, a mirrored one unmirrored; nothing is said.
 # Matters:  weights that were transposed for another framework, mirrored pictures, Fortran arrays of SciPy: the file
 #           loads, has the right shapes, and holds other numbers.
-# Instead:  np.ascontiguousarray(...) for every array before `save` and `save_file`. (safetensors.torch refuses such tensors.)
+# Instead:  np.ascontiguousarray(...) for every array before `save` and `save_file`. (safetensors.torch refuses such
+#           tensors.)
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

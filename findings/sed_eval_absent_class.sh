@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # sed_eval 0.2.1 and dcase_util 0.2.20
-# Guess:    a system that raises false alarms for a class that does not occur loses in the macro F-score: the class's F is 0.
-# Seen:     the class's F is NaN (its recall is), and the mean leaves NaN out: macro F stays 1.0. The error rate
-#           of the same class is divided by the smallest float instead of by 0: its macro mean is over 1e15.
+# Guess:    a system that raises false alarms for a class that does not occur loses in the macro F-score: the class's F
+#           is 0.
+# Seen:     the class's F is NaN (its recall is), and the mean leaves NaN out: macro F stays 1.0. The error rate of the
+#           same class is divided by the smallest float instead of by 0: its macro mean is over 1e15.
 # Matters:  rare classes absent from a small test fold: macro F rewards what micro F punishes, and one such class makes
 #           the macro error rate of a whole table meaningless.
-# Instead:  micro F beside macro F, and the error rate over all classes (`overall`), or only folds where every class occurs.
+# Instead:  micro F beside macro F, and the error rate over all classes (`overall`), or only folds where every class
+#           occurs.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

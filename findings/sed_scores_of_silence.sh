@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # sed_scores_eval 0.0.4 and sed_eval 0.2.1
-# Guess:    the two scorers of the sound event detection tasks agree about a system that detects nothing: precision 0 or undefined.
-# Seen:     for sed_scores_eval the precision of the class is 1 and its macro mean 1, while its own micro mean is 0; for sed_eval
-#           it is NaN. F is 0 in the first and NaN in the second, so that a macro F over classes leaves the silent class out there.
-# Matters:  an early epoch, a threshold that is too high: the table's macro precision goes up when classes fall silent, and
-#           two papers' macro F differ for the same output.
+# Guess:    the two scorers of the sound event detection tasks agree about a system that detects nothing: precision 0 or
+#           undefined.
+# Seen:     for sed_scores_eval the precision of the class is 1 and its macro mean 1, while its own micro mean is 0; for
+#           sed_eval it is NaN. F is 0 in the first and NaN in the second, so that a macro F over classes leaves the
+#           silent class out there.
+# Matters:  an early epoch, a threshold that is too high: the table's macro precision goes up when classes fall silent,
+#           and two papers' macro F differ for the same output.
 # Instead:  F of 0 for a class that occurs and is never detected, said in the report; never precision alone.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # soundfile 0.14.0 with its libsndfile 1.2.2
-# Guess:    a recording without samples is written as a FLAC file of 0 frames, as it is in WAV, RF64, W64, AIFF, AU and Ogg.
-# Seen:     `write` succeeds and leaves a file of 0 bytes, which `read` and `info` cannot open ("Format not recognised").
-# Matters:  a segment cut after the end of a recording, or trimmed silence: in the corpus it is a damaged file, not an empty one.
+# Guess:    a recording without samples is written as a FLAC file of 0 frames, as it is in WAV, RF64, W64, AIFF, AU and
+#           Ogg.
+# Seen:     `write` succeeds and leaves a file of 0 bytes, which `read` and `info` cannot open ("Format not
+#           recognised").
+# Matters:  a segment cut after the end of a recording, or trimmed silence: in the corpus it is a damaged file, not an
+#           empty one.
 # Instead:  refuse to write what has no samples, or look at the file's size.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # soxr 1.1.0 and numpy 2.4.6
-# Guess:    resampling int16 is resampling the same numbers as float and rounding; silence stays silence; from a rate to the
-#           same rate nothing changes; a channel is the same alone and among others.
-# Seen:     int16 is dithered, which python-soxr neither says nor lets one switch off: silence becomes noise of -1, 0 and 1, the same rate
-#           changes samples, a channel resampled alone differs from the same one beside others. Two equal calls are equal.
-# Matters:  quiet recordings of microphone arrays; tests for silence; "bit for bit the same, one channel at a time"; hashes.
+# Guess:    resampling int16 is resampling the same numbers as float and rounding; silence stays silence; from a rate to
+#           the same rate nothing changes; a channel is the same alone and among others.
+# Seen:     int16 is dithered, which python-soxr neither says nor lets one switch off: silence becomes noise of -1, 0
+#           and 1, the same rate changes samples, a channel resampled alone differs from the same one beside others. Two
+#           equal calls are equal.
+# Matters:  quiet recordings of microphone arrays; tests for silence; "bit for bit the same, one channel at a time";
+#           hashes.
 # Instead:  float32 in, float32 out, and one's own rounding at the end.
 set -euo pipefail
 folder=$(mktemp -d)

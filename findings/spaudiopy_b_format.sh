@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # spaudiopy 0.2.0 with scipy 1.17.1 and 1.16.3
-# Guess:    `sph.src_to_b` gives one of the two B-formats there are: W Y Z X with W 1 (SN3D), or W X Y Z with W 0.707 (FuMa).
-# Seen:     a third: W X Y Z with W 1. `sph.src_to_sh`, beside it, gives W Y Z X with all gains 0.28 times N3D. And with today's
-#           scipy, which pip picks, `src_to_sh` raises: it calls a function that scipy has removed.
+# Guess:    `sph.src_to_b` gives one of the two B-formats there are: W Y Z X with W 1 (SN3D), or W X Y Z with W 0.707
+#           (FuMa).
+# Seen:     a third: W X Y Z with W 1. `sph.src_to_sh`, beside it, gives W Y Z X with all gains 0.28 times N3D. And with
+#           today's scipy, which pip picks, `src_to_sh` raises: it calls a function that scipy has removed.
 # Matters:  read as W Y Z X (what DCASE data is), `src_to_b` puts left to the top and front to the left.
-# Instead:  b[[0, 2, 3, 1]] is SN3D; for higher orders `src_to_sh` with scipy<1.17, over its first gain and sqrt(2n + 1).
+# Instead:  b[[0, 2, 3, 1]] is SN3D; for higher orders `src_to_sh` with scipy<1.17, over its first gain and sqrt(2n +
+#           1).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
