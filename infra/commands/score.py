@@ -27,7 +27,7 @@ def score(
     Rows are polar or Cartesian, in DCASE's forms.
     Example: `seldtune score --reference metadata_dev --prediction my_output --recordings 'fold4_*'`
     """
-    from infra.score import score_folders, score_text
+    from trainables.scores.folders import score_folders, score_text
 
     result = score_folders(reference, prediction, average, edition, form, distance_unit, recordings)
     say(result, score_text(result), as_json=as_json)

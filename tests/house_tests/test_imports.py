@@ -1,8 +1,6 @@
-"""The order of the house, asserted by parsing imports: which folder, and which package of `infra`, may use which."""
+"""The order of the house, asserted by parsing imports: which folder, and which package inside it, may use which."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,43 +9,60 @@ ROOT = Path(__file__).parents[2]
 ORDER = ("data", "trainables", "search_spaces", "infra")
 """A folder imports only from those to its left."""
 MAY_USE_RAY = {"data/feeding/stream.py", "trainables/training/session.py", "trainables/training/worker.py"}
-INFRA: dict[str, set[str]] = {
-    "console": set(),
-    "provenance": set(),
-    "stack": set(),
-    "cluster": {"provenance", "stack"},
-    "record": {"cluster", "stack"},
-    "kube": {"cluster", "provenance"},
-    "datasets": {"cluster", "console", "stack"},
-    "tracking": {"provenance", "record"},
-    "watch": {"cluster", "record"},
-    "models": {"console", "record"},
-    "search": {"cluster", "record", "tracking"},
-    "comparison": {"record", "stack", "tracking"},
-    "costs": {"record", "search"},
-    "sweep": {
-        *("cluster", "comparison", "console", "costs", "models", "provenance", "record", "search", "stack"),
-        *("tracking", "watch"),
+PACKAGES: dict[str, dict[str, set[str]]] = {
+    "data": {
+        ".": set(),
+        "files": {"."},
+        "stores": {"."},
+        "feeding": {".", "files", "stores"},
+        "readers": {".", "files", "stores"},
+        "scenes": {".", "files", "stores"},
     },
-    "plan": {"cluster", "costs", "search", "stack", "sweep"},
-    "finals": {"cluster", "models", "record", "stack", "sweep"},
-    "bench": {"cluster", "record", "search", "stack", "sweep", "tracking"},
-    "commands": {
-        *("cluster", "comparison", "console", "datasets", "finals", "kube", "models", "plan", "provenance", "record"),
-        *("stack", "sweep", "watch"),
+    "trainables": {
+        "checks": set(),
+        "weights": set(),
+        "layers": {"checks"},
+        "inputs": {"checks", "weights"},
+        "scores": set(),
+        "parts": {"checks", "inputs", "layers", "scores", "weights"},
+        "config": {"checks", "inputs", "layers", "parts"},
+        "networks": {"config", "inputs", "layers", "parts", "weights"},
+        "evaluation": {"config", "inputs", "networks", "parts", "scores"},
+        "pyfunc_loader": {"evaluation"},
+        "training": {"config", "evaluation", "inputs", "networks", "parts", "scores"},
     },
-    "cli": {"commands", "console", "provenance"},
+    "search_spaces": {},
+    "infra": {
+        "console": set(),
+        "provenance": set(),
+        "stack": set(),
+        "cluster": {"provenance", "stack"},
+        "record": {"cluster", "stack"},
+        "kube": {"cluster", "provenance"},
+        "datasets": {"cluster", "console", "stack"},
+        "tracking": {"provenance", "record"},
+        "watch": {"cluster", "record"},
+        "models": {"console", "provenance", "record"},
+        "search": {"cluster", "record", "tracking"},
+        "comparison": {"record", "stack", "tracking"},
+        "costs": {"record"},
+        "sweep": {
+            *("cluster", "comparison", "console", "costs", "models", "provenance", "record", "search", "stack"),
+            *("tracking", "watch"),
+        },
+        "plan": {"cluster", "costs", "search", "stack", "sweep"},
+        "finals": {"cluster", "models", "record", "stack", "sweep", "tracking"},
+        "bench": {"cluster", "record", "search", "stack", "sweep", "tracking"},
+        "commands": {
+            *("cluster", "comparison", "console", "datasets", "finals", "kube", "models", "plan", "provenance"),
+            *("record", "stack", "sweep", "watch"),
+        },
+        "cli": {"commands", "console", "provenance"},
+    },
 }
-"""What each package of `infra` imports of the others, bottom up: a package stands below all that use it."""
-DATA: dict[str, set[str]] = {
-    "files": set(),
-    "stores": set(),
-    "feeding": {"files", "stores"},
-    "readers": {"files", "stores"},
-    "scenes": {"files", "stores"},
-}
-"""The same of `data`; all of them import from the modules beside them, which import from none of them."""
-FILES = [path for package in ORDER for path in sorted((ROOT / package).rglob("*.py"))]
+"""What each package of a folder imports of the others, bottom up: a package stands below all that use it. A module that
+lies in the folder itself stands for itself; those of `data` are "." together."""
+FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
@@ -62,42 +77,39 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def part_of(folder: str, name: str) -> str:
+    """The entry of `PACKAGES` that a module or package right below a folder belongs to."""
+    return "." if folder == "data" and not (ROOT / folder / name).is_dir() else name
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_left_and_heavy_libraries_stay_where_they_belong(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
+    folder = path.relative_to(ROOT).parts[0]
     names = {name.split(".")[0] for name in imported(path)}
-    to_the_right = set(ORDER[ORDER.index(package) + 1 :])
+    to_the_right = set(ORDER[ORDER.index(folder) + 1 :])
     assert not names & to_the_right
-    if package != "infra":
+    if folder != "infra":
         assert not names & {"mlflow", "optuna"}
         assert "ray" not in names or str(path.relative_to(ROOT)) in MAY_USE_RAY
 
 
-def test_the_packages_of_infra_use_what_the_table_says_and_nothing_else() -> None:
+@pytest.mark.parametrize("folder", [folder for folder in ORDER if PACKAGES[folder]])
+def test_packages_use_what_the_table_says_and_nothing_else(folder: str) -> None:
     found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "infra").rglob("*.py")):
-        part = path.relative_to(ROOT / "infra").parts[0].removesuffix(".py")
-        if part == "__init__":
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        name = path.relative_to(ROOT / folder).parts[0].removesuffix(".py")
+        if name == "__init__":
             continue
-        used = {name.split(".")[1] for name in imported(path) if name.startswith("infra.")}
-        found.setdefault(part, set()).update(used - {part})
-    assert found == INFRA
+        own = part_of(folder, name)
+        used = {part_of(folder, n.split(".")[1]) for n in imported(path) if n.startswith(f"{folder}.")}
+        found.setdefault(own, set()).update(used - {own})
+    assert found == PACKAGES[folder]
 
 
-def test_the_packages_of_data_use_what_the_table_says_and_nothing_else() -> None:
-    found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "data").rglob("*.py")):
-        parts = path.relative_to(ROOT / "data").parts
-        used = {name.split(".")[1] for name in imported(path) if name.startswith("data.")} & DATA.keys()
-        found.setdefault(parts[0] if len(parts) > 1 else "", set()).update(used - {parts[0]})
-    assert found.pop("") == set()
-    assert found == DATA
-
-
-@pytest.mark.parametrize("table", [INFRA, DATA], ids=["infra", "data"])
-def test_the_table_of_packages_has_no_circle(table: dict[str, set[str]]) -> None:
+@pytest.mark.parametrize("folder", ORDER)
+def test_the_table_of_packages_has_no_circle(folder: str) -> None:
     below: set[str] = set()
-    for package, used in table.items():
+    for package, used in PACKAGES[folder].items():
         assert used <= below, f"{package} stands in the table above what it uses: {sorted(used - below)}"
         below.add(package)
 
@@ -111,56 +123,3 @@ def test_rooms_stay_small() -> None:
 
 def test_there_is_something_to_check() -> None:
     assert len(FILES) > 20
-
-
-WINGS = (
-    "checks",
-    "weights",
-    "layers",
-    "inputs",
-    "scores",
-    "parts",
-    "config",
-    "networks",
-    "evaluation",
-    "pyfunc_loader",
-    "training",
-)
-"""Of trainables/: each imports only from itself and those before it."""
-
-
-def modules_imported(tree: ast.AST) -> set[str]:
-    """Dotted names of the modules that a file takes names from, but for those that types alone need."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "trainables").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "trainables"))
-)
-def test_the_wings_of_trainables_import_one_way(path: Path) -> None:
-    own = path.relative_to(ROOT / "trainables").parts[0].removesuffix(".py")
-    if own == "__init__":
-        return
-    names = [name.split(".") for name in modules_imported(ast.parse(path.read_text()))]
-    wings = {name[1] for name in names if name[0] == "trainables"}
-    assert wings <= set(WINGS[: WINGS.index(own) + 1])
-
-
-LOOKS = ("infra.cli", "infra.stack.status", "infra.watch.overview", "infra.watch.reader", "infra.models.aliases")
-
-
-@pytest.mark.parametrize("module", LOOKS)
-def test_who_looks_and_promotes_waits_for_no_torch(module: str) -> None:
-    """The help, `status`, `history`, `promote --dry-run` and `rollback` go by these."""
-    code = f"import sys, {module}; print(sorted({{'torch', 'torchaudio', 'torchvision'}} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"

@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.files.dcase_csv import read_table
 from data.files.label_folder import find_recordings, read_folder
 from data.geometry import unit_vector
-from infra.score import score_folders, score_text
+from trainables.scores.folders import score_folders, score_text
 from trainables.scores.metrics import SeldCounts, scores, seld_counts
 
 # frame, class, source, azimuth, elevation, distance in cm
@@ -265,7 +265,7 @@ def test_unknown_arguments_list_the_choices(folders, argument, value, message):
 
 def test_scoring_does_not_load_torch():
     """A command on text files should answer at once."""
-    code = "import sys, infra.score; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainables.scores.folders; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 

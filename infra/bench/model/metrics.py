@@ -22,7 +22,7 @@ from data.classes import NUM_CLASSES
 from data.geometry import unit_vector
 from data.timing import LABEL_RATE_HZ
 from infra.bench.measure import OURS, alternate, parser, result, show
-from infra.score import score_folders
+from trainables.scores.folders import score_folders
 from trainables.scores.metrics import SCORE_NAMES, THRESHOLD_DEG
 
 _EPS = float(np.finfo(np.float64).eps)
