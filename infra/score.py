@@ -17,7 +17,7 @@ from trainables import metrics, metrics2024
 from trainables.matching import FloatArray
 from trainables.metrics import Average, Intervals, jackknife
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from trainables.bundle import save_bundle
 from trainables.config import TrialConfig
 from trainables.model import SeldModel
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 KEEP_CHECKPOINTS = 2
 EXAMPLE_NAME = "example.npz"

@@ -50,7 +50,7 @@ from trainables.model import SeldModel
 from trainables.visual_encoders import seen_in
 from trainables.weights import load_pretrained
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 OBJECTIVE = "present/SELD"
 """What a trial is judged by, smaller is better: the SELD score over the classes present in the validation rooms."""

@@ -24,7 +24,7 @@ from trainables.config import CnnConformer, I3d, ResNetAndI3d, ResNetConformer, 
 from trainables.reference_keys import from_reference
 from trainables.seldnet import from_dcase
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 State = dict[str, Tensor]
 

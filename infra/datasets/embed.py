@@ -51,7 +51,7 @@ from trainables.config_tree import override, to_flat
 from trainables.embedding_source import Backbone, embedded
 from trainables.weights import parse_state, parse_weights, read_content, weights_sha256
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 ENCODERS: dict[str, Backbone] = {"resnet50": ResNetConformer(), "i3d": I3d()}
 PRECISIONS = ("fp32", "fp16")

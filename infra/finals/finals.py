@@ -39,7 +39,7 @@ from trainables.loop import OBJECTIVE
 from trainables.metrics import SeldCounts
 from trainables.model import count_parameters
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 FINALIST_PARAM, SEED_PARAM = "finalist", "seed"
 _BUDGET_S = 30 * 24 * 3600.0

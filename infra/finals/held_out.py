@@ -33,7 +33,7 @@ from trainables.config_tree import from_dict
 from trainables.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
 from trainables.metrics import SeldCounts, seld_counts
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 SPLIT = "test"
 

@@ -27,7 +27,7 @@ from trainables.config_tree import from_dict
 from trainables.metrics import Average, SeldCounts
 from trainables.model import count_parameters
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 BOXES_PRESET = "dcase2023-audio_visual"
 AVERAGES: tuple[Average, ...] = ("macro", "micro")

@@ -42,7 +42,7 @@ from trainables.config_tree import to_dict
 from trainables.evaluate import AVERAGES
 from trainables.loop import OBJECTIVE
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
 WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"

@@ -41,7 +41,7 @@ from trainables.loop import OBJECTIVE
 from trainables.metrics import SCORE_NAMES
 from trainables.model import SeldModel
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

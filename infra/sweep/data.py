@@ -30,7 +30,7 @@ from trainables.config import ObjectBoxes, TrialConfig
 from trainables.embedding_source import embedding_stores
 from trainables.prepare import PrepareRow
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 # Raise it when the same sound would give other features than before.
 _FEATURES_VERSION = 1

@@ -17,7 +17,7 @@ from data.store import Store, read_index
 from data.streamed_split import FEWEST_ROWS, decoded_bytes, largest_row_bytes
 from trainables.prepare import PrepareRow
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 SEARCHED = ("train", "val")
 """What a search may see; the test split is for finalists alone."""

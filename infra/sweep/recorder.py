@@ -21,7 +21,7 @@ from trainables.config_tree import from_dict
 from trainables.loop import OBJECTIVE, report_of
 from trainables.worker import TrialResources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 REASON_CHARS = 300
 

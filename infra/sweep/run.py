@@ -53,7 +53,7 @@ from trainables.prepare import PrepareRow
 from trainables.weights import warn_random_weights
 from trainables.worker import SweepContext, TrialResources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 EXPERIMENT = "seldtune"
 
