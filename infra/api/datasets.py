@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -15,7 +13,7 @@ from infra.stack.settings import Settings
 if TYPE_CHECKING:
     from data.build import Built
     from data.store import Store
-    from data.synth import SynthSettings
+    from data.synth import SynthSettings, TreeRun
 
 
 class SceneOptions(TypedDict, total=False):
@@ -71,17 +69,18 @@ def synthesise(
     return synth.synthesise(made, out or f"{settings.root}/data/{name}", run=on_cluster(settings))
 
 
-def synthesise_tree(tree: Path | str, **options: Unpack[SceneOptions]) -> Path:
+def synthesise_tree(tree: Path | str, *, run: TreeRun = map, **options: Unpack[SceneOptions]) -> Path:
     """The scenes of `synthesise` as wav, csv and mp4 files in the layout of STARSS23, below the folder `tree`.
+
+    Args:
+        run: renders the clips: `map` one after another, the `map` of a pool of processes several at a time.
 
     Raises:
         UserError: an option out of its range, or the folder holds the scenes of other options.
     """
     from data.synth import write_tree
 
-    made = _synth_settings(options)
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
-        return write_tree(made, str(tree), run=processes.map)
+    return write_tree(_synth_settings(options), str(tree), run=run)
 
 
 def _synth_settings(options: SceneOptions) -> SynthSettings:

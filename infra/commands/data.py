@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +61,8 @@ def data_synth(
         "video": video,
     }
     if tree is not None:
-        folder = api.synthesise_tree(tree, **options)
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
+            folder = api.synthesise_tree(tree, run=processes.map, **options)
         say({"tree": str(folder)}, f"written to {folder}", as_json=as_json)
         return
     store = api.synthesise(name, out=out, **options)
