@@ -205,7 +205,7 @@ def test_a_space_with_the_name_of_a_module_is_refused(
     assert not dashboard.submitted
 
 
-@pytest.mark.parametrize("name", ["seldtune.py", "mine.py", "data.yaml"])
+@pytest.mark.parametrize("name", ["mine.py", "data.yaml"])
 def test_any_other_name_leaves_the_job_its_modules(dashboard: Dashboard, tmp_path: Path, name: str) -> None:
     space = tmp_path / name
     space.write_text(SENT_SPACE if name.endswith(".py") else SPACE)
