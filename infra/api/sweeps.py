@@ -140,7 +140,7 @@ def compare(
         UserError: there is no such sweep, or the sweeps cannot be compared so.
     """
     settings = settled(settings, ("s3",))
-    from infra.comparison import compare as compare_loaded
+    from infra.comparison.compare import compare as compare_loaded
     from infra.comparison.report import load_sweeps
 
     loaded = load_sweeps(settings.root, names(sweeps))
