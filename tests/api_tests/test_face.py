@@ -17,6 +17,7 @@ from infra.api.asked import SweepOptions, sweep_request
 from infra.api.datasets import SceneOptions, synthesise_tree
 from infra.cli import app
 from infra.commands.options import SweepOptions as CommandOptions
+from infra.models.register import KNOWN_NAMES, KNOWN_SUFFIXES
 from infra.record.retries import Retries, parse_retries
 from search_spaces.registry import find_space
 
@@ -64,6 +65,13 @@ def test_every_name_is_there_and_is_what_type_checkers_see() -> None:
         seldtune.sweeep  # noqa: B018
     for package in ("data", "trainables", "search_spaces", "infra", "seldtune"):
         assert (ROOT / package / "py.typed").is_file()
+
+
+def test_what_a_model_brings_of_the_code_is_of_a_kind_that_the_gate_knows() -> None:
+    for package in ("data", "trainables"):
+        files = [path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        assert files
+        assert not [path for path in files if path.name not in KNOWN_NAMES and path.suffix not in KNOWN_SUFFIXES]
 
 
 def commands() -> set[str]:
