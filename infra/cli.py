@@ -14,9 +14,8 @@ from data.errors import GateError, UserError
 from infra.commands import compare, finals, models, plan, render, score, stack, submit, sweep, table1
 from infra.commands.data import data_app
 from infra.console.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
-from infra.provenance.checkout import PACKAGES
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"seldtune.{__name__}")
 
 app = typer.Typer(
     name="seldtune",
@@ -69,8 +68,7 @@ def set_up_logging(*, verbose: bool) -> None:
         force=True,
     )
     warnings.filterwarnings("default" if verbose else "ignore", module=r"optuna|ray|mlflow")
-    for name in PACKAGES:
-        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("seldtune").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ _WAV_BYTES_PER_S: Final = RATE_HZ * 4 * 2
 _HEARD_BYTES_PER_S: Final = 110_000
 _SEEN_BYTES_PER_S: Final = 250_000
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

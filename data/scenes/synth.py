@@ -39,7 +39,7 @@ GENERATOR_VERSION: Final = 2
 _BYTES_PER_S: Final = 150_000
 _TREE_SETTINGS: Final = "synthetic.json"
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ SHARD_BYTES = 64_000_000
 RECORDS = "records"
 REPORT_NAME = "report.json"
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True, eq=False)

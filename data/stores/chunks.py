@@ -47,7 +47,7 @@ INDEX_SCHEMA = pa.schema(
 )
 """One entry a row of the store: where it is, and how many label frames it owns and holds with its tail."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True)

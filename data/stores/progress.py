@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 class Progress:

@@ -21,7 +21,7 @@ from ray.job_submission import JobSubmissionClient
 from data.errors import UserError
 from infra.stack.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 HOW_TO_ADDRESS = "give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS"
 HOW_TO_TOKEN = "set RAY_AUTH_TOKEN to it, or RAY_AUTH_TOKEN_PATH to a file that holds it"

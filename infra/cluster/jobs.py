@@ -25,7 +25,7 @@ from data.errors import UserError
 from infra.cluster.job_api import JobClient
 from infra.provenance.secrets import Redaction
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 SUCCEEDED, FAILED, STOPPED = "SUCCEEDED", "FAILED", "STOPPED"
 ENDED = (SUCCEEDED, FAILED, STOPPED)

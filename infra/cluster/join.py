@@ -15,7 +15,7 @@ from data.feeding.stream import user_errors
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.stack.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 T = TypeVar("T")
 R = TypeVar("R")

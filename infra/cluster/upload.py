@@ -18,7 +18,7 @@ from data.errors import UserError
 from infra.provenance.checkout import PACKAGES, PRIVATE_FILES
 from infra.provenance.secrets import secrets_of
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 LARGEST_NAMED = 3
 

@@ -45,35 +45,28 @@ def data_synth(
     Data that is there already is kept, and an interrupted run goes on.
     Example: `seldtune data synth crowd --profile standard --set polyphony=4 --set snr_db=5,10`
     """
-    from data.scenes.synth import synthesise, write_tree
-    from data.scenes.synth_settings import synth_settings
-    from infra.console.arguments import parse_assignments
-    from infra.console.yaml_files import read_mapping
+    from infra.api import datasets as api
+    from infra.api.datasets import SceneOptions
 
-    options = {
+    options: SceneOptions = {
+        "config": config,
         "profile": profile,
+        "scene": fix,
+        "events": events,
         "train_clips": train_clips,
         "val_clips": val_clips,
         "test_clips": test_clips,
         "clip_s": clip_s,
         "seed": seed,
-        "with_video": video,
+        "video": video,
     }
-    scene = parse_assignments(fix or [])
-    given = {} if config is None else read_mapping(config, "fields, e.g. `train_clips: 20`")
-    made = synth_settings(given, str(config), options, scene if events is None else {**scene, "events": events})
     if tree is not None:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
-            folder = write_tree(made, str(tree), run=processes.map)
+            folder = api.synthesise_tree(tree, run=processes.map, **options)
         say({"tree": str(folder)}, f"written to {folder}", as_json=as_json)
         return
-    from infra.cluster.join import on_cluster
-    from infra.stack.settings import load_settings
-
-    settings = load_settings(need=("s3",))
-    settings.export()
-    root = out or f"{settings.root}/data/{name}"
-    store = synthesise(made, root, run=on_cluster(settings))
+    store = api.synthesise(name, out=out, **options)
+    root = store.root
     hours = {split: content.hours for split, content in store.manifest.splits.items()}
     document = {"root": root, "manifest": store.manifest.sha256, "hours": hours}
     listed = ", ".join(f"{split} {60 * value:.0f} min" for split, value in hours.items())
@@ -101,16 +94,12 @@ def data_ingest(
     What is unusual is counted, what cannot be read is named, the rest is taken in. A crash costs little: say it again.
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
-    from data.readers.ingest import IngestSettings, ingest
-    from infra.cluster.join import on_cluster
-    from infra.datasets.ingest_report import ingest_document, show_ingest
-    from infra.stack.settings import load_settings
+    from infra.api import datasets as api
 
-    settings = load_settings(need=("s3",))
-    settings.export()
-    rooms = None if val_rooms is None else tuple(room for room in val_rooms.split(",") if room)
-    taken = IngestSettings(val_rooms=rooms, with_video=video, resample=resample)
-    built = ingest(tree, out or f"{settings.root}/data/starss23", taken, run=on_cluster(settings))
+    rooms = None if val_rooms is None else [room for room in val_rooms.split(",") if room]
+    built = api.ingest(tree, out, val_rooms=rooms, video=video, resample=resample)
+    from infra.datasets.ingest_report import ingest_document, show_ingest
+
     document = ingest_document(built)
     if as_json:
         print_json(document)
@@ -132,14 +121,10 @@ def data_verify(
 
     Example: `seldtune data verify s3://seldtune/data/quickstart`
     """
-    from data.stores.chunks import open_store, verify
-    from infra.stack.settings import load_settings
+    from infra.api import datasets as api
 
-    load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
-    store = open_store(root)
-    rows = verify(store)
-    document = {"root": root, "manifest": store.manifest.sha256, "rows": rows}
-    say(document, f"{root}: {rows} rows are as the manifest says", as_json=as_json)
+    document = api.verify(root)
+    say(document, f"{root}: {document['rows']} rows are as the manifest says", as_json=as_json)
 
 
 @data_app.command("inspect")
@@ -160,22 +145,22 @@ def data_inspect(
 
     Example: `seldtune data inspect s3://seldtune/data/quickstart --recording fold3_room2_mix001 --at 12`
     """
-    from infra.datasets.inspection import inspect_store, show
-    from infra.stack.settings import load_settings
+    from infra.api import datasets as api
 
-    load_settings(need=("s3",) if root.startswith("s3://") else ()).export()
-    document = inspect_store(
+    document = api.inspect(
         root,
-        sound_rows=None if every else rows,
-        picture=picture,
-        recording=recording,
+        recording,
         at_s=at,
         seconds=seconds,
+        picture=picture,
         out=out,
+        rows=None if every else rows,
     )
     if as_json:
         print_json(document)
     else:
+        from infra.datasets.inspection import show
+
         show(document)
 
 
@@ -203,25 +188,17 @@ def data_embed(
 
     Example: `seldtune data embed s3://seldtune/data/quickstart --weights s3://seldtune/weights/resnet50.safetensors`
     """
-    from infra.console.arguments import parse_assignments
-    from infra.datasets.embed import EmbedRequest, embed_on_cluster
-    from infra.stack.settings import load_settings
+    from infra.api import datasets as api
 
-    places = [place for place in (root, weights, out) if place is not None]
-    settings = load_settings(need=("s3",) if any(place.startswith("s3://") for place in places) else ())
-    settings.export()
-    rate = {} if frame_rate_hz is None else {"inputs.frame_rate_hz": frame_rate_hz}
-    document = embed_on_cluster(
-        EmbedRequest(
-            data=root,
-            encoder=encoder,
-            weights=weights,
-            random_weights=random_weights,
-            fixed={**parse_assignments(fixed or []), **rate},
-            out=out,
-            precision=precision,
-        ),
-        settings,
+    document = api.embed(
+        root,
+        encoder=encoder,
+        weights=weights,
+        random_weights=random_weights,
+        frame_rate_hz=frame_rate_hz,
+        fixed=fixed,
+        out=out,
+        precision=precision,
     )
     text = (
         f"{document['uri']}: {document['rows']} rows, {document['bytes'] / 1e6:.1f} MB, {document['vectors']} distinct "

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from infra.console.arguments import parse_bytes
 from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
 
 
@@ -32,27 +31,20 @@ def finals(
     Every choice is made on validation. The same command goes on after a crash or Ctrl-C, and reads the test split
     again for nobody. Example: `seldtune finals quickstart --best 2`
     """
-    from infra.stack.settings import load_settings
+    from infra.api import finals as api
 
-    settings = load_settings()
-    settings.export()
-    from infra.finals.finals import FinalsRequest, run_finals
-
-    found = run_finals(
-        FinalsRequest(
-            sweep=sweep,
-            best=best,
-            seeds=seeds,
-            name=name,
-            model=model,
-            data=data,
-            workers=workers,
-            cpus_per_worker=cpus,
-            gpus_per_worker=gpus,
-            concurrency=concurrency,
-            data_memory_bytes=None if data_memory is None else parse_bytes(data_memory),
-        ),
-        settings,
+    found = api.finals(
+        sweep,
+        best=best,
+        seeds=seeds,
+        name=name,
+        model=model,
+        data=data,
+        workers=workers,
+        cpus=cpus,
+        gpus=gpus,
+        concurrency=concurrency,
+        data_memory=data_memory,
     )
     if found is None:
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -24,12 +24,9 @@ def weights_import(
     Understood are torchvision's ResNets, I3D (rgb_imagenet.pt), the audio encoder and the models of AV-SELD, and the
     DCASE audio baseline. Example: `seldtune weights import resnet50-11ad3fa6.pth --as resnet50`
     """
-    from infra.models.import_weights import import_weights
-    from infra.stack.settings import load_settings
+    from infra.api import models as api
 
-    settings = load_settings(need=("s3",))
-    settings.export()
-    result = import_weights(source, name, settings.root, sha256)
+    result = api.import_weights(source, name, sha256=sha256)
     told = f"{result['uri']}: {result['what']}, {result['parameters']:,} parameters in {result['entries']} entries"
     say(result, f"{told}\nuse it with --set {result['field']}={result['uri']}", as_json=as_json)
 
@@ -56,16 +53,9 @@ def promote(
     small, trained with three seeds from a clean commit, and its files as they were registered.
     Example: `seldtune promote seld --reason "best of the quickstart finals"`
     """
-    from infra.stack.settings import load_settings
+    from infra.api import models as api
 
-    settings = load_settings(need=("s3", "mlflow"))
-    settings.export()
-    from infra.models import aliases
-    from infra.models.gate import read_rules
-
-    judged = aliases.promote(
-        settings.root, model, candidate, alias, reason, rules=read_rules(rules), force=force, dry_run=dry_run
-    )
+    judged = api.promote(model, reason, candidate=candidate, alias=alias, rules=rules, dry_run=dry_run, force=force)
     document = {"model": model, "alias": alias, "moved": not dry_run, "reason": reason, **judged.as_json()}
     told = [str(verdict) for verdict in judged.verdicts]
     version = judged.candidate.version
@@ -89,13 +79,9 @@ def rollback(
 
     Example: `seldtune rollback seld --reason "deaf to bells in the new room"`
     """
-    from infra.stack.settings import load_settings
+    from infra.api import models as api
 
-    settings = load_settings(need=("s3", "mlflow"))
-    settings.export()
-    from infra.models import aliases
-
-    move = aliases.rollback(settings.root, model, alias, reason)
+    move = api.rollback(model, reason, alias=alias)
     text = f"{model}@{alias} is version {move.version} again (was version {move.before})"
     say({"model": model, "alias": alias, **move.as_json()}, text, as_json=as_json)
 
@@ -109,13 +95,9 @@ def history(
 
     Example: `seldtune history seld`
     """
-    from infra.stack.settings import load_settings
+    from infra.api import models as api
 
-    settings = load_settings(need=("s3", "mlflow"))
-    settings.export()
-    from infra.models import aliases
-
-    moves = aliases.history(settings.root, model, alias)
+    moves = api.history(model, alias=alias)
     text = "\n".join(map(str, moves)) or f"{model}@{alias} was never moved"
     say({"model": model, "alias": alias, "moves": [move.as_json() for move in moves]}, text, as_json=as_json)
 
@@ -136,12 +118,9 @@ def predict(
 
     Example: `seldtune predict --model models:/seld@champion clip.wav clip.mp4 --truth clip.csv`
     """
-    from infra.stack.settings import load_settings
+    from infra.api import models as api
 
-    load_settings(need=("mlflow",)).export()
-    from infra.models.predict import predict_files
-
-    result = predict_files(model, wav, video, truth, out, resample, boxes)
+    result = api.predict(wav, video, model=model, truth=truth, out=out, boxes=boxes, resample=resample)
     say(result, _prediction_text(result), as_json=as_json)
 
 

@@ -8,11 +8,11 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from infra.console.arguments import parse_assignments, parse_bytes, parse_duration_s
+from infra.api import asked
 from search_spaces.registry import SPACES
 
 if TYPE_CHECKING:
@@ -57,37 +57,20 @@ class SweepOptions:
         list[str] | None, typer.Option("--set", help="A field that every trial takes, e.g. training.epochs=4.")
     ] = None
 
+    def besides_space(self) -> asked.SweepOptions:
+        """All but the space, as Python's `sweep` and `plan` take it."""
+        values = vars(self).copy()
+        del values["space"]
+        values["fixed"] = values.pop("fix")
+        return cast(asked.SweepOptions, values)
+
     def request(self) -> SweepRequest:
-        """The same as Python takes it.
+        """The same as `run_sweep` takes it.
 
         Raises:
             UserError: an unknown space, or an option in another form than its help says.
         """
-        from infra.record.retries import Retries, parse_retries
-        from infra.sweep.run import SweepRequest
-        from search_spaces.registry import find_space
-
-        return SweepRequest(
-            space=find_space(self.space),
-            name=self.name,
-            data=self.data,
-            trials=self.trials,
-            budget_s=None if self.budget is None else parse_duration_s(self.budget),
-            gpu_hours=self.gpu_hours,
-            cpu_hours=self.cpu_hours,
-            retries=Retries() if self.retries is None else parse_retries(self.retries),
-            workers=self.workers,
-            cpus_per_worker=self.cpus,
-            gpus_per_worker=self.gpus,
-            concurrency=self.concurrency,
-            data_memory_bytes=None if self.data_memory is None else parse_bytes(self.data_memory),
-            sampler=self.sampler,
-            stopper=self.stopper,
-            against=tuple(self.against or ()),
-            warm_start=tuple(self.warm_start or ()),
-            seed=self.seed,
-            fixed=parse_assignments(self.fix or []),
-        )
+        return asked.sweep_request(self.space, **self.besides_space())
 
     def arguments(self) -> list[str]:
         """The words behind the command that say the same; what is as by default is left out."""
@@ -97,11 +80,11 @@ class SweepOptions:
             value = getattr(self, field.name)
             if value == field.default or value in (None, []):
                 continue
-            (asked,) = hints[field.name].__metadata__
-            if isinstance(asked, typer.models.ArgumentInfo):
+            (words_of,) = hints[field.name].__metadata__
+            if isinstance(words_of, typer.models.ArgumentInfo):
                 words.append(str(value))
                 continue
-            flag = asked.default if isinstance(asked.default, str) else f"--{field.name.replace('_', '-')}"
+            flag = words_of.default if isinstance(words_of.default, str) else f"--{field.name.replace('_', '-')}"
             for one in value if isinstance(value, list) else [value]:
                 words += [flag, str(one)]
         return words

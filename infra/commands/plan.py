@@ -38,17 +38,14 @@ def plan(
         raise UserError("nothing to plan: name a search space, or a published system with --preset")
     from rich.console import Console
 
-    from infra.stack.settings import load_settings
+    from infra.api import sweeps as api
 
-    settings = load_settings(need=())
-    settings.export()
-    from infra.plan.plan import plan_space
-    from infra.plan.screen import show_plan
-
-    found = plan_space(options.request(), settings, samples=samples, measure=calibrate)
+    found = api.plan(options.space, samples=samples, calibrate=calibrate, **options.besides_space())
     if as_json:
         print_json(found.as_json())
     else:
+        from infra.plan.screen import show_plan
+
         show_plan(found, Console(highlight=False, width=max(Console().width, 118)))
     if found.refused:
         raise typer.Exit(EXIT_REFUSED)

@@ -18,7 +18,7 @@ from infra.kube.shapes import SHAPES, find_shape, require_room
 if TYPE_CHECKING:
     from infra.kube.schemas import Schemas
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @functools.partial(with_sweep_options, space="")

@@ -38,24 +38,20 @@ def status(
     if sweep is None:
         if watched:
             raise UserError("--watch shows a sweep: name it, e.g. `seldtune status quickstart --watch`")
-        from infra.stack import embedded
+        from infra.api import sweeps as api
 
-        _show(embedded.status(), as_json=as_json)
+        _show(api.status(), as_json=as_json)
     else:
         _show_sweep(sweep, watched=watched, as_json=as_json)
 
 
 def _show_sweep(name: str, *, watched: bool, as_json: bool) -> None:
-    from infra.stack.settings import load_settings
-
-    settings = load_settings(need=["s3"])
-    settings.export()
     from rich.console import Console
 
-    from infra.watch.reader import SweepReader
+    from infra.api import sweeps as api
     from infra.watch.screen import render, watch
 
-    reader = SweepReader(settings.root, name)
+    reader = api.reader(name)
     if as_json:
         print_json(reader.look().as_json())
     elif watched:
@@ -73,7 +69,7 @@ def down(
 
     Example: `seldtune down`
     """
-    from infra.stack import embedded
+    from infra.api import services as api
     from infra.stack.home import find_home
 
     home = find_home()
@@ -81,14 +77,13 @@ def down(
         if not sys.stdin.isatty():
             raise UserError(f"--purge would delete {home} with all data in it: say --yes as well")
         typer.confirm(f"Delete {home} with all runs, models and data in it?", abort=True, err=True)
-    ended = embedded.down()
-    deleted = embedded.purge() if purge else None
+    ended = api.down(purge=purge)
     if as_json:
-        print_json({"processes_ended": ended, "home": str(home), "deleted": deleted is not None})
+        print_json(ended.as_json())
     else:
-        typer.echo(f"{ended} processes ended" if ended else "nothing was running")
-        if deleted:
-            typer.echo(f"{home} deleted")
+        typer.echo(f"{ended.processes_ended} processes ended" if ended.processes_ended else "nothing was running")
+        if ended.deleted:
+            typer.echo(f"{ended.home} deleted")
 
 
 def _show(state: StackStatus, *, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,9 +11,6 @@ from infra.console.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, prin
 
 if TYPE_CHECKING:
     from infra.sweep.conclude import Conclusion
-
-
-logger = logging.getLogger(__name__)
 
 
 @with_sweep_options
@@ -28,18 +24,15 @@ def sweep(
     The same command goes on after a crash or Ctrl-C. On a terminal it shows one screen (SELDTUNE_NO_LIVE=1: lines).
     Example: `seldtune sweep quickstart --trials 10 --budget 10m`
     """
-    from infra.stack.settings import load_settings
+    from infra.api import sweeps as api
+    from infra.api.services import settled
 
-    settings = load_settings()
-    settings.export()
-    from infra.sweep.conclude import conclude
-    from infra.sweep.run import run_sweep
+    settings = settled(None)
     from infra.watch.screen import live_screen, wants_live
 
-    with run_sweep(options.request(), settings, live_screen if wants_live(as_json=as_json) else None) as outcome:
-        conclusion = conclude(outcome, model) if outcome.finished else None
+    screen = live_screen if wants_live(as_json=as_json) else None
+    conclusion = api.sweep(options.space, model=model, screen=screen, settings=settings, **options.besides_space())
     if conclusion is None:
-        logger.warning("interrupted; the same command goes on from here (`seldtune status %s`)", outcome.name)
         raise typer.Exit(EXIT_INTERRUPTED)
     if as_json:
         print_json(conclusion.as_json())

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from infra.commands.options import FaithfulOption
-from infra.console.arguments import parse_assignments
 from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
 
 WeightsOption = Annotated[str | None, typer.Option(help="URI of pre-trained weights; random ones if not given.")]
@@ -38,31 +37,24 @@ def table1(
     The same command goes on after a crash or Ctrl-C.
     Example: `seldtune table1 --data s3://seldtune/data/quickstart --size small`
     """
-    from infra.stack.settings import load_settings
-
-    settings = load_settings()
-    settings.export()
-    from infra.finals.table1 import Table1Request, default_presets, run_table1, terminal_table
+    from infra.api import finals as api
     from search_spaces.presets import Pretrained
 
     pretrained = Pretrained(
         audio=audio_weights, resnet=resnet_weights, i3d=i3d_weights, detector=detector_weights, boxes=boxes
     )
-    rows = run_table1(
-        Table1Request(
-            data=data,
-            name=name,
-            presets=only or default_presets(pretrained),
-            size=size,
-            faithful=faithful,
-            pretrained=pretrained,
-            seeds=seeds,
-            cpus_per_worker=cpus,
-            gpus_per_worker=gpus,
-            concurrency=concurrency,
-            fixed=parse_assignments(fix or []),
-        ),
-        settings,
+    rows = api.table1(
+        data,
+        name=name,
+        only=only,
+        size=size,
+        faithful=faithful,
+        pretrained=pretrained,
+        seeds=seeds,
+        cpus=cpus,
+        gpus=gpus,
+        concurrency=concurrency,
+        fixed=fix,
     )
     if rows is None:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -70,6 +62,8 @@ def table1(
         print_json([row.as_json() for row in rows])
         return
     from rich.console import Console
+
+    from infra.finals.table1 import terminal_table
 
     console = Console(highlight=False, width=max(Console().width, 130))
     console.print(terminal_table(rows, f"{name} ({size} size, test split)"))

@@ -23,7 +23,7 @@ from infra.record.trials import SweepStore
 from infra.stack.answers import mlflow_answers
 from infra.tracking.tracker import SWEEP_TAG
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 FOLDER = "comparison"
 """In the artifacts of a sweep's run."""

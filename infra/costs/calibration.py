@@ -37,7 +37,7 @@ from trainables.networks.estimate import estimate
 from trainables.training.decision import GO_ON, Decision
 from trainables.training.resources import TrialResources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 ASSUMED_GFLOPS = {"cpu": 15.0, "gpu": 15_000.0}
 """Of one CPU and of one GPU, in fp32, where nothing was measured: a slow one's, at the sizes that are trained here."""

@@ -22,7 +22,7 @@ from trainables.training.resources import TrialResources
 if TYPE_CHECKING:
     from infra.sweep.run import SweepRequest
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 MARGIN = 0.1
 """Of a worker's memory, what a prediction must leave free."""

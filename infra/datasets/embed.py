@@ -54,7 +54,7 @@ from trainables.parts.visual.backbone import Backbone
 from trainables.weights.files import parse_state, read_content, weights_sha256
 from trainables.weights.kinds import parse_weights
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 ENCODERS: dict[str, Backbone] = {"resnet50": ResNetConformer(), "i3d": I3d()}
 PRECISIONS = ("fp32", "fp16")

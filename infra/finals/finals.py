@@ -40,7 +40,7 @@ from trainables.networks.model import count_parameters
 from trainables.scores.metrics import SeldCounts
 from trainables.training.reports import OBJECTIVE
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 FINALIST_PARAM, SEED_PARAM = "finalist", "seed"
 _BUDGET_S = 30 * 24 * 3600.0

@@ -32,7 +32,7 @@ from trainables.evaluation.evaluate import predict_recordings, recordings
 from trainables.scores.flat import counts_from_array, counts_to_array
 from trainables.scores.metrics import SeldCounts, seld_counts
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 SPLIT = "test"
 

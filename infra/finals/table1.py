@@ -28,7 +28,7 @@ from trainables.networks.model import count_parameters
 from trainables.scores.metrics import Average, SeldCounts
 from trainables.scores.recordings import pooled, table_of
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 BOXES_PRESET = "dcase2023-audio_visual"
 AVERAGES: tuple[Average, ...] = ("macro", "micro")

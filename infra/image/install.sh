@@ -39,7 +39,7 @@ project)
     # pip builds in the source's folder: in a copy, which need not be ours to write to.
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
-    for name in pyproject.toml README.md LICENSE data trainables search_spaces infra; do
+    for name in pyproject.toml README.md LICENSE data trainables search_spaces infra seldtune; do
         cp -r "$source/$name" "$copy/"
     done
     "$folder/bin/pip" install --quiet --no-deps ${BASE_PACKAGES:+--no-build-isolation} "$copy"

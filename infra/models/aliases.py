@@ -21,7 +21,7 @@ from infra.models.register import (
     holder_of,
 )
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

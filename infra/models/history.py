@@ -27,7 +27,7 @@ from mlflow.exceptions import MlflowException
 from data import storage
 from data.errors import GateError, UserError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 PROMOTE, ROLLBACK = "promote", "rollback"
 

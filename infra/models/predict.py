@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainables.inputs.box_source import BoxSource, boxes_at
 from trainables.scores.detections import Detections
 from trainables.scores.metrics import SCORE_NAMES, score_values, scores, seld_counts
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 def predict_files(
@@ -49,8 +50,9 @@ def predict_files(
     """
     reference = read_events_csv(truth) if truth else None
     audio = read_foa_wav(wav, resample=resample)
-    model, config, thresholds = load_registered(model_uri)
-    inputs: dict[str, NDArray[Any]] = {"audio": audio[None].astype(np.float32)}
+    model = load_registered(model_uri)
+    config = model.config
+    seen: NDArray[Any] | None = None
     reads = config.visual.reads
     if reads is not None:
         seen = _pictures(config, video)
@@ -58,12 +60,11 @@ def predict_files(
             seen = _boxes(config.visual, config.inputs, seen, boxes, audio.shape[1])
         if not len(seen):
             logger.warning("%s reads %s, but was given none; it goes by sound alone", model_uri, reads)
-        inputs[reads] = seen[None]
     for path, needed in ((video, reads is not None), (boxes, reads == "boxes")):
         if path is not None and not needed:
             logger.warning("%s does not look at %s", model_uri, path)
-    output = model.predict(inputs)[0]
-    detections = config.output.decode(output, thresholds)
+    output = model.output(audio, seen)
+    detections = model.decode(output)
 
     folder = out or wav.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,12 +104,51 @@ def _boxes(
     if csv is not None:
         return boxes_at(str(csv), 0, math.ceil(samples / RATE_HZ * size.frame_rate_hz), size.frame_rate_hz)
     if visual.detector is None:
-        return np.zeros((0, MAX_BOXES, BOX_FIELDS), np.float32)
+        return _no_boxes()
     return BoxSource(None, visual.detector, size.frame_rate_hz)("", 0, len(pictures), pictures)
 
 
-def load_registered(model_uri: str) -> tuple[Any, TrialConfig, NDArray[np.float64]]:
-    """A model of ours from the registry, with its config and the thresholds (13,) to use it with.
+def _no_boxes() -> NDArray[Any]:
+    return np.zeros((0, MAX_BOXES, BOX_FIELDS), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredModel:
+    """A model of the registry, loaded."""
+
+    uri: str
+    pyfunc: Any
+    """As MLflow loads it: arrays with a batch axis in, an array out."""
+    config: TrialConfig
+    thresholds: NDArray[np.float64]
+    """(13,): above which a class counts as heard."""
+
+    def predict(self, audio: NDArray[np.float32], seen: NDArray[Any] | None = None) -> Detections:
+        """What the model hears in a recording, and where; its `events()` are what a DCASE csv holds.
+
+        Args:
+            audio: (4, samples) W Y Z X at 24 kHz, in [-1, 1], of any length.
+            seen: what the model sees (`config.visual.reads`) at its size and rate from time 0: frames (V, H, W, 3) or
+                boxes (V, 6, 5); None where there is no video, or it sees nothing.
+        """
+        if seen is None and self.config.visual.reads is not None:
+            seen = _no_boxes() if self.config.visual.reads == "boxes" else _pictures(self.config, None)
+        return self.decode(self.output(audio, seen))
+
+    def output(self, audio: NDArray[np.float32], seen: NDArray[Any] | None) -> NDArray[np.float32]:
+        """The network's output (T, output width) for the T label frames of what `predict` takes."""
+        inputs: dict[str, NDArray[Any]] = {"audio": audio[None].astype(np.float32)}
+        if seen is not None and self.config.visual.reads is not None:
+            inputs[self.config.visual.reads] = seen[None]
+        return self.pyfunc.predict(inputs)[0]
+
+    def decode(self, output: NDArray[np.float32]) -> Detections:
+        """What an output (T, output width) says is heard."""
+        return self.config.output.decode(output, self.thresholds)
+
+
+def load_registered(model_uri: str) -> RegisteredModel:
+    """A model of ours from the registry.
 
     Raises:
         UserError: it is not there, or is no model of ours.
@@ -125,7 +165,7 @@ def load_registered(model_uri: str) -> tuple[Any, TrialConfig, NDArray[np.float6
         raise UserError(f"{model_uri} is no model that a sweep registered: it carries no config")
     config = from_dict(info.metadata["config"])
     thresholds = info.metadata.get("thresholds") or [config.inference.threshold] * NUM_CLASSES
-    return model, config, np.array(thresholds)
+    return RegisteredModel(uri=model_uri, pyfunc=model, config=config, thresholds=np.array(thresholds))
 
 
 def plot_prediction(detections: Detections, reference: Events | None, num_labels: int, path: Path, title: str) -> None:

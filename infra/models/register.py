@@ -42,13 +42,13 @@ if TYPE_CHECKING:  # torch comes with them: a dry run of a promotion needs none
     from trainables.config import TrialConfig
     from trainables.training.checkpoint import TrialStore
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
 WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
-KNOWN_NAMES = ("MLmodel", "registered_model_meta")
+KNOWN_NAMES = ("MLmodel", "registered_model_meta", "py.typed")
 KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
-"""A model's files have these names, which MLflow writes, or are of these kinds, none of which is ever unpickled."""
+"""A model's files have these names, of MLflow and of its code, or are of these kinds: none is ever unpickled."""
 LONGEST_CHECK_S = 600.0
 """A model that has not answered by then is refused."""
 REQUIREMENTS = ("torch", "torchaudio", "torchvision", "numpy", "safetensors", "soundfile", "pillow")

@@ -49,7 +49,7 @@ from infra.sweep.run import SweepPlan, SweepRequest, plan_sweep
 from trainables.config import TrialConfig
 from trainables.training.resources import TrialResources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(kw_only=True)

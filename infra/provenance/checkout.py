@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-PACKAGES = ("data", "trainables", "search_spaces", "infra")
+PACKAGES = ("data", "trainables", "search_spaces", "infra", "seldtune")
 """What of the checkout runs."""
 LARGEST_DIFF = 500_000
 """Characters; what is longer is cut, and says so."""

@@ -31,7 +31,7 @@ from data import storage
 from data.errors import UserError
 from infra.stack.answers import ray_answers
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 BEAT_S = 10.0
 SILENCE_S = 3 * BEAT_S

@@ -33,7 +33,7 @@ from trainables.config import TrialConfig
 from trainables.config.tree import from_dict, override, to_dict
 from trainables.training.reports import OBJECTIVE
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 RANDOM_AFTER = 10
 """Refused proposals in a row after which they are drawn at random."""

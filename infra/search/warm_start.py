@@ -40,7 +40,7 @@ from search_spaces.space import SearchSpace
 from trainables.config.tree import from_dict, nested
 from trainables.training.reports import LATENCY, OBJECTIVE
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 PAGE = 500
 

@@ -35,7 +35,7 @@ from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, 
 from infra.stack.settings import choose_root, embedded_urls, given_services, settings_from
 from infra.stack.status import TOKEN_NAME, StackStatus, status
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"seldtune.{__name__}")
 
 # A service that runs but is slow to answer may be at work for a sweep: replacing it would end that.
 ANSWER_PATIENCE_S = 30.0

@@ -42,7 +42,7 @@ from trainables.scores.metrics import SCORE_NAMES
 from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.training.reports import OBJECTIVE
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

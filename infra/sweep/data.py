@@ -30,7 +30,7 @@ from trainables.config import TrialConfig
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.embedding_source import embedding_stores
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 # Raise it when the same sound would give other features than before.
 _FEATURES_VERSION = 1

@@ -17,7 +17,7 @@ from data.feeding.streamed_split import FEWEST_ROWS, decoded_bytes, largest_row_
 from data.stores.chunks import Store, read_index
 from trainables.inputs.prepare import PrepareRow
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 SEARCHED = ("train", "val")
 """What a search may see; the test split is for finalists alone."""

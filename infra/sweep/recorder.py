@@ -21,7 +21,7 @@ from trainables.config.tree import from_dict
 from trainables.training.reports import OBJECTIVE, report_of
 from trainables.training.resources import TrialResources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 REASON_CHARS = 300
 

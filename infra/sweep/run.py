@@ -54,7 +54,7 @@ from trainables.networks.pretrained import warn_random_weights
 from trainables.training.resources import TrialResources
 from trainables.training.worker import SweepContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 EXPERIMENT = "seldtune"
 

@@ -16,7 +16,7 @@ from trainables.training.worker import SweepContext, TrialActor
 if TYPE_CHECKING:
     from ray.tune import Callback, Tuner
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 def run_trials(

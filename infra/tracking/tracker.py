@@ -37,7 +37,7 @@ from infra.tracking.outbox import Outbox
 from infra.tracking.trial_runs import TrialRuns
 from infra.tracking.writer import Away, Limits, MlflowWriter, Refused
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 SAMPLE_EVERY_S = 10.0
 MOST_SAMPLES = 512

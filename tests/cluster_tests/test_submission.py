@@ -139,7 +139,7 @@ def test_the_code_that_is_sent_runs_by_itself(tmp_path: Path) -> None:
     folder.mkdir()
     size = stage(folder, space_file=None, code=True, limit_bytes=20_000_000, environment={})
     names = {path.name for path in folder.rglob("*")}
-    assert {path.name for path in folder.iterdir()} == {"data", "trainables", "search_spaces", "infra"}
+    assert {path.name for path in folder.iterdir()} == {"data", "trainables", "search_spaces", "infra", "seldtune"}
     assert 500_000 < size < 20_000_000
     assert not [name for name in names if name.startswith(".") or name.endswith(".pyc") or name == "__pycache__"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -193,7 +193,7 @@ SPACE = dataclasses.replace(QUICKSTART, name="mine")
 """
 
 
-@pytest.mark.parametrize("name", ["data", "trainables", "search_spaces", "infra", "random", "torch", "ray"])
+@pytest.mark.parametrize("name", ["data", "trainables", "search_spaces", "infra", "seldtune", "random", "torch", "ray"])
 @pytest.mark.parametrize("code", [(), ("--code",)])
 def test_a_space_with_the_name_of_a_module_is_refused(
     dashboard: Dashboard, tmp_path: Path, name: str, code: tuple[str, ...]
@@ -205,7 +205,7 @@ def test_a_space_with_the_name_of_a_module_is_refused(
     assert not dashboard.submitted
 
 
-@pytest.mark.parametrize("name", ["seldtune.py", "mine.py", "data.yaml"])
+@pytest.mark.parametrize("name", ["mine.py", "data.yaml"])
 def test_any_other_name_leaves_the_job_its_modules(dashboard: Dashboard, tmp_path: Path, name: str) -> None:
     space = tmp_path / name
     space.write_text(SENT_SPACE if name.endswith(".py") else SPACE)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException
 
+import seldtune
 from data.errors import GateError, UserError
 from infra.models.aliases import history, promote, rollback
 from infra.models.evidence import Evidence
@@ -398,3 +399,25 @@ def test_of_four_that_promote_at_once_one_wins_and_the_others_are_told(root, tmp
             assert f"changed meanwhile: it was version 1 and is version {winners[0]}" in out
     assert champion() == winners[0]
     assert [(m.version, m.before) for m in history(root, "seld", "champion")] == [("1", None), (winners[0], "1")]
+
+
+@pytest.mark.slow
+def test_the_same_from_python(root, monkeypatch):
+    """By `seldtune` alone; a model that it loads hears arrays."""
+    for name, value in (("MLFLOW_TRACKING_URI", os.environ["MLFLOW_TRACKING_URI"]), ("SELDTUNE_ROOT", root)):
+        monkeypatch.setenv(name, value)
+    given = seldtune.Settings(root=root, mlflow_tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    with pytest.raises(seldtune.GateError, match="FAILED seeds"):
+        seldtune.promote("seld", "too few", candidate="2", rules=seldtune.Rules(seeds=9), settings=given)
+    judged = seldtune.promote("seld", "the first one", candidate="2", force=True, settings=given)
+    assert (judged.candidate.version, champion()) == ("2", "2")
+    assert [move.reason for move in seldtune.history("seld", settings=given)] == ["the first one"]
+    with pytest.raises(seldtune.UserError, match="nobody held seld@champion before"):
+        seldtune.rollback("seld", "deaf to bells", settings=given)
+    model = seldtune.load_model("models:/seld@champion", settings=given)
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, (4, 3 * 24_000)).astype(np.float32)
+    events = model.predict(noise).events()
+    assert model.config.fusion.name == "gru"
+    assert np.all(events.frame < 30)
+    with pytest.raises(seldtune.UserError, match="models:/seld/99 cannot be loaded"):
+        seldtune.load_model("models:/seld/99", settings=given)

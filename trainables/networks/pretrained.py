@@ -14,7 +14,7 @@ from trainables.config import TrialConfig
 from trainables.weights.fitting import WeightsSlot, load_fitting
 from trainables.weights.kinds import KINDS, read_weights
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 def slots(config: TrialConfig) -> list[WeightsSlot]:

@@ -18,7 +18,7 @@ from trainables.scores import metrics, metrics2024
 from trainables.scores.matching import FloatArray
 from trainables.scores.metrics import Average, Intervals, jackknife
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from trainables.config import TrialConfig
 from trainables.evaluation.bundle import save_bundle
 from trainables.networks.model import SeldModel
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 KEEP_CHECKPOINTS = 2
 EXAMPLE_NAME = "example.npz"

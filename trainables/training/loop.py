@@ -42,7 +42,7 @@ from trainables.training.decision import Decision, TakeOver
 from trainables.training.learner import Learner
 from trainables.training.reports import LATENCY, OBJECTIVE, Diverged
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 class Session(Protocol):

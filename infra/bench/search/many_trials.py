@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--alone", action="store_true", help="without MLflow, and with records in a local folder")
     chosen = options.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    logging.getLogger("infra").setLevel(logging.WARNING)
+    logging.getLogger("seldtune.infra").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         root, tracking_uri = folder, None
         if not chosen.alone:

@@ -1,0 +1,253 @@
+"""Data: made, taken in, looked at, checked, seen by frozen networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from infra.api.asked import Fixed, fields_of
+from infra.api.services import settled, settled_for
+from infra.stack.settings import Settings
+
+if TYPE_CHECKING:
+    from data.scenes.synth import SynthSettings, TreeRun
+    from data.stores.build import Built
+    from data.stores.chunks import Store
+
+
+class SceneOptions(TypedDict, total=False):
+    """What synthetic data is like. `None` is what is not given: then the file of `config` decides, or the default."""
+
+    config: Path | str | None
+    """YAML file with any of these, and `scene:` with its fields."""
+    profile: str | None
+    """What scenes are like: easy, standard or hard."""
+    scene: Fixed | None
+    """Fields of scenes in place of the profile's, such as `{"polyphony": 3}`."""
+    events: str | None
+    """Folder <class>/*.wav of sounds to place in rooms."""
+    train_clips: int | None
+    """Clips to train on."""
+    val_clips: int | None
+    """Clips to validate on, in other rooms."""
+    test_clips: int | None
+    """Clips to test on, in other rooms again."""
+    clip_s: float | None
+    """Seconds of a clip."""
+    seed: int | None
+    """The same seed gives the same data, whoever renders it."""
+    video: bool | None
+    """Render panorama frames as well."""
+
+
+def synthesise(
+    name: str = "quickstart",
+    *,
+    out: str | None = None,
+    settings: Settings | None = None,
+    **options: Unpack[SceneOptions],
+) -> Store:
+    """Make synthetic scenes: rooms, moving and overlapping sources, ambisonic sound and panorama frames.
+
+    Data that is there already is kept, and an interrupted call goes on.
+
+    Args:
+        name: of the data set, which goes to `<root>/data/<name>`.
+        out: another place for it: a folder or s3://bucket/path.
+        options: config, profile, scene, events, train_clips, val_clips, test_clips, clip_s, seed and video
+            (`SceneOptions`).
+
+    Raises:
+        UserError: an option out of its range, or other data lies there.
+    """
+    from data.scenes import synth
+    from infra.cluster.join import on_cluster
+
+    made = _synth_settings(options)
+    settings = settled(settings, ("s3",))
+    return synth.synthesise(made, out or f"{settings.root}/data/{name}", run=on_cluster(settings))
+
+
+def synthesise_tree(tree: Path | str, *, run: TreeRun = map, **options: Unpack[SceneOptions]) -> Path:
+    """The scenes of `synthesise` as wav, csv and mp4 files in the layout of STARSS23, below the folder `tree`.
+
+    Args:
+        run: renders the clips: `map` one after another, the `map` of a pool of processes several at a time.
+
+    Raises:
+        UserError: an option out of its range, or the folder holds the scenes of other options.
+    """
+    from data.scenes.synth import write_tree
+
+    return write_tree(_synth_settings(options), str(tree), run=run)
+
+
+def _synth_settings(options: SceneOptions) -> SynthSettings:
+    from data.scenes.synth_settings import synth_settings
+    from infra.console.yaml_files import read_mapping
+
+    unknown = options.keys() - SceneOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"{', '.join(sorted(unknown))}: no option of synthetic data")
+    asked: dict[str, Any] = dict(options)
+    config, scene, events = asked.pop("config", None), asked.pop("scene", None), asked.pop("events", None)
+    fields = {**fields_of(scene), **({} if events is None else {"events": events})}
+    asked["with_video"] = asked.pop("video", None)
+    given = {} if config is None else read_mapping(Path(config), "fields, e.g. `train_clips: 20`")
+    return synth_settings(given, str(config), asked, fields)
+
+
+def ingest(
+    tree: str,
+    out: str | None = None,
+    *,
+    val_rooms: Sequence[str] | None = None,
+    video: bool = True,
+    resample: bool = False,
+    settings: Settings | None = None,
+) -> Built:
+    """Take in STARSS23, or any tree of its layout, as it was downloaded.
+
+    Args:
+        tree: folder or s3://bucket/path that holds foa_dev, metadata_dev, video_dev.
+        out: where the store goes; `<root>/data/starss23` if not given.
+        val_rooms: training rooms to hold out; chosen by name if not given.
+        video: take in the video as well.
+        resample: accept other sample rates and convert them.
+
+    Returns:
+        The store, and what became of the recordings: those that could not be read are in `report["faults"]`.
+
+    Raises:
+        UserError: it is no such tree, or other data lies where the store goes.
+    """
+    from data.readers.ingest import IngestSettings
+    from data.readers.ingest import ingest as take_in
+    from infra.cluster.join import on_cluster
+
+    settings = settled(settings, ("s3",))
+    taken = IngestSettings(
+        val_rooms=None if val_rooms is None else tuple(val_rooms), with_video=video, resample=resample
+    )
+    return take_in(tree, out or f"{settings.root}/data/starss23", taken, run=on_cluster(settings))
+
+
+def open_store(root: str, *, settings: Settings | None = None) -> Store:
+    """A chunk store: its manifest, which says what it holds.
+
+    Args:
+        root: a folder or s3://bucket/path.
+
+    Raises:
+        UserError: there is none, or a newer seldtune wrote it.
+    """
+    settled_for(settings, root)
+    from data.stores import chunks
+
+    return chunks.open_store(root)
+
+
+def verify(root: str, *, settings: Settings | None = None) -> dict[str, Any]:
+    """Read every shard of a store, check its hash, and decode everything in it.
+
+    Returns:
+        `root`, `manifest` (its SHA-256) and `rows`, how many are as the manifest says; ready for JSON.
+
+    Raises:
+        UserError: there is no store, or something is not as its manifest says.
+    """
+    from data.stores import chunks
+
+    opened = open_store(root, settings=settings)
+    return {"root": root, "manifest": opened.manifest.sha256, "rows": chunks.verify(opened)}
+
+
+def inspect(
+    root: str,
+    recording: str | None = None,
+    *,
+    at_s: float | None = None,
+    seconds: float = 20.0,
+    picture: bool = True,
+    out: Path | str | None = None,
+    rows: int | None = 24,
+    settings: Settings | None = None,
+) -> dict[str, Any]:
+    """What a store holds: clips, classes, overlap, directions, sound levels; and a recording of it, drawn.
+
+    Args:
+        root: a folder or s3://bucket/path.
+        recording: the one that is drawn; the first if not given.
+        at_s: second to draw from; where it is busy if not given.
+        seconds: how much of it is drawn.
+        picture: whether one is drawn.
+        out: the picture's file; `<recording>.png` in the working directory if not given.
+        rows: rows of each split whose sound levels are measured; None: all.
+
+    Returns:
+        A document ready for JSON.
+
+    Raises:
+        UserError: no store there, no such recording, or a stretch that it does not have.
+    """
+    settled_for(settings, root)
+    from infra.datasets.inspection import inspect_store
+
+    return inspect_store(
+        root,
+        sound_rows=rows,
+        picture=picture,
+        recording=recording,
+        at_s=at_s,
+        seconds=seconds,
+        out=None if out is None else Path(out),
+    )
+
+
+def embed(
+    data: str,
+    *,
+    encoder: str = "resnet50",
+    weights: str | None = None,
+    random_weights: int | None = None,
+    frame_rate_hz: float | None = None,
+    fixed: Fixed | None = None,
+    out: str | None = None,
+    precision: str | None = None,
+    settings: Settings | None = None,
+) -> dict[str, Any]:
+    """Let a frozen visual network look once at every picture of a store, under all channel swaps, for all trials.
+
+    Args:
+        data: a chunk store: a folder or s3://bucket/path.
+        encoder: the network: resnet50 or i3d.
+        weights: its weights, a file or s3:// (`import_weights`).
+        random_weights: seed of weights that are drawn instead: good for tests alone.
+        frame_rate_hz: pictures a second, as the trials' inputs have it.
+        fixed: fields of `visual` and `inputs`, such as `{"visual.pool_columns": 2}`.
+        out: another place for them: a folder or s3://bucket/path.
+        precision: fp32 or fp16 (the default where there is a GPU).
+
+    Returns:
+        Where they are, what a trial is told to use them (`use`), and what it took; ready for JSON.
+
+    Raises:
+        UserError: data or weights are missing or do not fit, none are named, or the place holds something else.
+    """
+    settings = settled_for(settings, data, weights, out)
+    from infra.datasets.embed import EmbedRequest, embed_on_cluster
+
+    rate = {} if frame_rate_hz is None else {"inputs.frame_rate_hz": frame_rate_hz}
+    return embed_on_cluster(
+        EmbedRequest(
+            data=data,
+            encoder=encoder,
+            weights=weights,
+            random_weights=random_weights,
+            fixed={**fields_of(fixed), **rate},
+            out=out,
+            precision=precision,
+        ),
+        settings,
+    )
