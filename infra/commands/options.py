@@ -16,7 +16,7 @@ from infra.console.arguments import parse_assignments, parse_bytes, parse_durati
 from search_spaces.registry import SPACES
 
 if TYPE_CHECKING:
-    from infra.sweep.run import SweepRequest
+    from infra.sweep.request import SweepRequest
 
 FaithfulOption = Annotated[bool, typer.Option("--faithful/--fixed", help="As the authors' code, or as their paper.")]
 
@@ -64,7 +64,7 @@ class SweepOptions:
             UserError: an unknown space, or an option in another form than its help says.
         """
         from infra.record.retries import Retries, parse_retries
-        from infra.sweep.run import SweepRequest
+        from infra.sweep.request import SweepRequest
         from search_spaces.registry import find_space
 
         return SweepRequest(

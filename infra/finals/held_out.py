@@ -24,8 +24,8 @@ from infra.cluster.join import connect
 from infra.record.trials import SweepStore, TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.data import load_split, preparation
-from infra.sweep.data_memory import plan_data
-from infra.sweep.run import SweepOutcome
+from infra.sweep.data_memory import divide_data
+from infra.sweep.outcome import SweepOutcome
 from trainables.accdoa import decode
 from trainables.bundle import load_bundle
 from trainables.checkpoint import fetch_bundle
@@ -66,7 +66,7 @@ def split_sha256(store: Store, split: str = SPLIT) -> str:
 def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
     configs = [from_dict(record.config) for record in records]
     prepare = preparation(configs, store.manifest.sha256)
-    split = load_split(store, SPLIT, prepare, plan_data(store, prepare, splits=[SPLIT]))
+    split = load_split(store, SPLIT, prepare, divide_data(store, prepare, splits=[SPLIT]))
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
         counted = ray.get(task.remote(best_bundle(sweep, record), split))

@@ -11,11 +11,12 @@ from typing import Any
 
 import optuna
 from optuna.distributions import json_to_distribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search.objectives import values_of
+from infra.search.proposals import SearchSettings
 from infra.search.samplers import FIRST_GENERATION, SAMPLERS
 from trainables.loop import OBJECTIVE
 
@@ -31,23 +32,16 @@ class RecordedStudy:
     """What a sampler goes by.
 
     Args:
-        first: points proposed before the sampler decides.
+        settings: with a sampler that is known, and objectives that `check_objectives` takes.
         earlier: ended trials of other sweeps, the same on every start.
     """
 
-    def __init__(
-        self,
-        sampler: str,
-        objectives: Sequence[str],
-        seed: int,
-        first: Sequence[Mapping[str, Any]],
-        earlier: Sequence[TrialRecord] = (),
-    ) -> None:
-        self._make_sampler = SAMPLERS[sampler]
-        self._objectives = tuple(objectives)
-        self._seed = seed
-        self._first = first
-        self._study = new_study(None, len(objectives))
+    def __init__(self, settings: SearchSettings, earlier: Sequence[TrialRecord] = ()) -> None:
+        self._make_sampler = SAMPLERS[settings.sampler]
+        self._objectives = settings.objectives
+        self._seed = settings.seed
+        self._first = settings.space.first
+        self._study = optuna.create_study(directions=["minimize"] * len(settings.objectives))
         self._ids: dict[int, int] = {}
         """Optuna's id of each trial of the sweep, by its number."""
         self.proposed = 0
@@ -132,8 +126,3 @@ class RecordedStudy:
             intermediate_values=reports,
             system_attrs=dict(notes),
         )
-
-
-def new_study(sampler: BaseSampler | None = None, objectives: int = 1) -> optuna.Study:
-    """An empty study in memory that minimises."""
-    return optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)

@@ -31,8 +31,8 @@ from infra.models.predict import plot_prediction
 from infra.models.register import CHALLENGER, ModelVersion, register_best
 from infra.record.trials import SweepStore, TrialRecord, best_trial
 from infra.sweep.data import SharedData
+from infra.sweep.outcome import SweepOutcome
 from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
-from infra.sweep.run import SweepOutcome
 from trainables.accdoa import decode
 from trainables.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.config_tree import from_dict

@@ -39,14 +39,18 @@ def record(number: int = 0) -> TrialRecord:
     ],
 )
 def test_budgets_that_cannot_be(budget: Budget, resources: TrialResources, message: str) -> None:
+    def check() -> None:
+        budget.check()
+        budget.check_hours(resources)
+
     with pytest.raises(UserError, match=message):
-        budget.check(resources)
+        check()
 
 
 def test_hours_count_every_attempt_however_it_ended(tmp_path: Path) -> None:
     clock, one, other = Clock(), record(0), record(1)
     budget = Budget(trials=10, wall_s=1e9, gpu_hours=3.0)
-    budget.check(GPUS)
+    budget.check_hours(GPUS)
     ledger = Ledger(budget, [], 0.0, clock)
     ledger.start()
     ledger.begin(one, cpus=2, gpus=2)

@@ -35,6 +35,7 @@ from infra.bench.search.trial_overhead import scores
 from infra.record.budget import Budget, Ledger
 from infra.record.retries import Retries
 from infra.record.trials import SweepStore, TrialRecord
+from infra.search.proposals import SearchSettings
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
@@ -141,12 +142,9 @@ def measure(
         tracker = WatchedTracker(tracking_uri, "bench", name, {})
     store = SweepStore(root, name)
     searcher = StudySearcher(
-        QUICKSTART,
+        SearchSettings(space=QUICKSTART, trials=trials, fixed={"training.epochs": reports}),
         store,
         records,
-        fixed={"training.epochs": reports},
-        seed=0,
-        num_trials=trials,
         is_over=lambda: False,
     )
     board = LocalBoard()

@@ -37,7 +37,8 @@ from data.classes import SHORT_NAMES
 from data.synth import SynthSettings, synthesise
 from infra.bench.measure import OURS, parser, result, show
 from infra.stack.settings import Settings, load_settings
-from infra.sweep.run import SweepRequest, run_sweep
+from infra.sweep.request import SweepRequest
+from infra.sweep.run import run_sweep
 from infra.sweep.tune import run_trials
 from search_spaces.quickstart import QUICKSTART
 from trainables.config import TrialConfig
