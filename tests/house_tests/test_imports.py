@@ -22,7 +22,7 @@ INFRA: dict[str, set[str]] = {
     "models": {"console", "record"},
     "search": {"cluster", "record", "tracking"},
     "comparison": {"record", "stack", "tracking"},
-    "costs": {"record", "search"},
+    "costs": {"record"},
     "sweep": {
         *("cluster", "comparison", "console", "costs", "models", "provenance", "record", "search", "stack"),
         *("tracking", "watch"),

@@ -421,7 +421,7 @@ def test_a_tracker_is_closed_whatever_happens(server: Server, raised: type[BaseE
             raise raised
     parent, (child,) = server.runs(f"ends-{status}")
     assert (parent.info.status, child.info.status) == (status, "KILLED")
-    assert not tracker._thread.is_alive()
+    assert not tracker._background._thread.is_alive()
 
 
 @pytest.mark.slow
