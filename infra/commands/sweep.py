@@ -32,6 +32,7 @@ def sweep(
 
     settings = load_settings()
     settings.export()
+    # Here, so that a refusal of the settings does not wait for torch and Ray.
     from infra.sweep.conclude import conclude
     from infra.sweep.run import run_sweep
     from infra.watch.screen import live_screen, wants_live

@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 
 from data.errors import UserError
 from data.near import near
+from infra.search.optuna_private import NSGA2_GENERATION
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for each study that is made says nothing to anyone
 
@@ -26,7 +27,7 @@ STARTUP_TRIALS = 6
 """Ended trials before a model of them is made."""
 POPULATION = 16
 """Of a generation of NSGA-II, which a sweep has to complete before the next one has parents."""
-FIRST_GENERATION = {NSGAIISampler._get_generation_key(): 0}
+FIRST_GENERATION = {NSGA2_GENERATION: 0}
 """What makes a trial of an earlier sweep one that NSGA-II may take parents from."""
 
 

@@ -155,6 +155,7 @@ def run_plain(settings: Settings, trials: int, epochs: int) -> dict[str, Any]:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from infra.cluster.join import ray_storage
+    from infra.cluster.ray_private import read_environment_again
 
     storage = ray_storage(f"{settings.root}/bench/plain-{uuid.uuid4().hex[:8]}")
 
@@ -179,6 +180,7 @@ def run_plain(settings: Settings, trials: int, epochs: int) -> dict[str, Any]:
             self.at.append(time.time())
 
     # Where a machine has several Rays, what clears up behind a worker group does not know its own, and never ends.
+    read_environment_again()
     ray.init(address=settings.ray_address, runtime_env={"env_vars": {"RAY_ADDRESS": settings.ray_address or ""}})
     ends = Ends()
     tracker = MLflowLoggerCallback(tracking_uri=settings.mlflow_tracking_uri, experiment_name="plain")
