@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 RAY = "2.60.0"
 """The release that was looked into."""
@@ -16,13 +17,13 @@ def read_environment_again() -> None:
     calls this before, and then it does not matter whether the variables or the import came first.
     """
     import ray
-    from ray import _raylet
     from ray._private import ray_constants
 
     if ray.is_initialized():
         return
-    _raylet.Config.initialize("")
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = ray._raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
     if os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR) == "0":
         ray_constants.ENABLE_RAY_CLUSTER = False
 

@@ -122,7 +122,7 @@ class WatchedTracker(SweepTracker):
 
     @property
     def backlog(self) -> int:
-        return len(self._waiting)
+        return len(self._pending.waiting)
 
 
 def measure(

@@ -32,7 +32,7 @@ import ray
 import torch
 from ray import tune
 
-import infra.sweep.run
+import infra.sweep.search
 from data.classes import SHORT_NAMES
 from data.synth import SynthSettings, synthesise
 from infra.bench.measure import OURS, parser, result, show
@@ -114,7 +114,7 @@ def idle_trials(epoch_s: float) -> Callable[..., bool]:
 
 def run_ours(settings: Settings, trials: int, epochs: int, epoch_s: float, workers: int) -> dict[str, Any]:
     """A sweep of such trials: seconds from `Tuner.fit` until MLflow has everything, and the times of reports."""
-    infra.sweep.run.run_trials = idle_trials(epoch_s)
+    infra.sweep.search.run_trials = idle_trials(epoch_s)
     begun: list[float] = []
     fit = tune.Tuner.fit
 
