@@ -26,7 +26,8 @@ from infra.latency import Latency, measure_latency
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
-from infra.record.trials import FAILED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import FAILED, TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest

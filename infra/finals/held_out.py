@@ -21,7 +21,8 @@ from data import storage
 from data.store import Store
 from data.streamed_split import open_feed
 from infra.cluster.join import connect
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.data import load_split, preparation
 from infra.sweep.data_memory import divide_data

@@ -22,7 +22,8 @@ from optuna.distributions import distribution_to_json
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.search.driver_only import DriverOnly
 from infra.search.objectives import measure
 from infra.search.proposals import SearchSettings, propose

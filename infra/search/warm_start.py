@@ -33,7 +33,8 @@ from optuna.trial import FixedTrial
 from data import storage
 from data.errors import UserError
 from data.near import near
-from infra.record.trials import COMPLETE, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, PRUNED, TrialRecord
 from infra.search.objectives import OBJECTIVES, measure
 from infra.search.optuna_private import contains
 from infra.tracking.contents import KIND_TAG, PARENT_TAG, SPACE_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG

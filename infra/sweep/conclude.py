@@ -29,7 +29,8 @@ from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep
 from infra.models.predict import plot_prediction
 from infra.models.register import CHALLENGER, ModelVersion, register_best
-from infra.record.trials import SweepStore, TrialRecord, best_trial
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord, best_trial
 from infra.sweep.data import SharedData
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table

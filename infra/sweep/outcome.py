@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from data.store import Store
-from infra.record.trials import FAILED, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import FAILED, PRUNED, TrialRecord
 from infra.sweep.data import SharedData
 from infra.sweep.standing import Standing
 from infra.tracking.tracker import SweepTracker

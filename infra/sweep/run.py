@@ -2,7 +2,7 @@
 
 What happens, in this order: everything that can be refused is refused; the data is decoded once and shared by all
 trials, or streamed to each where it does not fit; trials run until the budget is spent; the outcome is tabled, plotted,
-and the best model registered as challenger. The driver keeps nothing that `infra.record.trials` does not hold, so
+and the best model registered as challenger. The driver keeps nothing that `infra.record.folder` does not hold, so
 killing it at any point loses at most the epoch that was being trained, and a driver that has grown may be replaced at
 any time.
 """

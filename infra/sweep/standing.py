@@ -14,7 +14,8 @@ from infra.cluster.join import cluster_name
 from infra.provenance.checkout import source_version
 from infra.record.budget import Ledger
 from infra.record.claim import read_driver, require_free
-from infra.record.trials import SweepStore, TrialRecord, settle
+from infra.record.folder import SweepStore, put_right
+from infra.record.trials import TrialRecord
 from infra.search.warm_start import earlier_trials, kept
 from infra.stack.answers import require_answers
 from infra.stack.settings import Settings
@@ -39,7 +40,7 @@ class Standing:
     records: list[TrialRecord]
     """Its trials; new ones are added as they come."""
     put_right: list[TrialRecord]
-    """Those that `infra.record.trials.settle` changed, still to be written."""
+    """Those that `infra.record.folder.put_right` changed, still to be written."""
     earlier: list[TrialRecord]
     """Trials of other sweeps that the sampler goes by."""
     begun: bool
@@ -80,7 +81,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
         earlier = earlier_trials(
             client, EXPERIMENT, asked.warm_start, search.space, data=data_sha256, objectives=search.objectives
         )
-    put_right = settle(records, last.beat if last else 0.0)
+    changed = put_right(records, last.beat if last else 0.0)
     spent_s = max([record.budget_spent_s for record in records] + [last.facts["spent_wall_s"] if last else 0.0])
     ledger = Ledger(asked.budget, records, spent_s)
     left = max(0, asked.budget.trials - sum(record.ended for record in records))
@@ -91,7 +92,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
         sweep=sweep,
         settings=lasting,
         records=records,
-        put_right=put_right,
+        put_right=changed,
         earlier=earlier,
         begun=before is not None,
         ledger=ledger,

@@ -14,7 +14,8 @@ from ray import tune
 
 from data.stream import pack_row
 from infra.bench.search.own_ray import own_ray
-from infra.record.trials import COMPLETE, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, TrialRecord
 from infra.search.population import FACTORS
 from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping

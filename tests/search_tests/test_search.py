@@ -8,7 +8,8 @@ from optuna.trial import FrozenTrial
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord, best_trial
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord, best_trial
 from infra.search.proposals import SearchSettings, draw
 from infra.search.searcher import MAX_REFUSALS, StudySearcher
 from search_spaces.quickstart import QUICKSTART

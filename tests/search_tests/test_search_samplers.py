@@ -11,7 +11,8 @@ import pytest
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.search.objectives import check_objectives, pareto_front, values_of
 from infra.search.proposals import SearchSettings, draw
 from infra.search.samplers import POPULATION, SAMPLERS, check_sampler

@@ -12,7 +12,8 @@ import pytest
 from ray import tune
 
 from infra.bench.search.own_ray import own_ray
-from infra.record.trials import COMPLETE, SweepStore
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE
 from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher

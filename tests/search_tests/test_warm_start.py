@@ -10,7 +10,8 @@ import mlflow
 import pytest
 
 from data.errors import UserError
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.search.proposals import SearchSettings
 from infra.search.searcher import StudySearcher
 from infra.search.warm_start import earlier_trials, keep, kept

@@ -10,8 +10,9 @@ import mlflow
 import numpy as np
 
 from infra.record.budget import Budget, Ledger
+from infra.record.folder import SweepStore
 from infra.record.retries import Retries
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.trials import TrialRecord
 from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher

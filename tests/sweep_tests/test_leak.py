@@ -16,7 +16,7 @@ import pytest
 from data import storage
 from data.store import open_store
 from data.synth import SynthSettings, synthesise
-from infra.record.trials import SweepStore
+from infra.record.folder import SweepStore
 from infra.stack.home import read_state
 from infra.stack.settings import embedded_urls, load_settings
 from support.ray_nodes import bare_environment

@@ -25,7 +25,8 @@ from optuna.distributions import CategoricalDistribution, distribution_to_json
 
 from data import storage
 from infra.provenance.secrets import MASK, Redaction
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.tracking import writer
 from infra.tracking.contents import ERROR_TAG, PARENT_TAG, PROTOCOL_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, Progress
 from infra.tracking.outbox import Outbox
@@ -456,7 +457,7 @@ def test_a_frozen_server_makes_no_run_twice(
 CRASHING_SWEEP = """
 import sys, time
 from pathlib import Path
-from infra.record.trials import SweepStore
+from infra.record.folder import SweepStore
 from infra.tracking.tracker import SweepTracker
 from support.tracked_trials import EAGER, EXPERIMENT, end, new_record, report
 url, root = sys.argv[1:]

@@ -33,8 +33,9 @@ from infra.bench.measure import finish, parser, stamp
 from infra.bench.search.simulated_tune import LocalBoard, Report, simulate
 from infra.bench.search.trial_overhead import scores
 from infra.record.budget import Budget, Ledger
+from infra.record.folder import SweepStore
 from infra.record.retries import Retries
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.trials import TrialRecord
 from infra.search.proposals import SearchSettings
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher

@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from infra.bench.measure import OURS, RESULTS, finish, parser, stamp
 from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, Report, simulate
-from infra.record.trials import COMPLETE, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, TrialRecord
 from infra.search.proposals import SearchSettings
 from infra.search.samplers import DEFAULT
 from infra.search.scheduler import GracefulStopping
