@@ -73,7 +73,8 @@ class BackgroundWriter:
                 self._write_trial()
                 self._write_sweep()
                 self._write_entry()
-                self._pending.pause_s = self._limits.first_retry_s
+                with self._pending.changed:
+                    self._pending.pause_s = self._limits.first_retry_s
             except Away as error:
                 self._say_away(error)
 
@@ -95,7 +96,7 @@ class BackgroundWriter:
             logger.warning("%s; training goes on, and what MLflow misses is written when it is back", error)
         with self._pending.changed:
             self._pending.retry_at = time.monotonic() + self._pending.pause_s * random.uniform(0.5, 1.0)
-        self._pending.pause_s = min(2 * self._pending.pause_s, self._limits.longest_retry_s)
+            self._pending.pause_s = min(2 * self._pending.pause_s, self._limits.longest_retry_s)
 
     def _say_back(self) -> None:
         if self._away_since is not None:
