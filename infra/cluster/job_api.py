@@ -19,6 +19,7 @@ import requests
 from ray.job_submission import JobSubmissionClient
 
 from data.errors import UserError
+from infra.cluster.ray_private import read_environment_again
 from infra.stack.settings import Settings
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -139,6 +140,7 @@ def open_client(cluster: Cluster) -> JobClient:
     os.environ["RAY_API_SERVER_ADDRESS"] = cluster.url
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    read_environment_again()
     headers = {"Authorization": f"Bearer {cluster.token}"} if cluster.token else {}
     try:
         client = JobClient(cluster.url, headers=headers)

@@ -13,6 +13,7 @@ from data import object_stores, storage
 from data.errors import UserError
 from data.feeding.stream import user_errors
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
+from infra.cluster.ray_private import read_environment_again
 from infra.stack.settings import Settings
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -50,6 +51,7 @@ def connect(settings: Settings) -> None:
     from ray.data import DataContext
 
     if not ray.is_initialized():
+        read_environment_again()
         try:
             # Without an address of its own, data can still be made: a Ray of this process's.
             ray.init(address=settings.ray_address or "local", logging_level=logging.ERROR, log_to_driver=False)

@@ -68,13 +68,12 @@ def render(
         return
 
     from infra.console.arguments import parse_duration_s
-    from infra.sweep.request import budget_of, name_of, resources_of
 
     request = options.request()
-    resources = resources_of(request)
+    resources = request.resources()
     chosen = find_shape(shape or ("gpu" if resources.gpus_per_worker and overlay != "dev" else "cpu"))
     require_room(chosen, resources.workers, resources.cpus_per_worker, resources.gpus_per_worker)
-    name, budget_s = name_of(request), budget_of(request)[1]
+    name, budget_s = request.sweep_name(), request.budget().wall_s
     if Path(options.space).suffix:
         raise UserError(
             f"{options.space} is a file, which the image does not have: build it in, or use `seldtune submit`"

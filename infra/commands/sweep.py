@@ -27,7 +27,11 @@ def sweep(
     from infra.api import sweeps as api
     from infra.api.services import settled
 
-    settings = settled(None)
+    settings = load_settings()
+    settings.export()
+    # Here, so that a refusal of the settings does not wait for torch and Ray.
+    from infra.sweep.conclude import conclude
+    from infra.sweep.run import run_sweep
     from infra.watch.screen import live_screen, wants_live
 
     screen = live_screen if wants_live(as_json=as_json) else None

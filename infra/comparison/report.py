@@ -19,7 +19,7 @@ from infra.comparison.compare import Comparison
 from infra.comparison.page.page import page
 from infra.comparison.tables import markdown, trials_csv, variants_csv
 from infra.comparison.trials import LoadedSweep
-from infra.record.trials import SweepStore
+from infra.record.folder import SweepStore
 from infra.stack.answers import mlflow_answers
 from infra.tracking.tracker import SWEEP_TAG
 

@@ -8,21 +8,16 @@ what the other would refuse. The first config of a kind takes up to seconds, lat
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from data.stores.chunks import Store
 from infra.costs.calibration import Calibration
-from infra.costs.forecast import DataSize, data_size, forecast_trial
-from infra.sweep.request import budget_of
-from trainables.config import InputConfig, TrialConfig
-from trainables.config.tree import fingerprint
-from trainables.networks.estimate import estimate
-from trainables.training.resources import TrialResources
+from infra.costs.forecast import DataSize, forecast_trial
+from infra.estimate import estimate
+from trainables.config import TrialConfig
+from trainables.config_tree import fingerprint
+from trainables.worker import TrialResources
 
-if TYPE_CHECKING:
-    from infra.sweep.run import SweepRequest
-
-logger = logging.getLogger(f"seldtune.{__name__}")
+logger = logging.getLogger(__name__)
 
 MARGIN = 0.1
 """Of a worker's memory, what a prediction must leave free."""
@@ -88,29 +83,6 @@ class Feasibility:
                 f"budget of {self._budget_s / 3600:.2g} h; raise --budget, or lower training.epoch_windows"
             )
         return None
-
-
-def feasibility(
-    request: SweepRequest,
-    resources: TrialResources,
-    store: Store,
-    inputs: InputConfig,
-    memory_bytes: int | None,
-    calibration: Calibration | None,
-) -> Feasibility:
-    """What no trial of the sweep may be started with; the arguments are `Feasibility`'s.
-
-    Raises:
-        UserError: the budget leaves nothing to do.
-    """
-    return Feasibility(
-        resources,
-        memory_bytes,
-        calibration=calibration,
-        size=data_size(store, inputs),
-        grace_epochs=request.space.grace_epochs,
-        budget_s=budget_of(request)[1],
-    )
 
 
 def worker_memory_bytes(resources: TrialResources) -> int | None:

@@ -26,9 +26,12 @@ from infra.finals.report import Finalist, Finals, Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
-from infra.record.trials import FAILED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import FAILED, TrialRecord
 from infra.stack.settings import Settings
-from infra.sweep.run import SweepOutcome, SweepRequest, run_sweep
+from infra.sweep.outcome import SweepOutcome
+from infra.sweep.request import SweepRequest
+from infra.sweep.run import run_sweep
 from infra.tracking.contents import PROTOCOL_TAG
 from search_spaces.registry import SPACES
 from search_spaces.space import SearchSpace, Trial

@@ -21,16 +21,18 @@ from data import storage
 from data.feeding.streamed_split import open_feed
 from data.stores.chunks import Store
 from infra.cluster.join import connect
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.data import load_split, preparation
-from infra.sweep.data_memory import plan_data
-from infra.sweep.run import SweepOutcome
-from trainables.config.tree import from_dict
-from trainables.evaluation.bundle import fetch_bundle, load_bundle
-from trainables.evaluation.evaluate import predict_recordings, recordings
-from trainables.scores.flat import counts_from_array, counts_to_array
-from trainables.scores.metrics import SeldCounts, seld_counts
+from infra.sweep.data_memory import divide_data
+from infra.sweep.outcome import SweepOutcome
+from trainables.accdoa import decode
+from trainables.bundle import load_bundle
+from trainables.checkpoint import fetch_bundle
+from trainables.config_tree import from_dict
+from trainables.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
+from trainables.metrics import SeldCounts, seld_counts
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -65,7 +67,7 @@ def split_sha256(store: Store, split: str = SPLIT) -> str:
 def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
     configs = [from_dict(record.config) for record in records]
     prepare = preparation(configs, store.manifest.sha256)
-    split = load_split(store, SPLIT, prepare, plan_data(store, prepare, splits=[SPLIT]))
+    split = load_split(store, SPLIT, prepare, divide_data(store, prepare, splits=[SPLIT]))
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
         counted = ray.get(task.remote(best_bundle(sweep, record), split))

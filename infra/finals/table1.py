@@ -19,7 +19,9 @@ from data import storage
 from data.errors import UserError
 from infra.finals.held_out import SPLIT, held_out_counts
 from infra.stack.settings import Settings
-from infra.sweep.run import SweepOutcome, SweepRequest, run_sweep
+from infra.sweep.outcome import SweepOutcome
+from infra.sweep.request import SweepRequest
+from infra.sweep.run import run_sweep
 from search_spaces.presets import PRESETS, Pretrained
 from search_spaces.space import PRESET
 from search_spaces.table1 import groups, table1_space

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import optuna
-
-from data.errors import UserError
-from data.stores.chunks import Store
+from data.store import Store
 from infra.cluster.nodes import require_shared
 from infra.costs.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
-from infra.costs.feasible import feasibility, worker_memory_bytes
+from infra.costs.feasible import Feasibility, worker_memory_bytes
 from infra.costs.forecast import (
     DataSize,
     SweepForecast,
@@ -39,13 +36,14 @@ from infra.plan.preflight import (
     check_storage,
     grouped,
 )
-from infra.search.searcher import propose
-from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.search.proposals import Draws, points_to_draw
+from infra.search.stoppers import make_stopper, unknown_stopper
 from infra.stack.settings import Settings
 from infra.sweep.data import preparation
-from infra.sweep.data_memory import plan_data
-from infra.sweep.request import budget_of, check_batches, data_uri, name_of, resources_of, trials_at_a_time
-from infra.sweep.run import SweepPlan, SweepRequest, plan_sweep
+from infra.sweep.data_memory import divide_data
+from infra.sweep.request import SweepRequest, check_batches
+from infra.sweep.room import trials_at_a_time
+from infra.sweep.standing import Standing, look_up
 from trainables.config import TrialConfig
 from trainables.training.resources import TrialResources
 
@@ -128,80 +126,69 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
     """
     preflight = Preflight()
     plan = Plan(name=request.name or request.space.name, checks=preflight.checks, samples=samples)
-    resources = _check_request(preflight, request)
+    preflight.attempt("name", request.sweep_name)
+    budget = preflight.attempt("budget", request.budget, lambda b: f"{b.trials} trials, {hours(b.wall_s)}")
+    if reason := unknown_stopper(request.stopper):
+        preflight.add("stopper", REFUSED, reason)
+    resources = preflight.attempt(
+        "trial", request.resources, lambda r: f"{r.workers} x ({r.cpus_per_worker} CPU, {r.gpus_per_worker:g} GPU)"
+    )
     services = check_services(preflight, settings)
     store = None
     if "s3" in services:
         check_storage(preflight, settings.root)
-        store = check_data(preflight, data_uri(request, settings))
+        store = check_data(preflight, request.data_uri(settings.root))
     if "mlflow" in services:
         check_mlflow(preflight, settings.mlflow_tracking_uri)
     joined = "ray" in services and check_ray(preflight, settings)
     if joined and store is not None:
         preflight.attempt("nodes", lambda: require_shared(store, settings.root))
-    configs = _check_space(preflight, request, samples, resources)
-    if store is None or not configs or resources is None:
+    # Once for all: more are seldom shown than a sweep looks at, and the first of them are the same.
+    draws = request.draw(max(samples, points_to_draw(request.space)))
+    configs = _check_space(preflight, draws.first(samples), resources)
+    if store is None or not configs or budget is None or resources is None:
         return plan
     size = data_size(store, configs[0].inputs)
     if not size.train_windows:
         preflight.add("data", REFUSED, "no training recording is long enough for a window; is the split empty?")
         return plan
     plan.calibration = assume(resources)
-    concurrency, state = 1, None
+    concurrency, standing = 1, None
     if joined:
         plan.memory_bytes = worker_memory_bytes(resources)
         concurrency = _check_room(preflight, request, resources, store, configs) or 1
         if not preflight.refused:
             # What only the sweep itself refuses: a name that is taken by other settings, for one.
-            state = preflight.attempt("sweep", lambda: plan_sweep(request, settings), _standing)
-        if state is not None:
-            plan.calibration = _calibrated(configs, store, settings, resources, state, size, measure)
-    plan.trials = _check_feasible(preflight, request, configs, plan, resources, store, size)
+            looked_at = draws.first(points_to_draw(request.space))
+            standing = preflight.attempt(
+                "sweep", lambda: look_up(request.settle(settings.root, looked_at), settings), _how_it_stands
+            )
+        if standing is not None:
+            plan.calibration = _calibrated(configs, settings.root, standing, size, measure)
+    refuses = Feasibility(
+        resources,
+        plan.memory_bytes,
+        calibration=plan.calibration,
+        size=size,
+        grace_epochs=request.space.grace_epochs,
+        budget_s=budget.wall_s,
+    )
+    possible = _check_feasible(preflight, configs, refuses, plan.memory_bytes)
+    plan.trials = [forecast_trial(config, size, plan.calibration, resources.workers) for config in possible]
     if plan.trials:
-        plan.sweep = _forecast(request, plan, resources, concurrency, state)
-        if state is not None:
-            plan.budget_s = max(0.0, state.budget.wall_s - state.spent_s)
+        owed = budget.trials if standing is None else standing.owed
+        plan.sweep = _forecast(plan.trials, request, resources, owed, concurrency)
+        if standing is not None:
+            plan.budget_s = max(0.0, budget.wall_s - standing.ledger.spent().wall_s)
             _check_budget(preflight, plan.sweep, plan.budget_s)
     return plan
 
 
-def _check_request(preflight: Preflight, request: SweepRequest) -> TrialResources | None:
-    """What a trial takes, where that and the budget make sense."""
-    preflight.attempt("name", lambda: name_of(request))
-    budget = preflight.attempt("budget", lambda: budget_of(request), lambda b: f"{b[0]} trials, {hours(b[1])}")
-    if request.stopper not in STOPPERS:
-        known = ", ".join(STOPPERS)
-        preflight.add("stopper", REFUSED, f"{request.stopper!r} is not known; choose one of {known}")
-    resources = preflight.attempt(
-        "trial",
-        lambda: resources_of(request),
-        lambda r: f"{r.workers} x ({r.cpus_per_worker} CPU, {r.gpus_per_worker:g} GPU)",
-    )
-    return None if budget is None else resources
-
-
-def sample_space(request: SweepRequest, samples: int) -> tuple[list[TrialConfig], list[str]]:
-    """Configs of the space, its first points and random ones; and why those that cannot be made cannot."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=request.seed))
-    for point in request.space.first:
-        study.enqueue_trial(point)
-    configs, reasons = [], []
-    for _ in range(samples):
-        try:
-            configs.append(propose(request.space, study.ask(), request.fixed, request.seed))
-        except UserError as error:
-            reasons.append(str(error))
-    return configs, reasons
-
-
-def _check_space(
-    preflight: Preflight, request: SweepRequest, samples: int, resources: TrialResources | None
-) -> list[TrialConfig]:
-    configs, reasons = sample_space(request, samples)
-    for line in grouped(reasons, samples):
+def _check_space(preflight: Preflight, draws: Draws, resources: TrialResources | None) -> list[TrialConfig]:
+    configs, samples = draws.configs, len(draws.points)
+    for line in grouped(draws.refusals, samples):
         preflight.add("space", REFUSED, line)
-    if not reasons:
+    if not draws.refusals:
         preflight.add("space", OK, f"all of {samples} sampled configs can be made")
     if resources is not None:
         preflight.attempt("batches", lambda: check_batches(configs, resources.workers))
@@ -221,7 +208,7 @@ def _check_room(
     )
     if prepare is None:
         return None
-    data = plan_data(store, prepare, request.data_memory_bytes)
+    data = divide_data(store, prepare, request.data_memory_bytes)
     kept = f"{data.text(data.needed_bytes)} decoded, {data.text(data.memory_bytes)} for it in the object stores"
     streamed = f"{' and '.join(data.streamed)} streamed" if data.streamed else "all shared by the trials"
     preflight.add("memory", WARNING if data.streamed else OK, f"{kept}: {streamed}")
@@ -233,70 +220,55 @@ def _check_room(
     return room
 
 
-def _standing(state: SweepPlan) -> str:
-    if not state.records:
+def _how_it_stands(standing: Standing) -> str:
+    if not standing.records:
         return "a new one"
-    return f"goes on: {len(state.records)} trials are there, {state.owed} are owed"
+    return f"goes on: {len(standing.records)} trials are there, {standing.owed} are owed"
 
 
 def _calibrated(
-    configs: Sequence[TrialConfig],
-    store: Store,
-    settings: Settings,
-    resources: TrialResources,
-    state: SweepPlan,
-    size: DataSize,
-    measure: bool,
+    configs: Sequence[TrialConfig], root: str, standing: Standing, size: DataSize, measure: bool
 ) -> Calibration:
-    points = from_records(state.records, resources.workers, size.eval_windows, size.steps)
+    """What the sweep's own reports say, else what is kept of the machine or measured now, else what is assumed."""
+    resources, store = standing.asked.resources, standing.store
+    points = from_records(standing.records, resources.workers, size.eval_windows, size.steps)
     if points:
         return fit(points, f"reports of {len(points)} trials of this sweep")
     if measure:
         try:
-            kept = kept_calibration(configs[0].training.precision, resources, settings.root)
+            kept = kept_calibration(configs[0].training.precision, resources, root)
             if kept is not None:
                 return kept
-            return calibrate(configs, store, preparation(configs, store.manifest.sha256), resources, settings.root)
+            return calibrate(configs, store, preparation(configs, store.manifest.sha256), resources, root)
         except TimeoutError as error:
             logger.warning("%s; going by what is assumed", error)
     return assume(resources)
 
 
 def _check_feasible(
-    preflight: Preflight,
-    request: SweepRequest,
-    configs: Sequence[TrialConfig],
-    plan: Plan,
-    resources: TrialResources,
-    store: Store,
-    size: DataSize,
-) -> list[TrialForecast]:
-    assert plan.calibration is not None
-    refuses = feasibility(request, resources, store, configs[0].inputs, plan.memory_bytes, plan.calibration)
+    preflight: Preflight, configs: Sequence[TrialConfig], refuses: Feasibility, memory_bytes: int | None
+) -> list[TrialConfig]:
+    """The configs that a trial may be started with."""
     reasons = [refuses(config) for config in configs]
     possible = [config for config, reason in zip(configs, reasons, strict=True) if reason is None]
     # The search goes around what is impossible, as long as something is left.
     for line in grouped([reason for reason in reasons if reason is not None], len(configs)):
         preflight.add("models", WARNING if possible else REFUSED, line)
     if len(possible) == len(configs):
-        memory = "" if plan.memory_bytes is None else f" and fit into {plan.memory_bytes / 1e9:.1f} GB a worker"
+        memory = "" if memory_bytes is None else f" and fit into {memory_bytes / 1e9:.1f} GB a worker"
         preflight.add("models", OK, f"all can be built{memory}")
-    return [forecast_trial(config, size, plan.calibration, resources.workers) for config in possible]
+    return possible
 
 
 def _forecast(
-    request: SweepRequest, plan: Plan, resources: TrialResources, concurrency: int, state: SweepPlan | None
+    trials: Sequence[TrialForecast], request: SweepRequest, resources: TrialResources, owed: int, concurrency: int
 ) -> SweepForecast:
-    owed = state.owed if state is not None else request.trials or request.space.trials
-    longest = max(trial.config.training.epochs for trial in plan.trials)
-    settings = StopperSettings(
-        max_epochs=longest, grace_epochs=request.space.grace_epochs, reduction=request.space.reduction
-    )
-    # A rule that is not known was refused before, and what the trials take unstopped is said all the same.
-    stopper = make_stopper(request.stopper if request.stopper in STOPPERS else "none", settings)
-    epochs = stopper.expected_epochs(owed, concurrency) if owed else float(longest)
+    rule = request.rule([trial.config for trial in trials])
+    # A stopper that is not known was refused before, and what the trials take unstopped is said all the same.
+    stopper = make_stopper("none" if unknown_stopper(request.stopper) else request.stopper, rule)
+    epochs = stopper.expected_epochs(owed, concurrency) if owed else float(rule.max_epochs)
     return forecast_sweep(
-        plan.trials,
+        trials,
         trials=owed,
         concurrency=concurrency,
         epochs=epochs,

@@ -1,7 +1,7 @@
 """Whether a sweep can run as asked: every check that there is, each one line, and every refusal, not the first alone.
 
-What the sweep itself would refuse is found by the functions that refuse it there (`infra.sweep.request`, `plan_sweep`).
-What a check writes, it removes.
+What the sweep itself would refuse is found by the functions that refuse it there (`infra.sweep.request`,
+`infra.sweep.standing`). What a check writes, it removes.
 """
 
 from __future__ import annotations

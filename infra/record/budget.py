@@ -34,10 +34,13 @@ class Budget:
     cpu_hours: float | None = None
     gpu_hours: float | None = None
 
-    def check(self, resources: TrialResources) -> None:
-        """UserError where the limits leave nothing to do, or count what no trial uses."""
+    def check(self) -> None:
+        """UserError where trials or time leave nothing to do."""
         if self.trials < 1 or not self.wall_s > 0:
             raise UserError(f"a budget of {self.trials} trials and {self.wall_s:g} s leaves nothing to do; raise it")
+
+    def check_hours(self, resources: TrialResources) -> None:
+        """UserError where hours leave nothing to do, or count what no trial uses."""
         for option, hours in (("--cpu-hours", self.cpu_hours), ("--gpu-hours", self.gpu_hours)):
             if hours is not None and not 0 < hours < math.inf:
                 raise UserError(f"{option} {hours:g} leaves nothing to do; raise it, or leave it out for no limit")

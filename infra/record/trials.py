@@ -1,36 +1,14 @@
-"""The sweep's own record: what was asked, what was told, how each trial ended.
-
-One JSON document for the sweep and one for each trial, each replaced in one atomic write:
-
-    <root>/sweeps/<name>/sweep.json            settings that must not change while the sweep lives
-    <root>/sweeps/<name>/driver.json           who runs it, and how far it is (`infra.record.claim`)
-    <root>/sweeps/<name>/trials/00007.json     parameters, reports, attempts, state, error
-    <root>/sweeps/<name>/work/00007/           the trial's checkpoints and best model (`trainables.training.checkpoint`)
-
-This record, not Tune's snapshot, the Optuna study or MLflow, is the truth: after any crash the study, the scheduler's
-rungs and the MLflow runs are rebuilt from it. Cost: one small write per report, one small read per trial on resume
-(some side by side), and in the driver's memory about 3.5 kB a report: 0.2 GB for a thousand trials of fifty epochs.
-"""
+"""What is known of a trial: what was suggested, what it reported, how each attempt at it ended, and which was best."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-from data import storage
-from data.errors import UserError
-from search_spaces.space import PRESET
-from trainables.training.reports import OBJECTIVE
-
-if TYPE_CHECKING:
-    from trainables.training.checkpoint import TrialStore
-
-_READERS = 16
-"""Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""
+from search_spaces.table1 import PRESET
+from trainables.loop import OBJECTIVE
 
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
 """A trial runs (or is to go on), has trained all its epochs, was stopped early, or has failed for good."""
@@ -139,87 +117,6 @@ class TrialRecord:
         # The names are the same in every report, and a report that came from another process brings its own.
         self.reports.append({sys.intern(name): value for name, value in metrics.items()})
         return True
-
-
-class SweepStore:
-    """A sweep's folder on storage."""
-
-    def __init__(self, root: str, name: str) -> None:
-        self.name = name
-        self.uri = f"{root.rstrip('/')}/sweeps/{name}"
-
-    @property
-    def work_uri(self) -> str:
-        return f"{self.uri}/work"
-
-    def trial_store(self, number: int) -> TrialStore:
-        """Where a trial keeps its checkpoints and best model."""
-        from trainables.training.checkpoint import TrialStore, trial_uri  # torch: whoever reads records needs none
-
-        return TrialStore(trial_uri(self.work_uri, number))
-
-    def settings(self) -> dict[str, Any] | None:
-        """Settings the sweep was created with; nothing if it does not exist."""
-        uri = f"{self.uri}/sweep.json"
-        return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else None
-
-    def check(self, settings: dict[str, Any]) -> bool:
-        """Whether the sweep is there already; refuses to continue it otherwise than it was begun.
-
-        Raises:
-            UserError: the sweep exists with other settings; what differs is listed.
-        """
-        there = self.settings()
-        if there is None:
-            return False
-        different = [
-            f"{key}: was {there.get(key)!r}, now {settings.get(key)!r}"
-            for key in sorted({*there, *settings})
-            if there.get(key) != settings.get(key)
-        ]
-        if different:
-            raise UserError(
-                f"sweep {self.name!r} exists with other settings ({'; '.join(different)}); "
-                "repeat them to resume, or choose another --name"
-            )
-        return True
-
-    def create(self, settings: dict[str, Any]) -> None:
-        storage.write_bytes(f"{self.uri}/sweep.json", json.dumps(settings, indent=2, sort_keys=True).encode())
-
-    def trials(self) -> list[TrialRecord]:
-        """All trials, by number."""
-        names = sorted(n for n in storage.list_files(f"{self.uri}/trials") if n.endswith(".json"))
-        with ThreadPoolExecutor(_READERS) as readers:
-            return list(readers.map(lambda name: self.read(f"trials/{name}"), names))
-
-    def read(self, path: str) -> TrialRecord:
-        """One trial, from its file below the sweep's folder."""
-        fields = json.loads(storage.read_bytes(f"{self.uri}/{path}"))
-        return TrialRecord(**{**fields, "attempts": [Attempt(**attempt) for attempt in fields.get("attempts", [])]})
-
-    def write(self, record: TrialRecord) -> None:
-        storage.write_bytes(f"{self.uri}/trials/{record.number:05d}.json", json.dumps(asdict(record)).encode())
-
-
-def settle(records: Iterable[TrialRecord], last_sign: float) -> list[TrialRecord]:
-    """Bring records in order that a driver left in the middle of things; those that this changed.
-
-    Attempts that it left open have ended with it, and trials that only had not come to say so have ended.
-
-    Args:
-        last_sign: when the driver was last known to live, in seconds since 1970.
-    """
-    changed = []
-    for record in records:
-        if attempt := record.attempt:
-            attempt.seconds = max(attempt.seconds, last_sign - attempt.started_at)
-            attempt.outcome = INTERRUPTED
-            changed.append(record)
-        if not record.ended and (state := record.earned_state):
-            record.state = state
-            changed.append(record)
-    return changed
 
 
 def best_trial(records: Iterable[TrialRecord]) -> TrialRecord | None:

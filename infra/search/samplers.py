@@ -12,14 +12,14 @@ Cost of a proposal among n ended trials: `tpe` n, `nsga2` n, and for each genera
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from data.errors import UserError
 from data.near import near
-from search_spaces.space import SearchSpace
+from infra.search.optuna_private import NSGA2_GENERATION
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for each study that is made says nothing to anyone
 
@@ -27,7 +27,7 @@ STARTUP_TRIALS = 6
 """Ended trials before a model of them is made."""
 POPULATION = 16
 """Of a generation of NSGA-II, which a sweep has to complete before the next one has parents."""
-FIRST_GENERATION = {NSGAIISampler._get_generation_key(): 0}
+FIRST_GENERATION = {NSGA2_GENERATION: 0}
 """What makes a trial of an earlier sweep one that NSGA-II may take parents from."""
 
 
@@ -58,27 +58,24 @@ LEARN_ONLY_SHARED = ("gp", "nsga2")
 """Those that learn nothing about parameters which some trials do not have."""
 
 
-def check_sampler(name: str, space: SearchSpace, samples: int = 64) -> list[str]:
-    """The parameters of the space that this sampler can only draw at random, by name.
+def check_sampler(name: str, space: str, points: Sequence[Collection[str]]) -> list[str]:
+    """The parameters that this sampler can only draw at random, by name.
+
+    Args:
+        space: its name.
+        points: of some points of the space, the names of their parameters.
 
     Raises:
         UserError: no such sampler, or it could learn nothing at all in this space.
     """
     if name not in SAMPLERS:
         raise UserError(f"sampler {name!r} is not known{near(name, SAMPLERS)}; choose one of {', '.join(SAMPLERS)}")
-    if name not in LEARN_ONLY_SHARED:
+    if name not in LEARN_ONLY_SHARED or not points:
         return []
-    study = optuna.create_study(sampler=RandomSampler(seed=0))
-    shared: set[str] | None = None
-    seen: set[str] = set()
-    for _ in range(samples):
-        trial = study.ask()
-        space.suggest(trial)
-        seen |= set(trial.params)
-        shared = set(trial.params) if shared is None else shared & set(trial.params)
+    shared = set(points[0]).intersection(*points)
     if not shared:
         raise UserError(
-            f"sampler {name!r} learns only of parameters that all trials have, and space {space.name!r} has none; "
+            f"sampler {name!r} learns only of parameters that all trials have, and space {space!r} has none; "
             f"choose {DEFAULT}"
         )
-    return sorted(seen - shared)
+    return sorted(set().union(*points) - shared)

@@ -15,23 +15,22 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.distributions import distribution_to_json
-from optuna.samplers import RandomSampler
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.search.driver_only import DriverOnly
-from infra.search.objectives import SELD, check_objectives, measure
-from infra.search.samplers import DEFAULT, check_sampler
-from infra.search.study import RecordedStudy, new_study
-from search_spaces.space import SearchSpace
+from infra.search.objectives import measure
+from infra.search.proposals import SearchSettings, propose
+from infra.search.study import RecordedStudy
 from trainables.config import TrialConfig
-from trainables.config.tree import from_dict, override, to_dict
-from trainables.training.reports import OBJECTIVE
+from trainables.config_tree import from_dict, to_dict
+from trainables.loop import OBJECTIVE
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -41,86 +40,36 @@ MAX_REFUSALS = 100
 """Proposals in a row that may be refused before the search gives up."""
 
 
-def propose(space: SearchSpace, trial: Any, fixed: Mapping[str, Any], seed: int) -> TrialConfig:
-    """One config of the space, with the sweep's fixed fields in place, and its seed unless the space sets seeds itself.
-
-    Raises:
-        UserError: the fixed fields do not go with what the space suggests.
-    """
-    return override(space.suggest(trial), {**fixed, **({} if space.sets_seed else {"training.seed": seed})})
-
-
-def try_out(space: SearchSpace, fixed: Mapping[str, Any], seed: int, samples: int = 64) -> list[TrialConfig]:
-    """The space's first points and random ones, as far as they can be built; a warning counts those that cannot.
-
-    Raises:
-        UserError: none can be, with what the first one says.
-    """
-    study = new_study(RandomSampler(seed=seed))
-    for start in space.first:
-        study.enqueue_trial(start)
-    configs, refusals = [], Counter[str]()
-    for _ in range(len(space.first) if space.only_first else max(samples, len(space.first))):
-        try:
-            configs.append(propose(space, study.ask(), fixed, seed))
-        except UserError as error:
-            refusals[str(error)] += 1
-    if not configs:
-        raise UserError(next(iter(refusals)))
-    if refusals:
-        tried = len(configs) + refusals.total()
-        text = f"{refusals.total()} of {tried} points of space {space.name!r} cannot be built and will not be started"
-        logger.warning("%s: %s", text, refusals.most_common(1)[0][0])
-    return configs
-
-
 class StudySearcher(DriverOnly, Searcher):
-    """Suggests until `num_trials` are recorded, `is_over()` says so, or nothing is left to propose; then, nothing while
-    trials still run that may come back, and FINISHED once all have ended.
+    """Suggests until `settings.trials` are recorded, `is_over()` says so, or nothing is left to propose; then, nothing
+    while trials still run that may come back, and FINISHED once all have ended.
 
     Every suggested trial is given back by `tell` when it has ended, or by `again` when it is to run once more.
 
     Args:
+        settings: with a sampler that is known, and objectives that `check_objectives` takes. With two or more of them
+            a stopped trial has no values and its reports are not looked at: TPE takes it for a bad one, the others
+            leave it out.
         records: of the sweep's earlier starts, in order; new ones are added.
-        fixed: fields that every trial takes, by dotted name.
-        sampler: a name of `infra.search.samplers.SAMPLERS`.
-        objectives: names of `infra.search.objectives.OBJECTIVES`, the score first. With two or more, a stopped trial
-            has no values and its reports are not looked at: TPE takes it for a bad one, the others leave it out.
         refuses: why a config is not to be started, or nothing. The same config has to get the same answer each time.
         earlier: ended trials of other sweeps (`infra.search.warm_start`), the same on every start.
-
-    Raises:
-        UserError: an unknown sampler or objective, or a sampler that can learn nothing in this space.
     """
 
     def __init__(
         self,
-        space: SearchSpace,
+        settings: SearchSettings,
         store: SweepStore,
         records: list[TrialRecord],
         *,
-        fixed: Mapping[str, Any],
-        seed: int,
-        num_trials: int,
         is_over: Callable[[], bool],
-        sampler: str = DEFAULT,
-        objectives: Sequence[str] = (SELD,),
         refuses: Callable[[TrialConfig], str | None] | None = None,
         earlier: Sequence[TrialRecord] = (),
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="min")
-        check_objectives(objectives)
-        drawn = check_sampler(sampler, space)
-        if drawn:
-            logger.info("sampler %s draws at random what not all trials have: %s", sampler, ", ".join(drawn))
-        self._space = space
+        self._settings = settings
         self._store = store
         self._records = records
-        self._fixed = dict(fixed)
-        self._seed = seed
-        self._num_trials = num_trials
         self._is_over = is_over
-        self._objectives = tuple(objectives)
         self._refuses = refuses or (lambda config: None)
         self.refusals: Counter[str] = Counter()
         """How often this start refused a proposal, by reason."""
@@ -129,7 +78,7 @@ class StudySearcher(DriverOnly, Searcher):
         self._waiting = [r for r in records if not r.ended]
         self._active: set[int] = set()
         self._by_trial_id: dict[str, TrialRecord] = {}
-        self._study = RecordedStudy(sampler, objectives, seed, space.first, earlier)
+        self._study = RecordedStudy(settings, earlier)
         for record in records:
             from_dict(record.config)  # a record of another version of the project is refused here, not in a worker
             self._study.restore(record)
@@ -170,14 +119,15 @@ class StudySearcher(DriverOnly, Searcher):
             record = self._waiting.pop(0)
             logger.info("trial %d continues after epoch %d", record.number, len(record.reports))
             return record
-        return self._ask() if len(self._records) < self._num_trials and self.given_up is None else None
+        return self._ask() if len(self._records) < self._settings.trials and self.given_up is None else None
 
     def _ask(self) -> TrialRecord | None:
         """The next trial, written down; nothing when the search gives up."""
+        space = self._settings.space
         noted, number, before = self._study.notes(), len(self._records), self._study.proposed
         while self._study.proposed < before + MAX_REFUSALS:
-            if self._space.only_first and self._study.proposed >= len(self._space.first):
-                self.given_up = f"space {self._space.name!r} has no more points"
+            if space.only_first and self._study.proposed >= len(space.first):
+                self.given_up = f"space {space.name!r} has no more points"
                 return None
             # What is refused teaches a sampler nothing; one that is sure of itself would propose it for ever.
             trial = self._study.ask(at_random=self._study.proposed >= before + RANDOM_AFTER)
@@ -201,7 +151,7 @@ class StudySearcher(DriverOnly, Searcher):
             distributions={name: distribution_to_json(d) for name, d in trial.distributions.items()},
             config=to_dict(config),
             refused=self._study.proposed - before - 1,
-            measures=measure(config, self._objectives),
+            measures=measure(config, self._settings.objectives),
             sampler={of: what for of, what in notes.items() if what},
         )
         self._store.write(record)
@@ -210,8 +160,9 @@ class StudySearcher(DriverOnly, Searcher):
 
     def _configured(self, trial: Any) -> TrialConfig | None:
         """The proposal's config; nothing where it is refused, with the reason counted."""
+        asked = self._settings
         try:
-            config = propose(self._space, trial, self._fixed, self._seed)
+            config = propose(asked.space, trial, asked.fixed, asked.seed)
             reason = self._refuses(config)
         except UserError as error:
             reason = str(error)

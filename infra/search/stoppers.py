@@ -199,12 +199,22 @@ STOPPERS: dict[str, Callable[[StopperSettings], Stopper]] = {
 }
 
 
+def unknown_stopper(name: str) -> str | None:
+    """What is wrong with a name that no rule has; nothing where one has it."""
+    return None if name in STOPPERS else f"{name!r} is not known; choose one of {', '.join(STOPPERS)}"
+
+
+def check_stopper(name: str) -> None:
+    """UserError unless there is a rule of that name."""
+    if reason := unknown_stopper(name):
+        raise UserError(f"stopper {reason}")
+
+
 def make_stopper(name: str, settings: StopperSettings) -> Stopper:
     """A rule that remembers nothing yet.
 
     Raises:
         UserError: there is no rule of that name.
     """
-    if name not in STOPPERS:
-        raise UserError(f"stopper {name!r} is not known; choose one of {', '.join(STOPPERS)}")
+    check_stopper(name)
     return STOPPERS[name](settings)

@@ -11,11 +11,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import json_to_distribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search.objectives import values_of
+from infra.search.optuna_private import note_of_study, notes_of_study, notes_of_trial, trial_id
+from infra.search.proposals import SearchSettings
 from infra.search.samplers import FIRST_GENERATION, SAMPLERS
 from trainables.training.reports import OBJECTIVE
 
@@ -31,23 +33,16 @@ class RecordedStudy:
     """What a sampler goes by.
 
     Args:
-        first: points proposed before the sampler decides.
+        settings: with a sampler that is known, and objectives that `check_objectives` takes.
         earlier: ended trials of other sweeps, the same on every start.
     """
 
-    def __init__(
-        self,
-        sampler: str,
-        objectives: Sequence[str],
-        seed: int,
-        first: Sequence[Mapping[str, Any]],
-        earlier: Sequence[TrialRecord] = (),
-    ) -> None:
-        self._make_sampler = SAMPLERS[sampler]
-        self._objectives = tuple(objectives)
-        self._seed = seed
-        self._first = first
-        self._study = new_study(None, len(objectives))
+    def __init__(self, settings: SearchSettings, earlier: Sequence[TrialRecord] = ()) -> None:
+        self._make_sampler = SAMPLERS[settings.sampler]
+        self._objectives = settings.objectives
+        self._seed = settings.seed
+        self._first = settings.space.first
+        self._study = optuna.create_study(directions=["minimize"] * len(settings.objectives))
         self._ids: dict[int, int] = {}
         """Optuna's id of each trial of the sweep, by its number."""
         self.proposed = 0
@@ -61,8 +56,8 @@ class RecordedStudy:
             self._study.add_trial(create_trial(state=TrialState.FAIL))
         self._study.add_trial(self._frozen(record, record.sampler.get("trial", {})))
         for key, value in record.sampler.get("study", {}).items():
-            self._study._storage.set_study_system_attr(self._study._study_id, key, value)
-        self._ids[record.number] = self._trials()[-1]._trial_id
+            note_of_study(self._study, key, value)
+        self._ids[record.number] = trial_id(self._trials()[-1])
         self.proposed += record.refused + 1
 
     def ask(self, at_random: bool = False) -> optuna.Trial:
@@ -80,16 +75,15 @@ class RecordedStudy:
 
     def accept(self, trial: optuna.Trial, number: int) -> None:
         """A proposal becomes the trial of this number."""
-        self._ids[number] = trial._trial_id
+        self._ids[number] = trial_id(trial)
 
     def notes(self) -> dict[str, Any]:
         """What samplers noted of the study as a whole, e.g. the parents of each generation."""
-        return dict(self._study._storage.get_study_system_attrs(self._study._study_id))
+        return notes_of_study(self._study)
 
     def notes_of(self, number: int) -> dict[str, Any]:
         """What the sampler noted of a trial; without it, another start would take the trial for a different one."""
-        noted = self._study._storage.get_trial(self._ids[number]).system_attrs
-        return {key: value for key, value in noted.items() if key != "fixed_params"}
+        return notes_of_trial(self._study, self._ids[number])
 
     def tell(self, record: TrialRecord) -> None:
         """How a trial ended. Cost: its own reports, however many trials there are."""
@@ -101,8 +95,8 @@ class RecordedStudy:
 
     def trials(self) -> dict[int, FrozenTrial]:
         """The sweep's trials as Optuna has them, by number."""
-        by_id = {trial._trial_id: trial for trial in self._trials()}
-        return {number: by_id[trial_id] for number, trial_id in self._ids.items()}
+        by_id = {trial_id(trial): trial for trial in self._trials()}
+        return {number: by_id[id_] for number, id_ in self._ids.items()}
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -132,8 +126,3 @@ class RecordedStudy:
             intermediate_values=reports,
             system_attrs=dict(notes),
         )
-
-
-def new_study(sampler: BaseSampler | None = None, objectives: int = 1) -> optuna.Study:
-    """An empty study in memory that minimises."""
-    return optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)

@@ -33,8 +33,10 @@ from optuna.trial import FixedTrial
 from data import storage
 from data.errors import UserError
 from data.near import near
-from infra.record.trials import COMPLETE, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, PRUNED, TrialRecord
 from infra.search.objectives import OBJECTIVES, measure
+from infra.search.optuna_private import contains
 from infra.tracking.contents import KIND_TAG, PARENT_TAG, SPACE_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG
 from search_spaces.space import SearchSpace
 from trainables.config.tree import from_dict, nested
@@ -184,7 +186,7 @@ def _fitting(space: SearchSpace, params: dict[str, Any], sampled: dict[str, str]
             raise _Unfit(f"{name} is sampled otherwise") from error
         if isinstance(own, CategoricalDistribution):
             continue
-        if not own._contains(own.to_internal_repr(params[name])):
+        if not contains(own, params[name]):
             raise _Unfit(f"their {name} is outside the space")
     return point.distributions
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from data.errors import UserError
 from data.object_stores import KINDS
@@ -93,25 +91,12 @@ class Settings:
         return {name: value for name, value in values.items() if value is not None}
 
     def export(self) -> None:
-        """Put `environment()` into this process's environment, best before `import ray`.
+        """Put `environment()` into this process's environment; child processes inherit it.
 
-        Child processes inherit it; nothing is printed or written.
+        Ray, which reads its variables when it is imported, is made to read them again where a cluster is joined
+        (`infra.cluster.join.connect`).
         """
         os.environ.update(self.environment())
-        if self.ray_address:
-            let_ray_read_again(loopback=self.sources.get("ray") == "embedded")
-
-
-def let_ray_read_again(*, loopback: bool) -> None:
-    """Ray reads its variables when it is imported; if it was imported before they were set, make it read them again."""
-    modules: dict[str, Any] = dict(sys.modules)
-    raylet = modules.get("ray._raylet")
-    if raylet is None or modules["ray"].is_initialized():
-        return
-    raylet.Config.initialize("")
-    raylet.AuthenticationTokenLoader.instance().reset_cache()
-    if loopback:
-        modules["ray._private.ray_constants"].ENABLE_RAY_CLUSTER = False
 
 
 def check_root_uri(root: str) -> str:

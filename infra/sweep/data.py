@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
-from data.feeding.streamed_split import StreamedSplit
-from data.remembered import remembered_bytes
-from data.stores.chunks import Store
-from infra.sweep.data_memory import DataPlan
-from trainables.config import TrialConfig
-from trainables.inputs.prepare import PrepareRow
-from trainables.networks.embedding_source import embedding_stores
+from data.store import Store
+from data.stream import materialise, read_split, unpack_rows, user_errors
+from data.streamed_split import StreamedSplit
+from infra.sweep.data_memory import DataDivision
+from trainables.box_source import box_source
+from trainables.config import ObjectBoxes, TrialConfig
+from trainables.embedding_source import embedding_stores
+from trainables.prepare import PrepareRow
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -65,7 +65,7 @@ def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
 
 
 def load_shared(
-    store: Store, prepare: PrepareRow, data: DataPlan, root: str, trials: int = 1, workers: int = 1, cpus: int = 1
+    store: Store, prepare: PrepareRow, data: DataDivision, root: str, trials: int = 1, workers: int = 1, cpus: int = 1
 ) -> SharedData:
     """Read, verify and decode what is shared, and say how the rest is streamed.
 
@@ -88,7 +88,7 @@ def load_shared(
 
 
 def load_split(
-    store: Store, split: str, prepare: PrepareRow, data: DataPlan, trials: int = 1, workers: int = 1, cpus: int = 1
+    store: Store, split: str, prepare: PrepareRow, data: DataDivision, trials: int = 1, workers: int = 1, cpus: int = 1
 ) -> Any:
     """One split: decoded and owned by this process, or a `StreamedSplit`; arguments as for `load_shared`."""
     if split in data.shared:

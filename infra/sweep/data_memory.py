@@ -28,7 +28,7 @@ _MOST_BESIDE_STREAMS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataPlan:
+class DataDivision:
     """Which splits are shared and which are streamed."""
 
     sizes: dict[str, int]
@@ -73,9 +73,9 @@ class DataPlan:
         return f"{-(-bytes_ // 10**6)}MB" if bytes_ < 10**10 else f"{-(-bytes_ // 10**9)}GB"
 
 
-def plan_data(
+def divide_data(
     store: Store, prepare: PrepareRow, memory_bytes: int | None = None, splits: Sequence[str] = SEARCHED
-) -> DataPlan:
+) -> DataDivision:
     """Share what fits into so many bytes, or into a share of the cluster's object stores; stream the rest, and say so.
 
     The smaller split is shared beside a stream of the other if that leaves the stream half of the memory. Needs a
@@ -91,21 +91,21 @@ def plan_data(
             allowed / 1e9,
             stores / 1e9,
         )
-    plan = divide({split: read_index(store, split).to_pylist() for split in splits}, prepare, allowed)
-    if plan.streamed:
+    division = divide({split: read_index(store, split).to_pylist() for split in splits}, prepare, allowed)
+    if division.streamed:
         logger.info(
             "%s streamed to each trial, %s: decoded, %s, and %s may be taken; --data-memory %s would hold all",
-            " and ".join(plan.streamed),
-            f"{plan.shared[0]} shared" if plan.shared else "nothing shared",
-            ", ".join(f"{split} takes {plan.text(size)}" for split, size in plan.sizes.items()),
-            plan.text(allowed),
-            plan.text(plan.needed_bytes),
+            " and ".join(division.streamed),
+            f"{division.shared[0]} shared" if division.shared else "nothing shared",
+            ", ".join(f"{split} takes {division.text(size)}" for split, size in division.sizes.items()),
+            division.text(allowed),
+            division.text(division.needed_bytes),
         )
-    return plan
+    return division
 
 
-def divide(indices: Mapping[str, list[dict[str, Any]]], prepare: PrepareRow, allowed: int) -> DataPlan:
-    """The plan for splits with these indices (`data.stores.chunks.INDEX_SCHEMA`) in so many bytes."""
+def divide(indices: Mapping[str, list[dict[str, Any]]], prepare: PrepareRow, allowed: int) -> DataDivision:
+    """What is shared and streamed of splits with these indices (`data.store.INDEX_SCHEMA`) in so many bytes."""
     sizes = {split: decoded_bytes(index, prepare) for split, index in indices.items()}
     shared = tuple(sizes)
     if sum(sizes.values()) > allowed:
@@ -113,4 +113,4 @@ def divide(indices: Mapping[str, list[dict[str, Any]]], prepare: PrepareRow, all
         shared = (smallest,) if sizes[smallest] <= _MOST_BESIDE_STREAMS * allowed else ()
     streamed = tuple(split for split in sizes if split not in shared)
     row_bytes = max((largest_row_bytes(indices[split], prepare) for split in streamed), default=0)
-    return DataPlan(sizes=sizes, row_bytes=row_bytes, memory_bytes=allowed, shared=shared, streamed=streamed)
+    return DataDivision(sizes=sizes, row_bytes=row_bytes, memory_bytes=allowed, shared=shared, streamed=streamed)

@@ -11,8 +11,9 @@ from ray import tune
 
 from infra.record.budget import Ledger
 from infra.record.failures import error_of, kind_of
+from infra.record.folder import SweepStore
 from infra.record.retries import Retries
-from infra.record.trials import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, SweepStore, TrialRecord
+from infra.record.trials import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, TrialRecord
 from infra.search.driver_only import DriverOnly
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher

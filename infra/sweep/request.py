@@ -1,65 +1,193 @@
-"""What a request for a sweep comes to: its name, data and budget, what a trial takes, how many run at a time.
-
-`sweep` and `plan` ask the same functions, each of which refuses what it cannot answer.
-"""
+"""What a user asks of a sweep, and what that comes to where the space has its say: name, data, budget, resources."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from data.errors import UserError
-from infra.cluster.join import cluster_size
 from infra.console.arguments import parse_name
-from infra.stack.settings import Settings
-from infra.sweep.data_memory import DataPlan
+from infra.record.budget import Budget
+from infra.record.retries import Retries
+from infra.search.objectives import SELD, check_objectives
+from infra.search.proposals import Draws, SearchSettings, draw
+from infra.search.samplers import DEFAULT, check_sampler
+from infra.search.stoppers import StopperSettings, check_stopper
+from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
 from trainables.training.resources import TrialResources
 
-if TYPE_CHECKING:
-    from infra.sweep.run import SweepRequest
 
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest:
+    """What the user asked for; `None` means: what the space is meant for.
 
-def name_of(request: SweepRequest) -> str:
-    """The sweep's name.
-
-    Raises:
-        UserError: it cannot be a folder's.
+    `sweep` and `plan` ask it the same, and each answer refuses what it cannot be.
     """
-    return parse_name(request.name or request.space.name)
+
+    space: SearchSpace
+    name: str | None = None
+    data: str | None = None
+    trials: int | None = None
+    budget_s: float | None = None
+    gpu_hours: float | None = None
+    cpu_hours: float | None = None
+    """What trials hold (`infra.record.budget`); nothing: no limit."""
+    retries: Retries = field(default_factory=Retries)
+    workers: int = 1
+    cpus_per_worker: int | None = None
+    gpus_per_worker: float | None = None
+    concurrency: int | None = None
+    data_memory_bytes: int | None = None
+    """For decoded data in Ray's object stores; nothing: a share of what they have."""
+    sampler: str = DEFAULT
+    stopper: str = "asha"
+    against: tuple[str, ...] = ()
+    """Objectives beside the score (`infra.search.objectives`)."""
+    warm_start: tuple[str, ...] = ()
+    """Sweeps whose results the sampler knows from the start."""
+    seed: int = 0
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `TrialConfig` that every trial takes, by dotted name."""
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return (SELD, *self.against)
+
+    def sweep_name(self) -> str:
+        """The name asked for, or the space's.
+
+        Raises:
+            UserError: it cannot be a folder's.
+        """
+        return parse_name(self.name or self.space.name)
+
+    def data_uri(self, root: str) -> str:
+        """The chunk store that the sweep reads."""
+        return self.data or f"{root}/data/{self.space.name}"
+
+    def resources(self) -> TrialResources:
+        """What one trial takes.
+
+        Raises:
+            UserError: it has no worker, or a worker no CPU.
+        """
+        cpus = self.space.cpus_per_worker if self.cpus_per_worker is None else self.cpus_per_worker
+        gpus = self.space.gpus_per_worker if self.gpus_per_worker is None else self.gpus_per_worker
+        if self.workers < 1 or cpus < 1 or gpus < 0:
+            raise UserError(f"{self.workers} workers of {cpus} CPUs and {gpus:g} GPUs: workers and CPUs start at 1")
+        return TrialResources(workers=self.workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+
+    def budget(self) -> Budget:
+        """The limits of it all; `Budget.check_hours` remains, which has to know what a trial takes.
+
+        Raises:
+            UserError: trials or time leave nothing to do.
+        """
+        budget = Budget(
+            trials=self.space.trials if self.trials is None else self.trials,
+            wall_s=self.space.budget_s if self.budget_s is None else self.budget_s,
+            cpu_hours=self.cpu_hours,
+            gpu_hours=self.gpu_hours,
+        )
+        budget.check()
+        return budget
+
+    def rule(self, configs: Sequence[TrialConfig]) -> StopperSettings:
+        """What its stopper is made from, where trials are like these configs."""
+        return StopperSettings(
+            max_epochs=max(config.training.epochs for config in configs),
+            grace_epochs=self.space.grace_epochs,
+            reduction=self.space.reduction,
+            seed=self.seed,
+        )
+
+    def draw(self, count: int | None = None) -> Draws:
+        """Points of the space as its trials would take them (`infra.search.proposals.draw`)."""
+        return draw(self.space, self.fixed, self.seed, count)
+
+    def settle(self, root: str, draws: Draws | None = None) -> SettledRequest:
+        """Everything that follows from the request and the root of storage; nothing is asked of any service.
+
+        Args:
+            draws: `draw()`, where that was done before.
+
+        Raises:
+            UserError: it cannot be carried out, whatever there is on storage and on the cluster.
+        """
+        name, resources = self.sweep_name(), self.resources()
+        check_stopper(self.stopper)
+        draws = draws or self.draw()
+        unlearnt = check_sampler(self.sampler, self.space.name, draws.parameters)
+        check_objectives(self.objectives)
+        budget = self.budget()
+        budget.check_hours(resources)
+        configs = draws.require_configs()
+        check_batches(configs, resources.workers)
+        search = SearchSettings(
+            space=self.space,
+            trials=budget.trials,
+            fixed=self.fixed,
+            seed=self.seed,
+            sampler=self.sampler,
+            objectives=self.objectives,
+        )
+        return SettledRequest(
+            name=name,
+            data_uri=self.data_uri(root),
+            search=search,
+            configs=configs,
+            unlearnt=unlearnt,
+            stopper=self.stopper,
+            rule=self.rule(configs),
+            warm_start=self.warm_start,
+            resources=resources,
+            budget=budget,
+            retries=self.retries,
+            concurrency=self.concurrency,
+            data_memory_bytes=self.data_memory_bytes,
+        )
 
 
-def data_uri(request: SweepRequest, settings: Settings) -> str:
-    """The chunk store that the sweep reads."""
-    return request.data or f"{settings.root}/data/{request.space.name}"
+@dataclass(frozen=True, kw_only=True)
+class SettledRequest:
+    """A request that has been found sound, with all that it left to its space said."""
 
+    name: str
+    data_uri: str
+    search: SearchSettings
+    configs: list[TrialConfig]
+    """Samples of the space."""
+    unlearnt: list[str]
+    """Parameters that the sampler can only draw at random."""
+    stopper: str
+    rule: StopperSettings
+    """What the stopper is made from."""
+    warm_start: tuple[str, ...]
+    resources: TrialResources
+    budget: Budget
+    retries: Retries
+    concurrency: int | None
+    """Trials at a time that were asked for; `None`: as many as there is room for."""
+    data_memory_bytes: int | None
 
-def resources_of(request: SweepRequest) -> TrialResources:
-    """What one trial takes.
-
-    Raises:
-        UserError: it has no worker, or a worker no CPU.
-    """
-    space = request.space
-    cpus = space.cpus_per_worker if request.cpus_per_worker is None else request.cpus_per_worker
-    gpus = space.gpus_per_worker if request.gpus_per_worker is None else request.gpus_per_worker
-    if request.workers < 1 or cpus < 1 or gpus < 0:
-        raise UserError(f"{request.workers} workers of {cpus} CPUs and {gpus:g} GPUs: workers and CPUs start at 1")
-    return TrialResources(workers=request.workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
-
-
-def budget_of(request: SweepRequest) -> tuple[int, float]:
-    """Trials, and seconds of wall-clock time.
-
-    Raises:
-        UserError: one of them leaves nothing to do.
-    """
-    num_trials = request.space.trials if request.trials is None else request.trials
-    budget_s = request.space.budget_s if request.budget_s is None else request.budget_s
-    if num_trials < 1 or budget_s <= 0:
-        raise UserError(f"a budget of {num_trials} trials and {budget_s:g} s leaves nothing to do; raise it")
-    return num_trials, budget_s
+    def lasting(self, data_sha256: str) -> dict[str, Any]:
+        """What must not change while the sweep lives, on data with this manifest."""
+        search = self.search
+        return {
+            "space": search.space.name,
+            "space_identity": search.space.identity,
+            "data": data_sha256,
+            "seed": search.seed,
+            "sampler": search.sampler,
+            "stopper": self.stopper,
+            "against": list(search.objectives[1:]),
+            "warm_start": list(self.warm_start),
+            "fixed": dict(search.fixed),
+            "workers": self.resources.workers,
+        }
 
 
 def check_batches(configs: Sequence[TrialConfig], workers: int) -> None:
@@ -70,43 +198,3 @@ def check_batches(configs: Sequence[TrialConfig], workers: int) -> None:
                 f"training.batch_size = {size} cannot be shared by {workers} workers; choose a multiple, e.g. "
                 f"--set training.batch_size={math.ceil(size / workers) * workers}"
             )
-
-
-def trials_at_a_time(asked: int | None, resources: TrialResources, data: DataPlan) -> int:
-    """Trials at a time that the cluster has room for, or that were asked for where those are fewer.
-
-    They may have every CPU where the data is decoded before they start. Where it is streamed, one stays free to decode,
-    and each trial has room for the few rows that it cannot do without. Needs a running Ray.
-
-    Raises:
-        UserError: there is no room for any.
-    """
-    if asked is not None and asked < 1:
-        raise UserError(f"--concurrency {asked} runs nothing; give 1 or more")
-    total = cluster_size()
-    cpus, gpus = total["CPU"], total["GPU"]
-    need = resources.workers * resources.cpus_per_worker
-    room = int(cpus // need)
-    if resources.gpus_per_worker:
-        room = min(room, int(gpus // (resources.workers * resources.gpus_per_worker)))
-    if room < 1:
-        raise UserError(
-            f"a trial needs {resources.workers} x ({resources.cpus_per_worker} CPU, {resources.gpus_per_worker:g} "
-            f"GPU), but the Ray cluster has {cpus:g} CPU and {gpus:g} GPU in all; lower --workers, --cpus or --gpus"
-        )
-    if data.streamed:
-        room = min(room, int((cpus - 1) // need))
-        if room < 1:
-            raise UserError(
-                f"a trial takes {need} of the Ray cluster's {cpus:g} CPUs, which leaves none to decode the data that "
-                f"is streamed to it ({', '.join(data.streamed)}); lower --cpus or --workers, or hold the data with "
-                f"--data-memory {data.text(data.needed_bytes)}"
-            )
-        room = min(room, data.streams(resources.workers))
-    return min(room, asked or room)
-
-
-def cpus_left(resources: TrialResources, concurrency: int) -> int:
-    """CPUs of the cluster that so many trials leave free."""
-    taken = concurrency * resources.workers * resources.cpus_per_worker
-    return max(0, int(cluster_size()["CPU"]) - taken)

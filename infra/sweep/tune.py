@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from infra.cluster.growth import TRIAL_DRIVER
+from infra.cluster.ray_private import keep_from_trials
 from infra.provenance.secrets import secret_names
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
@@ -50,11 +51,9 @@ def trial_tuner(
     """Ray Tune as sweeps use it."""
     import ray
     from ray import tune
-    from ray.tune.execution import class_cache
 
-    # Tune would write the keys of the object store into each trial actor's runtime environment, which Ray logs on every
-    # node and shows in its dashboard. Nodes have keys of their own.
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(secret_names(class_cache.ENV_VARS_TO_PROPAGATE))
+    # Tune would hand on the keys of the object store. Nodes have keys of their own.
+    keep_from_trials(secret_names)
     # A worker group brings its own placement group; the trial actor above it only waits, and may not cost a CPU.
     request = (
         context.resources.of_worker

@@ -5,7 +5,8 @@ from __future__ import annotations
 from data import storage
 from data.errors import UserError
 from infra.record.claim import read_driver
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.watch.overview import Overseer, Overview
 
 

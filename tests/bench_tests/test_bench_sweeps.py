@@ -18,6 +18,7 @@ from infra.bench.search import many_trials, search_cost, trial_overhead
 from infra.bench.search.search_cost import RANDOM, CurveTable, Method, Search, search
 from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, simulate
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord
+from infra.search.proposals import SearchSettings
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
@@ -82,12 +83,9 @@ def run(
     """Trials that report the same score at each epoch; odd ones take three times as long."""
     records: list[TrialRecord] = []
     searcher = StudySearcher(
-        QUICKSTART,
+        SearchSettings(space=QUICKSTART, trials=len(scores), fixed={"training.epochs": epochs}),
         search_cost.Unkept("/nowhere", "s"),
         records,
-        fixed={"training.epochs": epochs},
-        seed=0,
-        num_trials=len(scores),
         is_over=lambda: False,
     )
     board = LocalBoard()

@@ -21,8 +21,8 @@ from infra.bench.search.own_ray import own_ray
 from infra.cluster.growth import GROWS_TO_VARIABLE
 from infra.record.trials import COMPLETE
 from infra.stack.services import choose_ports
-from infra.sweep.request import trials_at_a_time
-from support.data_plans import HELD
+from infra.sweep.room import trials_at_a_time
+from support.divided_data import HELD
 from support.ray_nodes import START_TIMEOUT_S, STORE_BYTES, Node, bare_environment
 from support.small_searches import search
 from trainables.training.resources import TrialResources

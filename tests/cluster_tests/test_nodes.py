@@ -26,7 +26,8 @@ from data import storage
 from data.scenes.synth import SynthSettings, synthesise
 from infra.provenance.checkout import source_version
 from infra.record.claim import read_driver
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.stack import embedded
 from infra.stack.home import STATE_NAME
 from infra.stack.settings import load_settings

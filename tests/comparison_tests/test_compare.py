@@ -21,7 +21,8 @@ from infra.comparison.report import FOLDER, load_sweeps, log_comparison, report_
 from infra.comparison.statistics import BETTER, REFERENCE, TOO_FEW, WORSE
 from infra.comparison.tables import WIDTH, p_text, summary_lines, terminal_table, trials_csv, variants_csv
 from infra.comparison.variants import Variant
-from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING
 from infra.tracking.tracker import SWEEP_TAG
 from support.planted_sweeps import sweep, trial
 

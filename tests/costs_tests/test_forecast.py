@@ -12,10 +12,11 @@ from data.stores.rows import encode_flac
 from infra.costs.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.costs.feasible import Feasibility
 from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
-from infra.plan.plan import Plan, _forecast
-from infra.search.searcher import try_out
+from infra.estimate import estimate
+from infra.plan.plan import _forecast
+from infra.search.proposals import draw
 from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
-from infra.sweep.run import SweepRequest
+from infra.sweep.request import SweepRequest
 from search_spaces.quickstart import INPUTS, QUICKSTART
 from trainables.config.tree import override
 from trainables.networks.estimate import estimate
@@ -25,7 +26,7 @@ SIZE = DataSize(train_windows=1000, eval_windows=40)
 SPEED = Calibration(
     source="measured", step_overhead_s=0.1, flops_per_s=1e10, window_overhead_s=0.01, window_flops_per_s=2e10
 )
-CONFIG = try_out(QUICKSTART, {}, seed=0, samples=1)[0]
+CONFIG = draw(QUICKSTART, {}, seed=0, count=1).configs[0]
 
 
 def points(overhead_s: float, rate: float, noise: float = 0.0) -> list[Point]:
@@ -150,10 +151,10 @@ def test_a_network_that_cannot_run_is_refused() -> None:
 
 def test_other_configs_of_a_space_are_refused_by_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     refuses = Feasibility(TrialResources())
-    for config in try_out(QUICKSTART, {}, seed=3, samples=48):
+    for config in draw(QUICKSTART, {}, seed=3, count=48).configs:
         refuses(config)
-    monkeypatch.setattr("trainables.networks.estimate._measured", lambda *_: pytest.fail("measured again"))
-    for config in try_out(QUICKSTART, {}, seed=4, samples=48):
+    monkeypatch.setattr("infra.estimate._measured", lambda *_: pytest.fail("measured again"))
+    for config in draw(QUICKSTART, {}, seed=4, count=48).configs:
         refuses(config)
 
 
@@ -187,9 +188,8 @@ def _raw(recording: str, start: int, num_labels: int, labels: int) -> dict[str, 
 @pytest.mark.parametrize("name", STOPPERS)
 def test_the_forecast_of_a_sweep_asks_its_own_stopper(name: str) -> None:
     trial = forecast_trial(CONFIG, SIZE, SPEED, workers=1)
-    plan = Plan(name="s", checks=[], samples=1, trials=[trial])
     request = SweepRequest(space=QUICKSTART, stopper=name, trials=40)
-    forecast = _forecast(request, plan, TrialResources(), 4, None)
+    forecast = _forecast([trial], request, TrialResources(), owed=40, concurrency=4)
     settings = StopperSettings(
         max_epochs=CONFIG.training.epochs, grace_epochs=QUICKSTART.grace_epochs, reduction=QUICKSTART.reduction
     )

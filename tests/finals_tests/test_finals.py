@@ -14,8 +14,11 @@ from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals.finals import _write, choose, evidence_for, finals_space
 from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
-from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, SweepStore, TrialRecord
-from infra.search.searcher import propose, try_out
+from infra.latency import Latency, measure_latency
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
+from infra.recording_scores import pooled, table_of
+from infra.search.proposals import draw, propose
 from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART, suggest
 from support.tested_models import CLASSES, counts
@@ -65,7 +68,7 @@ def test_every_config_is_trained_with_every_seed():
     space = finals_space("s", "quickstart", chosen, 3)
     assert space.trials == 6
     assert space.grace_epochs == 14
-    assert try_out(space, {}, 0)
+    assert draw(space, {}, 0).configs
     study = optuna.create_study()
     got = []
     for point in space.first:

@@ -36,8 +36,8 @@ from infra.kube.rayjob import OVERLAYS, JobRequest, job_name, rayjob
 from infra.kube.recurring import recurring
 from infra.kube.schemas import Schemas, schemas_from_folder
 from infra.kube.shapes import SHAPES
-from infra.sweep.request import cpus_left, trials_at_a_time
-from support.data_plans import HELD
+from infra.sweep.room import cpus_left, trials_at_a_time
+from support.divided_data import HELD
 from support.kube_schemas import SCHEMAS, needs_schemas
 from trainables.training.resources import TrialResources
 

@@ -15,7 +15,8 @@ from torch import nn
 
 import infra.bench
 from infra.costs.feasible import PROCESS_BYTES
-from infra.search.searcher import try_out
+from infra.estimate import FLOAT_BYTES, estimate, network_cost
+from infra.search.proposals import draw
 from search_spaces.presets import PRESETS, find_preset
 from search_spaces.quickstart import QUICKSTART
 from support.children import REPOSITORY, TESTED
@@ -72,7 +73,7 @@ def test_the_whole_network_costs_what_its_parts_do() -> None:
     """Parts are measured one by one, layers multiplied: against one count over the whole network, all at once."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    for config in {config.fusion.name: config for config in try_out(QUICKSTART, {}, seed=1, samples=24)}.values():
+    for config in {config.fusion.name: config for config in draw(QUICKSTART, {}, seed=1, count=24).configs}.values():
         inputs, windows = config.inputs, 4
         with torch.device("meta"):
             model = SeldModel(config)

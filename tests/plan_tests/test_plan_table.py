@@ -13,10 +13,10 @@ from rich.console import Console
 from data.stores.rows import encode_flac
 from infra.commands.options import SweepOptions
 from infra.commands.plan import plan as plan_command
-from infra.plan.plan import Plan, hours, plan_space, sample_space
+from infra.plan.plan import Plan, hours, plan_space
 from infra.plan.screen import show_plan
 from infra.stack.settings import Settings
-from infra.sweep.run import SweepRequest
+from infra.sweep.request import SweepRequest
 from search_spaces.quickstart import QUICKSTART
 from support.stores import publish
 
@@ -82,7 +82,8 @@ def test_the_table_has_a_line_for_each_fusion_and_each_check(plan: Plan) -> None
 
 def test_what_cannot_be_made_is_counted_by_reason() -> None:
     request = SweepRequest(space=QUICKSTART, fixed={"visual.pool_columns": 2})
-    configs, reasons = sample_space(request, 24)
+    draws = request.draw(24)
+    configs, reasons = draws.configs, draws.refusals
     # Audio alone has no columns to pool.
     assert len(configs) + len(reasons) == 24
     assert {config.fusion.name for config in configs} == {"av_conformer", "gru", "cmaf"}
@@ -91,8 +92,8 @@ def test_what_cannot_be_made_is_counted_by_reason() -> None:
 
 
 def test_the_first_points_are_among_the_samples() -> None:
-    configs, _ = sample_space(SweepRequest(space=QUICKSTART), 4)
-    assert [config.fusion.name for config in configs] == [point["fusion"] for point in QUICKSTART.first]
+    draws = SweepRequest(space=QUICKSTART).draw(4)
+    assert [config.fusion.name for config in draws.configs] == [point["fusion"] for point in QUICKSTART.first]
 
 
 def test_a_space_or_a_preset_has_to_be_named() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from data import storage
-from infra.record.trials import SweepStore
+from infra.record.folder import SweepStore
 from infra.stack.settings import load_settings
 from support.ray_nodes import bare_environment
 

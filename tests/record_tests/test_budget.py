@@ -6,9 +6,10 @@ import pytest
 
 from data.errors import UserError
 from infra.record.budget import Budget, Ledger
+from infra.record.folder import SweepStore, put_right
 from infra.record.retries import Retries, parse_retries
-from infra.record.trials import COMPLETE, ENDED, INTERRUPTED, PRUNED, RUNNING, SweepStore, TrialRecord, settle
-from trainables.training.resources import TrialResources
+from infra.record.trials import COMPLETE, ENDED, INTERRUPTED, PRUNED, RUNNING, TrialRecord
+from trainables.worker import TrialResources
 
 CONFIG = {"training": {"epochs": 2}}
 LIMITS = Budget(trials=10, wall_s=1000.0)
@@ -39,14 +40,18 @@ def record(number: int = 0) -> TrialRecord:
     ],
 )
 def test_budgets_that_cannot_be(budget: Budget, resources: TrialResources, message: str) -> None:
+    def check() -> None:
+        budget.check()
+        budget.check_hours(resources)
+
     with pytest.raises(UserError, match=message):
-        budget.check(resources)
+        check()
 
 
 def test_hours_count_every_attempt_however_it_ended(tmp_path: Path) -> None:
     clock, one, other = Clock(), record(0), record(1)
     budget = Budget(trials=10, wall_s=1e9, gpu_hours=3.0)
-    budget.check(GPUS)
+    budget.check_hours(GPUS)
     ledger = Ledger(budget, [], 0.0, clock)
     ledger.start()
     ledger.begin(one, cpus=2, gpus=2)
@@ -71,7 +76,7 @@ def test_hours_count_every_attempt_however_it_ended(tmp_path: Path) -> None:
         store.write(each)
     records = store.trials()
     assert records == [one, other]
-    assert [r.number for r in settle(records, last_sign=clock.now - 900 + 60)] == [1]
+    assert [r.number for r in put_right(records, last_sign=clock.now - 900 + 60)] == [1]
     assert [[a.outcome for a in r.attempts] for r in records] == [["diverged", ENDED], [INTERRUPTED]]
     resumed = Ledger(budget, records, 3600.0, clock)
     assert resumed.spent().gpu_hours == pytest.approx(2.5 + 2 * 60 / 3600)
@@ -91,7 +96,7 @@ def test_what_only_had_not_come_to_say_so_has_ended() -> None:
     told.reports, told.told_to_stop = [{"epoch": 1}], True
     done.reports = [{"epoch": 1}, {"epoch": 2}]
     going.reports = [{"epoch": 1}]
-    assert [r.number for r in settle([told, done, going, fresh], 0.0)] == [0, 1]
+    assert [r.number for r in put_right([told, done, going, fresh], 0.0)] == [0, 1]
     assert [r.state for r in (told, done, going, fresh)] == [PRUNED, COMPLETE, RUNNING, RUNNING]
 
 

@@ -14,8 +14,10 @@ from ray import tune
 
 from data.feeding.stream import pack_row
 from infra.bench.search.own_ray import own_ray
-from infra.record.trials import COMPLETE, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, TrialRecord
 from infra.search.population import FACTORS
+from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
@@ -70,7 +72,8 @@ def held(rows: list[dict[str, Any]]) -> ray.data.Dataset:
 def run(folder: Path) -> list[TrialRecord]:
     store = SweepStore(str(folder), "rates")
     records: list[TrialRecord] = []
-    searcher = StudySearcher(SPACE, store, records, fixed={}, seed=3, num_trials=len(RATES), is_over=lambda: False)
+    settings = SearchSettings(space=SPACE, trials=len(RATES), seed=3)
+    searcher = StudySearcher(settings, store, records, is_over=lambda: False)
     stopper = make_stopper("pbt", StopperSettings(max_epochs=EPOCHS, grace_epochs=INTERVAL, seed=3))
     board = DecisionBoard()
     stopping = GracefulStopping(stopper, board, lambda: False, searcher.record_of)

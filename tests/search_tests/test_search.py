@@ -8,8 +8,10 @@ from optuna.trial import FrozenTrial
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord, best_trial
-from infra.search.searcher import MAX_REFUSALS, StudySearcher, try_out
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord, best_trial
+from infra.search.proposals import SearchSettings, draw
+from infra.search.searcher import MAX_REFUSALS, StudySearcher
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.table1 import table1_space
 from trainables.config import TrialConfig
@@ -17,7 +19,8 @@ from trainables.training.reports import OBJECTIVE
 
 
 def searcher(store: SweepStore, records: list[TrialRecord], trials: int = 8, over: bool = False) -> StudySearcher:
-    return StudySearcher(QUICKSTART, store, records, fixed={}, seed=5, num_trials=trials, is_over=lambda: over)
+    settings = SearchSettings(space=QUICKSTART, trials=trials, seed=5)
+    return StudySearcher(settings, store, records, is_over=lambda: over)
 
 
 def report(epoch: int, value: float) -> dict[str, float]:
@@ -108,9 +111,9 @@ def test_a_report_counts_once() -> None:
 
 def test_impossible_fixed_fields_are_refused_before_anything_starts() -> None:
     with pytest.raises(UserError, match=r"heads = 5.*does not divide"):
-        try_out(QUICKSTART, {"audio.conformer.heads": 5}, seed=0)
+        draw(QUICKSTART, {"audio.conformer.heads": 5}, seed=0).require_configs()
     with pytest.raises(UserError, match="epochz"):
-        try_out(QUICKSTART, {"training.epochz": 5}, seed=0)
+        draw(QUICKSTART, {"training.epochz": 5}, seed=0).require_configs()
 
 
 def test_settings_that_differ_are_listed(tmp_path: Path) -> None:
@@ -123,13 +126,14 @@ def test_settings_that_differ_are_listed(tmp_path: Path) -> None:
 
 
 def small(tmp_path: Path, records: list[TrialRecord], **options: Any) -> StudySearcher:
-    settings: dict[str, Any] = {"fixed": {}, "seed": 5, "num_trials": 4, "is_over": lambda: False, **options}
-    return StudySearcher(settings.pop("space", QUICKSTART), SweepStore(str(tmp_path), "s"), records, **settings)
+    asked = {name: options.pop(name) for name in ("space", "trials", "fixed", "objectives") if name in options}
+    settings = SearchSettings(**{"space": QUICKSTART, "trials": 4, "seed": 5, **asked})
+    return StudySearcher(settings, SweepStore(str(tmp_path), "s"), records, **{"is_over": lambda: False, **options})
 
 
 def test_nothing_is_finished_while_a_trial_may_come_back(tmp_path: Path) -> None:
     records: list[TrialRecord] = []
-    search = small(tmp_path, records, num_trials=2)
+    search = small(tmp_path, records, trials=2)
     assert isinstance(search.suggest("a"), dict)
     assert isinstance(search.suggest("b"), dict)
     assert search.suggest("c") is None
@@ -166,7 +170,7 @@ def no_cmaf(config: TrialConfig) -> str | None:
 def test_what_cannot_run_is_never_a_trial(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     records: list[TrialRecord] = []
     store = SweepStore(str(tmp_path), "s")
-    search = small(tmp_path, records, num_trials=12, refuses=no_cmaf)
+    search = small(tmp_path, records, trials=12, refuses=no_cmaf)
     run(store, records, search, 12)
     assert [record.number for record in store.trials()] == list(range(12))
     assert {record.config["fusion"]["name"] for record in records} == {"audio_only", "av_conformer", "gru"}
@@ -181,7 +185,7 @@ def test_what_cannot_run_is_never_a_trial(tmp_path: Path, caplog: pytest.LogCapt
 def test_a_config_that_cannot_be_built_is_refused_like_any_other(tmp_path: Path) -> None:
     records: list[TrialRecord] = []
     fixed = {"visual.name": "resnet_conformer", "visual.width": 8}
-    search = small(tmp_path, records, num_trials=6, fixed=fixed)
+    search = small(tmp_path, records, trials=6, fixed=fixed)
     run(SweepStore(str(tmp_path), "s"), records, search, 6)
     assert {record.config["visual"]["width"] for record in records} == {8}
     assert records[0].refused == 1
@@ -205,17 +209,17 @@ def test_a_search_without_a_way_out_gives_up(tmp_path: Path) -> None:
 def test_fixed_points_are_all_there_is(tmp_path: Path) -> None:
     records: list[TrialRecord] = []
     space = table1_space(["audio_only", "resnet-gru", "resnet-cmaf"], "small", seeds=(0, 7))
-    search = small(tmp_path, records, space=space, num_trials=9, refuses=no_cmaf)
+    search = small(tmp_path, records, space=space, trials=9, refuses=no_cmaf)
     run(SweepStore(str(tmp_path), "s"), records, search, 4)
     assert search.suggest("more") == Searcher.FINISHED
     assert search.given_up == "space 'table1-small' has no more points"
     trained = [(record.label, record.config["training"]["seed"]) for record in records]
     assert trained == [("audio_only", 0), ("resnet-gru", 0), ("audio_only", 7), ("resnet-gru", 7)]
-    assert len(try_out(space, {"training.epochs": 2}, seed=3)) == 6
+    assert len(draw(space, {"training.epochs": 2}, seed=3).configs) == 6
 
 
 def test_some_points_that_cannot_be_built_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    configs = try_out(QUICKSTART, {"visual.name": "resnet_conformer"}, seed=0)
+    configs = draw(QUICKSTART, {"visual.name": "resnet_conformer"}, seed=0).require_configs()
     assert {config.fusion.name for config in configs} == {"av_conformer", "gru", "cmaf"}
     assert f"{64 - len(configs)} of 64 points of space 'quickstart' cannot be built" in caplog.text
 
@@ -223,7 +227,7 @@ def test_some_points_that_cannot_be_built_are_told_of(caplog: pytest.LogCaptureF
 def test_telling_copies_one_trial_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records: list[TrialRecord] = []
     store = SweepStore(str(tmp_path), "s")
-    search = small(tmp_path, records, num_trials=99)
+    search = small(tmp_path, records, trials=99)
     run(store, records, search, 12)
     search.suggest("last")
     copied = []

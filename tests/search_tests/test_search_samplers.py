@@ -11,8 +11,10 @@ import pytest
 from ray.tune.search import Searcher
 
 from data.errors import UserError
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.search.objectives import check_objectives, pareto_front, values_of
+from infra.search.proposals import SearchSettings, draw
 from infra.search.samplers import POPULATION, SAMPLERS, check_sampler
 from infra.search.searcher import StudySearcher
 from search_spaces.quickstart import QUICKSTART
@@ -124,14 +126,10 @@ def random_search(
     store: SweepStore, records: list[TrialRecord], refuses: Callable[[TrialConfig], str | None]
 ) -> StudySearcher:
     return StudySearcher(
-        SPACE,
+        SearchSettings(space=SPACE, trials=99, seed=1, sampler="random"),
         store,
         records,
-        fixed={},
-        seed=1,
-        num_trials=99,
         is_over=lambda: False,
-        sampler="random",
         refuses=refuses,
     )
 
@@ -142,15 +140,10 @@ def test_resumed_is_uninterrupted(tmp_path: Path, sampler: str, objectives: tupl
 
     def make(store: SweepStore, records: list[TrialRecord]) -> StudySearcher:
         return StudySearcher(
-            SPACE,
+            SearchSettings(space=SPACE, trials=trials, seed=11, sampler=sampler, objectives=objectives),
             store,
             records,
-            fixed={},
-            seed=11,
-            num_trials=trials,
             is_over=lambda: False,
-            sampler=sampler,
-            objectives=objectives,
             refuses=refuses,
             earlier=earlier,
         )
@@ -188,9 +181,8 @@ def test_a_model_of_the_past_does_better_than_chance(tmp_path: Path, sampler: st
         """Of the trials after the first half."""
         records: list[TrialRecord] = []
         store = SweepStore(str(tmp_path), name)
-        search = StudySearcher(
-            SPACE, store, records, fixed={}, seed=3, num_trials=99, is_over=lambda: False, sampler=name
-        )
+        settings = SearchSettings(space=SPACE, trials=99, seed=3, sampler=name)
+        search = StudySearcher(settings, store, records, is_over=lambda: False)
         for number in range(trials):
             search.suggest(str(number))
             outcome(records[-1])
@@ -203,7 +195,7 @@ def test_a_model_of_the_past_does_better_than_chance(tmp_path: Path, sampler: st
 
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(UserError, match=r"sampler 'tpee' is not known \(did you mean tpe\?\).*tpe, random, gp, nsga2"):
-        check_sampler("tpee", SPACE)
+        check_sampler("tpee", SPACE.name, [])
     with pytest.raises(UserError, match=r"objective 'latencie' is not known \(did you mean latency\?\).*parameters"):
         check_objectives(("seld", "latencie"))
     for wrong in ((), ("latency",), ("latency", "seld"), ("seld", "seld")):
@@ -212,9 +204,12 @@ def test_unknown_names_list_the_known() -> None:
 
 
 def test_samplers_say_what_they_do_not_learn() -> None:
-    assert check_sampler("tpe", SPACE) == []
-    assert check_sampler("gp", SPACE) == check_sampler("nsga2", SPACE) == ["final", "warmup"]
-    assert check_sampler("gp", QUICKSTART) == []
+    def unlearnt(sampler: str, space: SearchSpace) -> list[str]:
+        return check_sampler(sampler, space.name, draw(space, {}, seed=0).parameters)
+
+    assert unlearnt("tpe", SPACE) == []
+    assert unlearnt("gp", SPACE) == unlearnt("nsga2", SPACE) == ["final", "warmup"]
+    assert unlearnt("gp", QUICKSTART) == []
 
     def apart(trial: Trial) -> TrialConfig:
         # Every parameter comes and goes with a coin that is none.
@@ -224,7 +219,7 @@ def test_samplers_say_what_they_do_not_learn() -> None:
 
     seen: list[str] = []
     with pytest.raises(UserError, match=r"'gp' learns only of parameters that all trials have.*has none; choose tpe"):
-        check_sampler("gp", SearchSpace(**{**vars(SPACE), "suggest": apart}))
+        unlearnt("gp", SearchSpace(**{**vars(SPACE), "suggest": apart}))
     assert set(SAMPLERS) == {"tpe", "random", "gp", "nsga2"}
 
 
@@ -232,9 +227,8 @@ def test_parameters_are_counted_once_and_kept_with_the_trial(tmp_path: Path) -> 
     records: list[TrialRecord] = []
     store = SweepStore(str(tmp_path), "s")
     objectives = ("seld", "parameters")
-    search = StudySearcher(
-        QUICKSTART, store, records, fixed={}, seed=3, num_trials=4, is_over=lambda: False, objectives=objectives
-    )
+    settings = SearchSettings(space=QUICKSTART, trials=4, seed=3, objectives=objectives)
+    search = StudySearcher(settings, store, records, is_over=lambda: False)
     for number in range(4):
         assert isinstance(search.suggest(str(number)), dict)
         record = search.record_of(str(number))
@@ -253,14 +247,10 @@ def test_a_complete_trial_without_an_objective_is_a_failed_one_to_the_study(tmp_
     records: list[TrialRecord] = []
     objectives = ("seld", "latency")
     search = StudySearcher(
-        QUICKSTART,
+        SearchSettings(space=QUICKSTART, trials=2, seed=3, objectives=objectives),
         SweepStore(str(tmp_path), "s"),
         records,
-        fixed={},
-        seed=3,
-        num_trials=2,
         is_over=lambda: False,
-        objectives=objectives,
     )
     for reports in ({LATENCY: 3.0}, {}):
         search.suggest(str(len(records)))

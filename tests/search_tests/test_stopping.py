@@ -12,7 +12,9 @@ import pytest
 from ray import tune
 
 from infra.bench.search.own_ray import own_ray
-from infra.record.trials import COMPLETE, SweepStore
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE
+from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
@@ -55,7 +57,7 @@ class Teller(tune.Callback):
 def run(folder: Path, workers: int, over: Any = lambda: False) -> set[int]:
     """Numbers of the trials that were stopped early."""
     store = SweepStore(str(folder), "imitated")
-    searcher = StudySearcher(QUICKSTART, store, [], fixed={}, seed=0, num_trials=TRIALS, is_over=over)
+    searcher = StudySearcher(SearchSettings(space=QUICKSTART, trials=TRIALS), store, [], is_over=over)
     board = DecisionBoard()
     stopping = GracefulStopping(make_stopper("asha", SETTINGS), board, over, searcher.record_of)
     log = folder / "log"

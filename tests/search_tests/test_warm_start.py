@@ -10,7 +10,9 @@ import mlflow
 import pytest
 
 from data.errors import UserError
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
+from infra.search.proposals import SearchSettings
 from infra.search.searcher import StudySearcher
 from infra.search.warm_start import earlier_trials, keep, kept
 from infra.tracking.tracker import SweepTracker
@@ -30,7 +32,7 @@ def run_sweep(client: mlflow.MlflowClient, folder: Path, name: str, data: str, s
     """A sweep of quickstart as the driver would have recorded it; its last trial is still running."""
     records: list[TrialRecord] = []
     store = SweepStore(str(folder), name)
-    search = searcher(store, records, seed=seed, num_trials=len(STATES) + 1)
+    search = searcher(store, records, seed=seed, trials=len(STATES) + 1)
     tracker = SweepTracker(client.tracking_uri, EXPERIMENT, name, {"data": data})
     for number, state in enumerate(STATES):
         search.suggest(str(number))
@@ -51,8 +53,9 @@ def run_sweep(client: mlflow.MlflowClient, folder: Path, name: str, data: str, s
 
 
 def searcher(store: SweepStore, records: list[TrialRecord], seed: int = 4, **options) -> StudySearcher:
-    settings = {"fixed": {}, "seed": seed, "num_trials": 6, "is_over": lambda: False, **options}
-    return StudySearcher(settings.pop("space", QUICKSTART), store, records, **settings)
+    earlier = options.pop("earlier", ())
+    settings = SearchSettings(**{"space": QUICKSTART, "trials": 6, "seed": seed, **options})
+    return StudySearcher(settings, store, records, is_over=lambda: False, earlier=earlier)
 
 
 @pytest.fixture(scope="module")

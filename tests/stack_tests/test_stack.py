@@ -377,10 +377,14 @@ def python(
 
 ASK_RAY = """
 import os, ray  # before the settings are exported, as may happen in a process that does other things first
+from infra.cluster.join import connect
 from infra.stack.settings import load_settings
 if "RAY_AUTH_MODE" not in os.environ:
-    load_settings().export()
-ray.init(address=os.environ["RAY_ADDRESS"], logging_level="error", log_to_driver=False)
+    settings = load_settings()
+    settings.export()
+    connect(settings)
+else:
+    ray.init(address=os.environ["RAY_ADDRESS"], logging_level="error", log_to_driver=False)
 
 
 @ray.remote

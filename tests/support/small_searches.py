@@ -10,8 +10,10 @@ import mlflow
 import numpy as np
 
 from infra.record.budget import Budget, Ledger
+from infra.record.folder import SweepStore
 from infra.record.retries import Retries
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.trials import TrialRecord
+from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import NoStopper
@@ -37,8 +39,8 @@ def search(
     def is_over() -> bool:
         return ledger.used_up() is not None
 
-    fixed = {"training.epochs": EPOCHS}
-    searcher = StudySearcher(QUICKSTART, store, records, fixed=fixed, seed=0, num_trials=num_trials, is_over=is_over)
+    settings = SearchSettings(space=QUICKSTART, trials=num_trials, fixed={"training.epochs": EPOCHS})
+    searcher = StudySearcher(settings, store, records, is_over=is_over)
     board = DecisionBoard()
     stopping = GracefulStopping(NoStopper(), board, is_over, searcher.record_of)
     tracking_uri = f"sqlite:///{folder}/mlflow.db"

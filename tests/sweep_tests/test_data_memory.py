@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import UserError
 from infra.console.arguments import parse_bytes
-from infra.sweep.data_memory import DataPlan, divide
+from infra.sweep.data_memory import DataDivision, divide
 from trainables.config import InputConfig
 from trainables.inputs.prepare import PrepareRow
 
@@ -20,39 +20,39 @@ def index(rows: int) -> list[dict[str, Any]]:
     return [{"num_labels": 625, "has_video": True}] * rows
 
 
-def plan(train: int, val: int, allowed_rows: float) -> DataPlan:
+def divided(train: int, val: int, allowed_rows: float) -> DataDivision:
     return divide({"train": index(train), "val": index(val)}, PREPARE, round(allowed_rows * ROW_BYTES))
 
 
 def test_everything_is_shared_where_it_fits() -> None:
-    fits = plan(100, 10, 110)
+    fits = divided(100, 10, 110)
     assert (fits.shared, fits.streamed) == (("train", "val"), ())
     assert fits.needed_bytes == 110 * ROW_BYTES
 
 
 def test_the_smaller_split_is_shared_beside_a_stream() -> None:
-    beside = plan(100, 10, 109)
+    beside = divided(100, 10, 109)
     assert (beside.shared, beside.streamed) == (("val",), ("train",))
     assert beside.stream_bytes(trials=3) == 33 * ROW_BYTES
-    assert plan(10, 100, 50).shared == ("train",)
+    assert divided(10, 100, 50).shared == ("train",)
 
 
 def test_both_are_streamed_where_the_smaller_one_takes_too_much() -> None:
-    both = plan(100, 10, 19)
+    both = divided(100, 10, 19)
     assert (both.shared, both.streamed) == ((), ("train", "val"))
     assert both.stream_bytes(trials=1) == round(9.5 * ROW_BYTES)
 
 
 def test_no_more_trials_stream_than_there_is_room_for() -> None:
-    assert plan(100, 10, 50).streams(workers=1) == 10
-    assert plan(100, 10, 50).streams(workers=2) == 5
+    assert divided(100, 10, 50).streams(workers=1) == 10
+    assert divided(100, 10, 50).streams(workers=2) == 5
 
 
 def test_too_little_memory_names_what_is_enough() -> None:
     with pytest.raises(UserError, match="too little even to stream train and val") as refused:
-        plan(100, 10, 6).streams(workers=1)
+        divided(100, 10, 6).streams(workers=1)
     enough = parse_bytes(str(refused.value).split("--data-memory ")[1].split(",")[0])
-    assert plan(100, 10, enough / ROW_BYTES).streams(workers=1) == 1
+    assert divided(100, 10, enough / ROW_BYTES).streams(workers=1) == 1
 
 
 def test_pictures_count_where_they_are_looked_at() -> None:

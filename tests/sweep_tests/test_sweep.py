@@ -33,7 +33,8 @@ from data.files.dcase_csv import read_events_csv
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store, open_store, read_shard
 from infra.cli import main
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.stack.settings import load_settings
 from infra.tracking.contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from support.ray_nodes import bare_environment

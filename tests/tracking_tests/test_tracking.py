@@ -25,7 +25,8 @@ from optuna.distributions import CategoricalDistribution, distribution_to_json
 
 from data import storage
 from infra.provenance.secrets import MASK, Redaction
-from infra.record.trials import COMPLETE, FAILED, PRUNED, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.tracking import writer
 from infra.tracking.contents import ERROR_TAG, PARENT_TAG, PROTOCOL_TAG, STATE_TAG, SWEEP_TAG, TRIAL_TAG, Progress
 from infra.tracking.outbox import Outbox
@@ -315,7 +316,7 @@ def test_nothing_waits_for_a_request(server: Server, monkeypatch: pytest.MonkeyP
 def test_a_server_that_dies_is_neither_noticed_nor_missed(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "seldtune.infra.tracking.tracker")
+    caplog.set_level(logging.INFO, "infra.tracking.background")
     outbox = str(tmp_path / "outbox")
     tracker = SweepTracker(server.url, EXPERIMENT, "dies", {"data": "abc"}, outbox=outbox, limits=EAGER)
     records = [new_record(number) for number in range(4)]
@@ -372,7 +373,7 @@ def test_a_server_that_dies_is_neither_noticed_nor_missed(
     assert [m.value for m in best] == pytest.approx([0.70125, 0.60125, 0.50125, 0.40125])
     assert [m.step for m in client.get_metric_history(parent.info.run_id, "best/extra")] == [4]
     assert not storage.list_files(outbox)
-    said = [entry for entry in caplog.records if entry.name == "seldtune.infra.tracking.tracker"]
+    said = [entry for entry in caplog.records if entry.name == "infra.tracking.background"]
     assert [entry.levelname for entry in said] == ["WARNING", "INFO"]
     assert "training goes on" in said[0].getMessage()
     assert "4 facts and files" in said[1].getMessage()
@@ -421,7 +422,7 @@ def test_a_tracker_is_closed_whatever_happens(server: Server, raised: type[BaseE
             raise raised
     parent, (child,) = server.runs(f"ends-{status}")
     assert (parent.info.status, child.info.status) == (status, "KILLED")
-    assert not tracker._thread.is_alive()
+    assert not tracker._background._thread.is_alive()
 
 
 @pytest.mark.slow
@@ -456,7 +457,7 @@ def test_a_frozen_server_makes_no_run_twice(
 CRASHING_SWEEP = """
 import sys, time
 from pathlib import Path
-from infra.record.trials import SweepStore
+from infra.record.folder import SweepStore
 from infra.tracking.tracker import SweepTracker
 from support.tracked_trials import EAGER, EXPERIMENT, end, new_record, report
 url, root = sys.argv[1:]

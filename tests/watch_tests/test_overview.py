@@ -15,7 +15,8 @@ from rich.console import Console
 
 from data.errors import UserError
 from infra.record.claim import FINISHED, LONG_SILENCE_S, SILENCE_S, Driver, read_driver, require_free
-from infra.record.trials import FAILED, SweepStore
+from infra.record.folder import SweepStore
+from infra.record.trials import FAILED
 from infra.watch.overview import Overseer
 from infra.watch.reader import SweepReader
 from infra.watch.screen import _duration, _logging_above, render

@@ -33,8 +33,10 @@ from infra.bench.measure import finish, parser, stamp
 from infra.bench.search.simulated_tune import LocalBoard, Report, simulate
 from infra.bench.search.trial_overhead import scores
 from infra.record.budget import Budget, Ledger
+from infra.record.folder import SweepStore
 from infra.record.retries import Retries
-from infra.record.trials import SweepStore, TrialRecord
+from infra.record.trials import TrialRecord
+from infra.search.proposals import SearchSettings
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
@@ -121,7 +123,7 @@ class WatchedTracker(SweepTracker):
 
     @property
     def backlog(self) -> int:
-        return len(self._waiting)
+        return len(self._pending.waiting)
 
 
 def measure(
@@ -141,12 +143,9 @@ def measure(
         tracker = WatchedTracker(tracking_uri, "bench", name, {})
     store = SweepStore(root, name)
     searcher = StudySearcher(
-        QUICKSTART,
+        SearchSettings(space=QUICKSTART, trials=trials, fixed={"training.epochs": reports}),
         store,
         records,
-        fixed={"training.epochs": reports},
-        seed=0,
-        num_trials=trials,
         is_over=lambda: False,
     )
     board = LocalBoard()

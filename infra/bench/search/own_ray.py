@@ -11,7 +11,7 @@ from unittest.mock import patch
 import ray
 
 from infra.cluster.join import ENVIRONMENT
-from infra.stack.settings import let_ray_read_again
+from infra.cluster.ray_private import read_environment_again
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def own_ray(**options: Any) -> Iterator[None]:
     if "address" in options:
         del defaults["include_dashboard"]
     with patch.dict(os.environ, {"RAY_AUTH_MODE": "disabled", **ENVIRONMENT}):
-        let_ray_read_again(loopback=False)
+        read_environment_again()
         ray.init(**defaults | options)
         try:
             yield

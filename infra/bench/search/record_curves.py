@@ -24,7 +24,8 @@ from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import RESULTS, stamp
 from infra.record.trials import TrialRecord
 from infra.stack.settings import load_settings
-from infra.sweep.run import SweepRequest, run_sweep
+from infra.sweep.request import SweepRequest
+from infra.sweep.run import run_sweep
 from search_spaces.quickstart import QUICKSTART
 from trainables.training.reports import OBJECTIVE
 

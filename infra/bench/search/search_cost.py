@@ -31,7 +31,9 @@ from numpy.typing import NDArray
 
 from infra.bench.measure import OURS, RESULTS, finish, parser, stamp
 from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, Report, simulate
-from infra.record.trials import COMPLETE, SweepStore, TrialRecord
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, TrialRecord
+from infra.search.proposals import SearchSettings
 from infra.search.samplers import DEFAULT
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
@@ -130,21 +132,15 @@ class Search:
 def search(table: CurveTable, method: Method, seed: int, slots: int, least: int, most: int) -> Search:
     """Simulate one search until it has found what it is for, but for `least` epochs at least and `most` at most."""
     space = QUICKSTART if method.first else dataclasses.replace(QUICKSTART, first=())
-    searcher = StudySearcher(
-        space,
-        Unkept("/nowhere", "simulated"),
-        [],
-        fixed={"training.epochs": table.epochs},
-        seed=seed,
-        num_trials=most,
-        is_over=lambda: False,
-        sampler=method.sampler,
+    settings = SearchSettings(
+        space=space, trials=most, fixed={"training.epochs": table.epochs}, seed=seed, sampler=method.sampler
     )
+    searcher = StudySearcher(settings, Unkept("/nowhere", "simulated"), [], is_over=lambda: False)
     board = LocalBoard()
-    settings = StopperSettings(
+    rule = StopperSettings(
         max_epochs=table.epochs, grace_epochs=method.grace_epochs, reduction=method.reduction, seed=seed
     )
-    stopper = make_stopper(method.stopper, settings)
+    stopper = make_stopper(method.stopper, rule)
     stopping = GracefulStopping(stopper, board, lambda: False, searcher.record_of)  # type: ignore[arg-type]
     looked_up: dict[int, dict[str, Any]] = {}
 

@@ -32,12 +32,13 @@ import ray
 import torch
 from ray import tune
 
-import infra.sweep.run
+import infra.sweep.search
 from data.classes import SHORT_NAMES
 from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import OURS, parser, result, show
 from infra.stack.settings import Settings, load_settings
-from infra.sweep.run import SweepRequest, run_sweep
+from infra.sweep.request import SweepRequest
+from infra.sweep.run import run_sweep
 from infra.sweep.tune import run_trials
 from search_spaces.quickstart import QUICKSTART
 from trainables.config import TrialConfig
@@ -114,7 +115,7 @@ def idle_trials(epoch_s: float) -> Callable[..., bool]:
 
 def run_ours(settings: Settings, trials: int, epochs: int, epoch_s: float, workers: int) -> dict[str, Any]:
     """A sweep of such trials: seconds from `Tuner.fit` until MLflow has everything, and the times of reports."""
-    infra.sweep.run.run_trials = idle_trials(epoch_s)
+    infra.sweep.search.run_trials = idle_trials(epoch_s)
     begun: list[float] = []
     fit = tune.Tuner.fit
 
@@ -155,6 +156,7 @@ def run_plain(settings: Settings, trials: int, epochs: int) -> dict[str, Any]:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     from infra.cluster.join import ray_storage
+    from infra.cluster.ray_private import read_environment_again
 
     storage = ray_storage(f"{settings.root}/bench/plain-{uuid.uuid4().hex[:8]}")
 
@@ -179,6 +181,7 @@ def run_plain(settings: Settings, trials: int, epochs: int) -> dict[str, Any]:
             self.at.append(time.time())
 
     # Where a machine has several Rays, what clears up behind a worker group does not know its own, and never ends.
+    read_environment_again()
     ray.init(address=settings.ray_address, runtime_env={"env_vars": {"RAY_ADDRESS": settings.ray_address or ""}})
     ends = Ends()
     tracker = MLflowLoggerCallback(tracking_uri=settings.mlflow_tracking_uri, experiment_name="plain")

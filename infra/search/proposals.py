@@ -1,0 +1,122 @@
+"""What a search proposes: one config of its space at a time, or some drawn at random to see what would come of it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import optuna
+from optuna.samplers import RandomSampler
+
+from data.errors import UserError
+from infra.search.objectives import SELD
+from infra.search.samplers import DEFAULT
+from search_spaces.space import SearchSpace
+from trainables.config import TrialConfig
+from trainables.config_tree import override
+
+logger = logging.getLogger(__name__)
+
+DRAWN = 64
+"""Points of a space that a sweep looks at before it starts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """What is searched and how: all that a proposal follows from, beside the trials before it."""
+
+    space: SearchSpace
+    trials: int
+    """To be recorded, over all starts."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that every trial takes, by dotted name."""
+    seed: int = 0
+    sampler: str = DEFAULT
+    """A name of `infra.search.samplers.SAMPLERS`."""
+    objectives: tuple[str, ...] = (SELD,)
+    """Names of `infra.search.objectives.OBJECTIVES`, the score first."""
+
+
+def propose(space: SearchSpace, trial: Any, fixed: Mapping[str, Any], seed: int) -> TrialConfig:
+    """One config of the space, with the sweep's fixed fields in place, and its seed unless the space sets seeds itself.
+
+    Raises:
+        UserError: the fixed fields do not go with what the space suggests.
+    """
+    return override(space.suggest(trial), {**fixed, **({} if space.sets_seed else {"training.seed": seed})})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One point of a space: its config, or why there is none."""
+
+    parameters: frozenset[str]
+    """Names of what was suggested."""
+    config: TrialConfig | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """The first points of a space and random ones after them, in order."""
+
+    space: SearchSpace
+    points: tuple[Point, ...]
+
+    def first(self, count: int) -> Draws:
+        """The same as if so many had been drawn."""
+        return replace(self, points=self.points[:count])
+
+    @property
+    def configs(self) -> list[TrialConfig]:
+        """Those that can be built."""
+        return [point.config for point in self.points if point.config is not None]
+
+    @property
+    def parameters(self) -> list[frozenset[str]]:
+        """Of each point that can be built, the names of what was suggested."""
+        return [point.parameters for point in self.points if point.config is not None]
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why the others cannot, one for each."""
+        return [point.refusal for point in self.points if point.refusal is not None]
+
+    def require_configs(self) -> list[TrialConfig]:
+        """`configs`; a warning counts the points that cannot be built.
+
+        Raises:
+            UserError: none can be, with what the first one says.
+        """
+        configs, refusals = self.configs, self.refusals
+        if not configs:
+            raise UserError(refusals[0])
+        if refusals:
+            ((commonest, _),) = Counter(refusals).most_common(1)
+            text = f"{len(refusals)} of {len(self.points)} points of space {self.space.name!r}"
+            logger.warning("%s cannot be built and will not be started: %s", text, commonest)
+        return configs
+
+
+def points_to_draw(space: SearchSpace) -> int:
+    """So many show a sweep what its space holds."""
+    return len(space.first) if space.only_first else max(DRAWN, len(space.first))
+
+
+def draw(space: SearchSpace, fixed: Mapping[str, Any], seed: int, count: int | None = None) -> Draws:
+    """So many points, the space's first ones among them; `points_to_draw` where no count is given."""
+    study = optuna.create_study(sampler=RandomSampler(seed=seed))
+    for start in space.first:
+        study.enqueue_trial(start)
+    points = []
+    for _ in range(points_to_draw(space) if count is None else count):
+        trial = study.ask()
+        try:
+            config, refusal = propose(space, trial, fixed, seed), None
+        except UserError as error:
+            config, refusal = None, str(error)
+        points.append(Point(parameters=frozenset(trial.params), config=config, refusal=refusal))
+    return Draws(space=space, points=tuple(points))

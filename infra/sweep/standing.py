@@ -1,0 +1,100 @@
+"""Where a sweep stands: what its request finds on storage, read before anything is written, decoded or run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import mlflow
+
+from data import storage
+from data.store import Store, open_store
+from infra.cluster.join import cluster_name
+from infra.provenance.checkout import source_version
+from infra.record.budget import Ledger
+from infra.record.claim import read_driver, require_free
+from infra.record.folder import SweepStore, put_right
+from infra.record.trials import TrialRecord
+from infra.search.warm_start import earlier_trials, kept
+from infra.stack.answers import require_answers
+from infra.stack.settings import Settings
+from infra.sweep.data import preparation
+from infra.sweep.request import SettledRequest
+from trainables.prepare import PrepareRow
+
+EXPERIMENT = "seldtune"
+"""Of all sweeps, in MLflow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A sweep that has been found possible, and how far it is."""
+
+    asked: SettledRequest
+    store: Store
+    prepare: PrepareRow
+    sweep: SweepStore
+    settings: dict[str, Any]
+    """What must not change while the sweep lives."""
+    records: list[TrialRecord]
+    """Its trials; new ones are added as they come."""
+    put_right: list[TrialRecord]
+    """Those that `infra.record.folder.put_right` changed, still to be written."""
+    earlier: list[TrialRecord]
+    """Trials of other sweeps that the sampler goes by."""
+    begun: bool
+    """Whether an earlier start wrote `earlier` down."""
+    ledger: Ledger
+    owed: int
+    """Trials still to be run or continued."""
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Where its results come from."""
+        return {"data": self.store.manifest.sha256, **source_version()}
+
+
+def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False) -> Standing:
+    """Read what is there of the sweep and its data, and check what can be checked without writing or decoding anything.
+
+    Args:
+        claiming: refuse as well what another driver runs.
+
+    Raises:
+        UserError: the sweep cannot be run as asked.
+    """
+    storage.check_root(settings.root)
+    require_answers(settings)
+    store = open_store(asked.data_uri)
+    store.check()
+    data_sha256 = store.manifest.sha256
+    prepare = preparation(asked.configs, data_sha256)
+    sweep = SweepStore(settings.root, asked.name)
+    lasting = asked.lasting(data_sha256)
+    last = require_free(sweep.uri, sweep.name, cluster_name(settings)) if claiming else read_driver(sweep.uri)
+    records = sweep.trials() if sweep.check(lasting) else []
+    before = kept(sweep)
+    earlier = before or []
+    if before is None and asked.warm_start:
+        client, search = mlflow.MlflowClient(settings.mlflow_tracking_uri), asked.search
+        earlier = earlier_trials(
+            client, EXPERIMENT, asked.warm_start, search.space, data=data_sha256, objectives=search.objectives
+        )
+    changed = put_right(records, last.beat if last else 0.0)
+    spent_s = max([record.budget_spent_s for record in records] + [last.facts["spent_wall_s"] if last else 0.0])
+    ledger = Ledger(asked.budget, records, spent_s)
+    left = max(0, asked.budget.trials - sum(record.ended for record in records))
+    return Standing(
+        asked=asked,
+        store=store,
+        prepare=prepare,
+        sweep=sweep,
+        settings=lasting,
+        records=records,
+        put_right=changed,
+        earlier=earlier,
+        begun=before is not None,
+        ledger=ledger,
+        owed=0 if ledger.used_up() else left,
+    )

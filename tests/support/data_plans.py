@@ -1,7 +1,0 @@
-"""Plans of data, made by hand."""
-
-from __future__ import annotations
-
-from infra.sweep.data_memory import DataPlan
-
-HELD = DataPlan(sizes={"train": 1, "val": 1}, row_bytes=0, memory_bytes=10, shared=("train", "val"), streamed=())

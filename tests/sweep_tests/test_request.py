@@ -1,0 +1,98 @@
+"""A request is settled once, and says what is wrong with it in the order in which `seldtune sweep` always did."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from data.errors import UserError
+from infra.search.proposals import DRAWN, draw
+from infra.sweep.request import SweepRequest
+from search_spaces.quickstart import QUICKSTART
+from search_spaces.space import Trial
+from search_spaces.table1 import table1_space
+from trainables.config import TrialConfig
+
+ROOT = "/somewhere"
+
+
+def test_what_is_left_open_is_the_spaces() -> None:
+    settled = SweepRequest(space=QUICKSTART).settle(ROOT)
+    assert (settled.name, settled.data_uri) == ("quickstart", "/somewhere/data/quickstart")
+    assert (settled.budget.trials, settled.budget.wall_s) == (QUICKSTART.trials, QUICKSTART.budget_s)
+    assert settled.search.trials == QUICKSTART.trials
+    assert settled.resources.cpus_per_worker == QUICKSTART.cpus_per_worker
+    assert (settled.rule.grace_epochs, settled.rule.reduction) == (QUICKSTART.grace_epochs, QUICKSTART.reduction)
+    assert settled.rule.max_epochs == max(config.training.epochs for config in settled.configs)
+    assert len(settled.configs) == DRAWN
+
+
+def test_what_is_asked_goes_before_the_space() -> None:
+    asked = SweepRequest(
+        space=QUICKSTART, name="mine", data="s3://b/d", trials=3, budget_s=60.0, workers=2, seed=4, against=("latency",)
+    )
+    settled = asked.settle(ROOT)
+    assert (settled.name, settled.data_uri) == ("mine", "s3://b/d")
+    assert (settled.budget.trials, settled.budget.wall_s) == (3, 60.0)
+    assert settled.search.objectives == ("seld", "latency")
+    assert settled.lasting("a1") == {
+        "space": "quickstart",
+        "space_identity": QUICKSTART.identity,
+        "data": "a1",
+        "seed": 4,
+        "sampler": "tpe",
+        "stopper": "asha",
+        "against": ["latency"],
+        "warm_start": [],
+        "fixed": {},
+        "workers": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ({"name": "no way", "workers": 0, "stopper": "luck"}, "no way"),
+        ({"workers": 0, "stopper": "luck", "sampler": "tpee"}, "workers and CPUs start at 1"),
+        ({"stopper": "luck", "sampler": "tpee"}, "stopper 'luck' is not known; choose one of asha, hyperband, median"),
+        ({"sampler": "tpee", "against": ("speed",)}, "sampler 'tpee' is not known"),
+        ({"against": ("speed",), "trials": 0}, "objective 'speed' is not known"),
+        ({"trials": 0, "gpu_hours": 0.0}, "a budget of 0 trials and 600 s leaves nothing to do"),
+        ({"gpu_hours": 0.0, "fixed": {"training.epochz": 1}}, "--gpu-hours 0 leaves nothing to do"),
+        ({"fixed": {"training.epochz": 1}, "workers": 5}, "epochz"),
+        ({"workers": 5}, "cannot be shared by 5 workers"),
+    ],
+)
+def test_the_first_of_two_faults_is_said(faults: dict[str, Any], message: str) -> None:
+    request = SweepRequest(**{"space": dataclasses.replace(QUICKSTART, budget_s=600.0), **faults})
+    with pytest.raises(UserError) as refused:
+        request.settle(ROOT)
+    assert message in str(refused.value)
+
+
+def test_a_space_is_drawn_from_once() -> None:
+    calls = []
+
+    def counted(trial: Trial) -> TrialConfig:
+        calls.append(trial)
+        return QUICKSTART.suggest(trial)
+
+    request = SweepRequest(space=dataclasses.replace(QUICKSTART, suggest=counted), sampler="gp")
+    request.settle(ROOT)
+    assert len(calls) == DRAWN
+    draws = request.draw(DRAWN + 6)
+    request.settle(ROOT, draws.first(DRAWN))
+    assert len(calls) == DRAWN + DRAWN + 6
+
+
+def test_the_first_of_many_draws_are_those_of_fewer() -> None:
+    many = draw(QUICKSTART, {"visual.pool_columns": 2}, seed=3, count=20)
+    assert many.first(9) == draw(QUICKSTART, {"visual.pool_columns": 2}, seed=3, count=9)
+    assert len(many.first(9).configs) + len(many.first(9).refusals) == 9
+
+
+def test_of_a_space_of_fixed_points_those_are_drawn() -> None:
+    space = table1_space(["audio_only", "resnet-gru"], "small", seeds=(0, 7))
+    assert len(SweepRequest(space=space).settle(ROOT).configs) == 4
