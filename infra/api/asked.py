@@ -12,7 +12,7 @@ from infra.console.arguments import parse_assignments, parse_bytes
 
 if TYPE_CHECKING:
     from infra.record.retries import Retries
-    from infra.sweep.run import SweepRequest
+    from infra.sweep.request import SweepRequest
     from search_spaces.space import SearchSpace
 
 Fixed = Mapping[str, Any] | Sequence[str]
@@ -71,7 +71,7 @@ def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> 
         TypeError: an unknown option.
     """
     from infra.record.retries import Retries, parse_retries
-    from infra.sweep.run import SweepRequest
+    from infra.sweep.request import SweepRequest
     from search_spaces.registry import find_space
 
     def retries(value: int | str | Retries) -> Retries:

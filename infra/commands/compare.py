@@ -34,17 +34,8 @@ def compare(
     """
     from infra.api import sweeps as api
 
-    settings = load_settings(need=("s3",))
-    settings.export()
-    from infra.comparison.compare import compare as compare_sweeps
-    from infra.comparison.report import load_sweeps, log_comparison, report_files, write_files
-    from infra.comparison.tables import WIDTH, summary_lines, terminal_table
-
-    loaded = load_sweeps(settings.root, sweeps)
-    comparison = compare_sweeps(loaded, by=by, reference=reference, target=target, epochs=epochs)
-    files = report_files(comparison)
-    page = write_files(files, out or f"{'-'.join(sweeps)}-comparison")
-    logged = log_comparison(comparison, files, settings.mlflow_tracking_uri)
+    comparison = api.compare(sweeps, by=by, reference=reference, target=target, epochs=epochs)
+    written = api.write_comparison(comparison, out)
     if as_json:
         print_json({**comparison.as_json(), "page": written.page, "mlflow": written.mlflow})
         return

@@ -70,31 +70,7 @@ class SweepOptions:
         Raises:
             UserError: an unknown space, or an option in another form than its help says.
         """
-        from infra.record.retries import Retries, parse_retries
-        from infra.sweep.request import SweepRequest
-        from search_spaces.registry import find_space
-
-        return SweepRequest(
-            space=find_space(self.space),
-            name=self.name,
-            data=self.data,
-            trials=self.trials,
-            budget_s=None if self.budget is None else parse_duration_s(self.budget),
-            gpu_hours=self.gpu_hours,
-            cpu_hours=self.cpu_hours,
-            retries=Retries() if self.retries is None else parse_retries(self.retries),
-            workers=self.workers,
-            cpus_per_worker=self.cpus,
-            gpus_per_worker=self.gpus,
-            concurrency=self.concurrency,
-            data_memory_bytes=None if self.data_memory is None else parse_bytes(self.data_memory),
-            sampler=self.sampler,
-            stopper=self.stopper,
-            against=tuple(self.against or ()),
-            warm_start=tuple(self.warm_start or ()),
-            seed=self.seed,
-            fixed=parse_assignments(self.fix or []),
-        )
+        return asked.sweep_request(self.space, **self.besides_space())
 
     def arguments(self) -> list[str]:
         """The words behind the command that say the same; what is as by default is left out."""

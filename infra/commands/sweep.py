@@ -27,11 +27,7 @@ def sweep(
     from infra.api import sweeps as api
     from infra.api.services import settled
 
-    settings = load_settings()
-    settings.export()
-    # Here, so that a refusal of the settings does not wait for torch and Ray.
-    from infra.sweep.conclude import conclude
-    from infra.sweep.run import run_sweep
+    settings = settled(None)
     from infra.watch.screen import live_screen, wants_live
 
     screen = live_screen if wants_live(as_json=as_json) else None

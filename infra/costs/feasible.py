@@ -12,12 +12,12 @@ from typing import Any
 
 from infra.costs.calibration import Calibration
 from infra.costs.forecast import DataSize, forecast_trial
-from infra.estimate import estimate
 from trainables.config import TrialConfig
-from trainables.config_tree import fingerprint
-from trainables.worker import TrialResources
+from trainables.config.tree import fingerprint
+from trainables.networks.estimate import estimate
+from trainables.training.resources import TrialResources
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 MARGIN = 0.1
 """Of a worker's memory, what a prediction must leave free."""

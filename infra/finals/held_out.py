@@ -27,12 +27,11 @@ from infra.stack.settings import Settings
 from infra.sweep.data import load_split, preparation
 from infra.sweep.data_memory import divide_data
 from infra.sweep.outcome import SweepOutcome
-from trainables.accdoa import decode
-from trainables.bundle import load_bundle
-from trainables.checkpoint import fetch_bundle
-from trainables.config_tree import from_dict
-from trainables.evaluate import counts_from_array, counts_to_array, predict_recordings, recordings
-from trainables.metrics import SeldCounts, seld_counts
+from trainables.config.tree import from_dict
+from trainables.evaluation.bundle import fetch_bundle, load_bundle
+from trainables.evaluation.evaluate import predict_recordings, recordings
+from trainables.scores.flat import counts_from_array, counts_to_array
+from trainables.scores.metrics import SeldCounts, seld_counts
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from data.store import Store
+from data.stores.chunks import Store
 from infra.cluster.nodes import require_shared
 from infra.costs.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
 from infra.costs.feasible import Feasibility, worker_memory_bytes

@@ -5,7 +5,7 @@ One JSON document for the sweep and one for each trial, each replaced in one ato
     <root>/sweeps/<name>/sweep.json            settings that must not change while the sweep lives
     <root>/sweeps/<name>/driver.json           who runs it, and how far it is (`infra.record.claim`)
     <root>/sweeps/<name>/trials/00007.json     parameters, reports, attempts, state, error
-    <root>/sweeps/<name>/work/00007/           the trial's checkpoints and best model (`trainables.checkpoint`)
+    <root>/sweeps/<name>/work/00007/           the trial's checkpoints and best model (`trainables.training.checkpoint`)
 
 This record, not Tune's snapshot, the Optuna study or MLflow, is the truth: after any crash the study, the scheduler's
 rungs and the MLflow runs are rebuilt from it. Cost: one small write per report, one small read per trial on resume
@@ -23,7 +23,7 @@ from typing import Any
 from data import storage
 from data.errors import UserError
 from infra.record.trials import INTERRUPTED, Attempt, TrialRecord
-from trainables.checkpoint import TrialStore, trial_uri
+from trainables.training.checkpoint import TrialStore, trial_uri
 
 _READERS = 16
 """Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""

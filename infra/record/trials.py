@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from search_spaces.table1 import PRESET
-from trainables.loop import OBJECTIVE
+from search_spaces.space import PRESET
+from trainables.training.reports import OBJECTIVE
 
 RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
 """A trial runs (or is to go on), has trained all its epochs, was stopped early, or has failed for good."""

@@ -16,9 +16,9 @@ from infra.search.objectives import SELD
 from infra.search.samplers import DEFAULT
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
-from trainables.config_tree import override
+from trainables.config.tree import override
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 DRAWN = 64
 """Points of a space that a sweep looks at before it starts."""

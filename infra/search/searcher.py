@@ -29,8 +29,8 @@ from infra.search.objectives import measure
 from infra.search.proposals import SearchSettings, propose
 from infra.search.study import RecordedStudy
 from trainables.config import TrialConfig
-from trainables.config_tree import from_dict, to_dict
-from trainables.loop import OBJECTIVE
+from trainables.config.tree import from_dict, to_dict
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 

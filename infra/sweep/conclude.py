@@ -21,9 +21,9 @@ import torch
 from data import storage
 from data.feeding.streamed_split import open_feed
 from data.labels import Events
-from data.rows import row_events
-from data.store import Store, read_shard
-from data.streamed_split import open_feed
+from data.remembered import remembered
+from data.stores.chunks import Store, read_shard
+from data.stores.rows import row_events
 from infra.comparison.compare import compare
 from infra.comparison.report import FOLDER as COMPARISON
 from infra.comparison.report import report_files
@@ -35,13 +35,13 @@ from infra.record.trials import TrialRecord, best_trial
 from infra.sweep.data import SharedData
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
-from trainables.accdoa import decode
-from trainables.checkpoint import EXAMPLE_NAME, TrialStore
-from trainables.config_tree import from_dict
-from trainables.evaluate import evaluate, flat_scores
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict
+from trainables.evaluation.evaluate import evaluate
+from trainables.networks.model import SeldModel
+from trainables.scores.flat import flat_scores
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.store import Store
-from data.stream import materialise, read_split, unpack_rows, user_errors
-from data.streamed_split import StreamedSplit
+from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
+from data.feeding.streamed_split import StreamedSplit
+from data.remembered import remembered_bytes
+from data.stores.chunks import Store
 from infra.sweep.data_memory import DataDivision
-from trainables.box_source import box_source
-from trainables.config import ObjectBoxes, TrialConfig
-from trainables.embedding_source import embedding_stores
-from trainables.prepare import PrepareRow
+from trainables.config import TrialConfig
+from trainables.inputs.prepare import PrepareRow
+from trainables.networks.embedding_source import embedding_stores
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 

@@ -105,7 +105,7 @@ def divide_data(
 
 
 def divide(indices: Mapping[str, list[dict[str, Any]]], prepare: PrepareRow, allowed: int) -> DataDivision:
-    """What is shared and streamed of splits with these indices (`data.store.INDEX_SCHEMA`) in so many bytes."""
+    """What is shared and streamed of splits with these indices (`data.stores.chunks.INDEX_SCHEMA`) in so many bytes."""
     sizes = {split: decoded_bytes(index, prepare) for split, index in indices.items()}
     shared = tuple(sizes)
     if sum(sizes.values()) > allowed:

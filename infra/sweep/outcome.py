@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data.store import Store
+from data.stores.chunks import Store
 from infra.record.folder import SweepStore
 from infra.record.trials import FAILED, PRUNED, TrialRecord
 from infra.sweep.data import SharedData

@@ -5,7 +5,7 @@ from __future__ import annotations
 from data.errors import UserError
 from infra.cluster.join import cluster_size
 from infra.sweep.data_memory import DataDivision
-from trainables.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 
 def trials_at_a_time(asked: int | None, resources: TrialResources, data: DataDivision) -> int:

@@ -31,7 +31,7 @@ from infra.sweep.standing import EXPERIMENT, Standing, look_up
 from infra.tracking.tracker import SweepTracker
 from infra.watch.gauges import SweepGauges
 from infra.watch.publish import SweepFeed
-from trainables.weights import warn_random_weights
+from trainables.networks.pretrained import warn_random_weights
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from data.errors import UserError
-from data.store import Store
+from data.stores.chunks import Store
 from infra.cluster.join import ray_storage
 from infra.costs.calibration import kept_calibration
 from infra.costs.feasible import Feasibility, worker_memory_bytes
@@ -21,9 +21,9 @@ from infra.sweep.standing import Standing
 from infra.sweep.tune import run_trials
 from infra.tracking.tracker import SweepTracker
 from trainables.config import TrialConfig
-from trainables.worker import SweepContext
+from trainables.training.worker import SweepContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTracker, concurrency: int) -> bool:

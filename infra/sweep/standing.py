@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 
 from data import storage
-from data.store import Store, open_store
+from data.stores.chunks import Store, open_store
 from infra.cluster.join import cluster_name
 from infra.provenance.checkout import source_version
 from infra.record.budget import Ledger
@@ -21,7 +21,7 @@ from infra.stack.answers import require_answers
 from infra.stack.settings import Settings
 from infra.sweep.data import preparation
 from infra.sweep.request import SettledRequest
-from trainables.prepare import PrepareRow
+from trainables.inputs.prepare import PrepareRow
 
 EXPERIMENT = "seldtune"
 """Of all sweeps, in MLflow."""

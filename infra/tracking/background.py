@@ -15,7 +15,7 @@ from infra.tracking.pending import Pending
 from infra.tracking.trial_runs import TrialRuns
 from infra.tracking.writer import Away, Limits, MlflowWriter, Refused
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 MOST_SAMPLES = 512
 """Waiting samples of the cluster's use; beyond that, every other one goes."""

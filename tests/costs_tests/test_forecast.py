@@ -12,7 +12,6 @@ from data.stores.rows import encode_flac
 from infra.costs.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.costs.feasible import Feasibility
 from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
-from infra.estimate import estimate
 from infra.plan.plan import _forecast
 from infra.search.proposals import draw
 from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
@@ -153,7 +152,7 @@ def test_other_configs_of_a_space_are_refused_by_what_is_known(monkeypatch: pyte
     refuses = Feasibility(TrialResources())
     for config in draw(QUICKSTART, {}, seed=3, count=48).configs:
         refuses(config)
-    monkeypatch.setattr("infra.estimate._measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("trainables.networks.estimate._measured", lambda *_: pytest.fail("measured again"))
     for config in draw(QUICKSTART, {}, seed=4, count=48).configs:
         refuses(config)
 

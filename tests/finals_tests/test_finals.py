@@ -14,10 +14,8 @@ from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals.finals import _write, choose, evidence_for, finals_space
 from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
-from infra.latency import Latency, measure_latency
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
-from infra.recording_scores import pooled, table_of
 from infra.search.proposals import draw, propose
 from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART, suggest

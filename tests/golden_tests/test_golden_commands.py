@@ -20,7 +20,8 @@ import torch
 
 from data import storage
 from data.files.audio import read_foa_wav
-from infra.record.trials import COMPLETE, SweepStore
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE
 from infra.stack.settings import load_settings
 from support.embedded_stack import Stack
 from support.golden_texts import GOLDEN, assert_golden, masked, masked_json

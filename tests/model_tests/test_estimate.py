@@ -15,7 +15,6 @@ from torch import nn
 
 import infra.bench
 from infra.costs.feasible import PROCESS_BYTES
-from infra.estimate import FLOAT_BYTES, estimate, network_cost
 from infra.search.proposals import draw
 from search_spaces.presets import PRESETS, find_preset
 from search_spaces.quickstart import QUICKSTART

@@ -9,7 +9,7 @@ from infra.record.budget import Budget, Ledger
 from infra.record.folder import SweepStore, put_right
 from infra.record.retries import Retries, parse_retries
 from infra.record.trials import COMPLETE, ENDED, INTERRUPTED, PRUNED, RUNNING, TrialRecord
-from trainables.worker import TrialResources
+from trainables.training.resources import TrialResources
 
 CONFIG = {"training": {"epochs": 2}}
 LIMITS = Budget(trials=10, wall_s=1000.0)

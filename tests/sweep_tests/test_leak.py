@@ -14,8 +14,8 @@ import mlflow
 import pytest
 
 from data import storage
-from data.store import open_store
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import open_store
 from infra.record.folder import SweepStore
 from infra.stack.home import read_state
 from infra.stack.settings import embedded_urls, load_settings

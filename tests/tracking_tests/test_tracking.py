@@ -316,7 +316,7 @@ def test_nothing_waits_for_a_request(server: Server, monkeypatch: pytest.MonkeyP
 def test_a_server_that_dies_is_neither_noticed_nor_missed(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "infra.tracking.background")
+    caplog.set_level(logging.INFO, "seldtune.infra.tracking.background")
     outbox = str(tmp_path / "outbox")
     tracker = SweepTracker(server.url, EXPERIMENT, "dies", {"data": "abc"}, outbox=outbox, limits=EAGER)
     records = [new_record(number) for number in range(4)]
@@ -373,7 +373,7 @@ def test_a_server_that_dies_is_neither_noticed_nor_missed(
     assert [m.value for m in best] == pytest.approx([0.70125, 0.60125, 0.50125, 0.40125])
     assert [m.step for m in client.get_metric_history(parent.info.run_id, "best/extra")] == [4]
     assert not storage.list_files(outbox)
-    said = [entry for entry in caplog.records if entry.name == "infra.tracking.background"]
+    said = [entry for entry in caplog.records if entry.name == "seldtune.infra.tracking.background"]
     assert [entry.levelname for entry in said] == ["WARNING", "INFO"]
     assert "training goes on" in said[0].getMessage()
     assert "4 facts and files" in said[1].getMessage()
