@@ -36,7 +36,7 @@ def compare(
 
     settings = load_settings(need=("s3",))
     settings.export()
-    from infra.comparison import compare as compare_sweeps
+    from infra.comparison.compare import compare as compare_sweeps
     from infra.comparison.report import load_sweeps, log_comparison, report_files, write_files
     from infra.comparison.tables import WIDTH, summary_lines, terminal_table
 

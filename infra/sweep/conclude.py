@@ -23,7 +23,7 @@ from data.labels import Events
 from data.rows import row_events
 from data.store import Store, read_shard
 from data.streamed_split import open_feed
-from infra.comparison import compare
+from infra.comparison.compare import compare
 from infra.comparison.report import FOLDER as COMPARISON
 from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from infra.comparison import compare
+from infra.comparison.compare import compare
 from infra.comparison.page.figures import MOST_LINES, MOST_MARKS, Shown
 from infra.comparison.page.page import page
 from infra.comparison.page.sections import MOST_ROWS
