@@ -18,17 +18,18 @@ def gru_schedules(trial: Trial) -> TrialConfig:
     return replace(config, schedule=entries[schedule](), training=replace(config.training, epochs=8))
 
 
+CHOSEN = {"fusion": "gru", "schedule": "one_cycle"}
+
+
 class Fixed:
     """A trial of which two choices are made."""
-
-    CHOICES = {"fusion": "gru", "schedule": "one_cycle"}
 
     def __init__(self, trial: Trial) -> None:
         self.suggest_float = trial.suggest_float
         self.suggest_int = trial.suggest_int
 
     def suggest_categorical(self, name: str, choices: list[str]) -> str:
-        return self.CHOICES[name]
+        return CHOSEN[name]
 
 
 SPACE = replace(

@@ -205,7 +205,7 @@ def test_yaml_is_what_it_is_shown_as(block: Block, tmp_path: Path) -> None:
         assert read_rules(path) != read_rules(None)
 
 
-# --- examples, and what pages say of the code ---------------------------------------------------------------------------------------
+# --- examples, and what pages say of the code -------------------------------------------------------------------------
 
 
 EXAMPLES = sorted(path for path in (REPOSITORY / "examples").iterdir() if path.suffix in (".py", ".yaml"))

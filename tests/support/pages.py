@@ -4,7 +4,7 @@ What a block needs stands in comments right above it, which no reader sees:
 
     <!-- runs: here -->          Python that needs nothing but the project; YAML, see below
     <!-- runs: stack -->         commands or Python on the embedded stack, after those above it
-    <!-- runs: space -->         YAML that is a search space (`scenes`: settings of synthetic scenes, `rules`: of a gate)
+    <!-- runs: space -->         YAML that is a search space (`scenes`: of synthetic data, `rules`: of a gate)
     <!-- file: my_space.py -->   what a file of that name holds, for blocks below it
     <!-- not run: why -->        commands are still checked against the command line that there is
     <!-- output -->              what the block above prints
@@ -58,15 +58,10 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Every page for readers, the README first."""
-    return [
-        README,
-        *sorted((REPOSITORY / "docs").glob("*.md")),
-        *sorted(REPOSITORY.glob("[!R]*.md")),
-        *sorted((REPOSITORY / "examples").glob("*.md")),
-        REPOSITORY / "k8s" / "README.md",
-        REPOSITORY / "infra" / "bench" / "README.md",
-    ]
+    """Every page for readers: the README, then what it names in the order in which it does, then any other."""
+    named = [(REPOSITORY / link.partition("#")[0]).resolve() for link in links(README)]
+    others = [*sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]
+    return list(dict.fromkeys([README, *(page for page in named if page.suffix == ".md" and page.is_file()), *others]))
 
 
 def blocks(page: Path) -> list[Block]:
