@@ -118,7 +118,7 @@ class TestNumbers:
         first = {name: store.split(name).shards[0] for name in ("train", "val")}
         assert read == [(first["train"], ("audio",), [0]), (first["val"], ("audio",), [0])]
         read.clear()
-        assert describe(store, rows, sound_rows=0)["splits"]["train"]["rms_dbfs"] is None
+        assert describe(store, read_all, sound_rows=0)["splits"]["train"]["rms_dbfs"] is None
         assert not read
 
     @pytest.mark.parametrize("columns", [80, 100])
