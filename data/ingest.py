@@ -23,6 +23,7 @@ from data.build import SHARD_BYTES, Built, Fault, Recording, Run, build
 from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.labels import LABEL_RATE_HZ, Events, parse_events_csv
+from data.places import absolute
 from data.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ, SAMPLES_PER_LABEL
 from data.starss23 import Clip, Tree, choose_val_rooms, find_clips
 from data.video_files import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
@@ -168,7 +169,7 @@ def _tasks(tree: Tree, clips: Sequence[Clip], settings: IngestSettings) -> list[
             sizes[number - 1] += sizes.pop(number)
     return [
         FilesTask(
-            tree.root,
+            absolute(tree.root),
             settings,
             group[0].split,
             tuple(group),
