@@ -29,11 +29,12 @@ pytestmark = pytest.mark.slow
 TRAINS_LITTLE = ("--set", "training.epochs=1", "--set", "training.epoch_windows=16", "--set", "training.batch_size=8")
 FEW_CLIPS = ("--train-clips", "2", "--val-clips", "1", "--test-clips", "2", "--clip-s", "6")
 SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
-    # The sweep that all others start from: each fusion once.
+    # It has been run by then, with other settings.
+    ("plan quickstart", ("--name", "planned")),
     ("sweep quickstart --trials 20", ("--trials", "5", *TRAINS_LITTLE)),
     ("sweep quickstart --name deep", ("--trials", "1", *TRAINS_LITTLE)),
     ("sweep quickstart --name small", ("--trials", "3", *TRAINS_LITTLE)),
-    ("sweep quickstart", ("--trials", "4", "--stopper", "none", *TRAINS_LITTLE)),
+    ("sweep quickstart", ("--trials", "4", *TRAINS_LITTLE)),
     ("sweep examples/population.yaml", ("--set", "training.epoch_windows=16", "--set", "training.batch_size=8")),
     ("data synth --tree", ("--clip-s", "6")),
     ("data synth", FEW_CLIPS),
@@ -43,7 +44,9 @@ SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("table1", TRAINS_LITTLE),
 )
 """Beginning of a command -> what is said besides, the first that fits; an option that is there twice counts last."""
-MADE = {"lenient.yaml": "clean_commit: false\nseeds: 2\nclass_drop: 1\nmargin: -2\n"}
+MADE = {"lenient.yaml": "clean_commit: false\nseeds: 2\nclass_drop: 1\n"}
+REFUSED = {"promote seld --dry-run": 3}
+"""Beginning of a command -> its exit code: nothing is better here than a model that has hardly trained."""
 NAMES = (
     *(*FUSIONS, *SCHEDULES, *PRESETS, COMPLETE, PRUNED, FAILED),
     *(statistics.REFERENCE, statistics.BETTER, statistics.WORSE, statistics.NO_DIFFERENCE, statistics.TOO_FEW),
@@ -65,7 +68,7 @@ def sandbox(embedded_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> 
         (folder / name).write_text(text)
     for name, shift in (("STARSS23/metadata_dev", 0), ("my_output", 8)):
         (folder / name).mkdir(parents=True)
-        rows = [f"{frame},{c},0,{30 * c + shift},{5 - shift}\n" for frame in range(20) for c in (1, 8)]
+        rows = [f"{frame},{c},0,{30 * c + shift},{5 - shift},150\n" for frame in range(20) for c in (1, 8)]
         for room in range(2):
             (folder / name / f"fold4_room{room}_mix001.csv").write_text("".join(rows))
     with pytest.MonkeyPatch.context() as patch, embedded_stack.active():
@@ -84,15 +87,16 @@ def made_by_make(target: str) -> list[list[str]]:
 
 
 def run(stack: Stack, words: list[str]) -> str:
-    """What a command of a page prints, made smaller; other programs than ours are left to the pages' readers."""
+    """What a command of a page prints, made smaller; of several that `make` runs, what the last prints."""
     if words[0] == "make":
-        return "".join(run(stack, command) for command in made_by_make(words[1]))
+        return [run(stack, command) for command in made_by_make(words[1])][-1]
     if words[0] == "source":
         return ""
     assert words[0] == "seldtune", f"no test runs {words[0]}"
     said = " ".join(words[1:])
     more = next((more for start, more in SMALLER if said.startswith(start)), ())
-    return stack.run(*words[1:], *more)
+    code = next((code for start, code in REFUSED.items() if said.startswith(start)), 0)
+    return stack.run(*words[1:], *more, code=code)
 
 
 @pytest.mark.parametrize("block", ON_THE_STACK, ids=lambda block: block.name)
@@ -112,8 +116,8 @@ def test_blocks_run_as_written(block: Block, sandbox: Path, embedded_stack: Stac
                 if into := re.search(r" > (\S+)", line):
                     (sandbox / into[1]).write_text(said)
                 else:
-                    printed += said
-    if block.output:
+                    printed = said
+    if block.output:  # of the last command of a block
         assert shape(printed, NAMES) == shape(block.output, NAMES)
 
 

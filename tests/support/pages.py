@@ -7,7 +7,7 @@ What a block needs stands in comments right above it, which no reader sees:
     <!-- runs: space -->         YAML that is a search space (`scenes`: of synthetic data, `rules`: of a gate)
     <!-- file: my_space.py -->   what a file of that name holds, for blocks below it
     <!-- not run: why -->        commands are still checked against the command line that there is
-    <!-- output -->              what the block above prints
+    <!-- output -->              what the last command of the block above prints
 """
 
 from __future__ import annotations
