@@ -75,6 +75,13 @@ def test_the_readme_is_one_page() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=lambda page: page.name)
+def test_a_page_begins_with_what_it_is_for(page: Path) -> None:
+    title, _, text = page.read_text().partition("\n\n")
+    assert title.startswith("# ")
+    assert text.startswith("With this page you ")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_lead_to_what_is_there(page: Path) -> None:
     for link in links(page):
