@@ -29,8 +29,8 @@ pytestmark = pytest.mark.slow
 TRAINS_LITTLE = ("--set", "training.epochs=1", "--set", "training.epoch_windows=16", "--set", "training.batch_size=8")
 FEW_CLIPS = ("--train-clips", "2", "--val-clips", "1", "--test-clips", "2", "--clip-s", "6")
 SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
-    # It has been run by then, with other settings.
-    ("plan quickstart", ("--name", "planned")),
+    # It has been run by then, with other settings; and the little that there is to train fits into ten minutes.
+    ("plan quickstart", ("--name", "planned", "--budget", "12s")),
     ("sweep quickstart --trials 20", ("--trials", "5", *TRAINS_LITTLE)),
     ("sweep quickstart --name deep", ("--trials", "1", *TRAINS_LITTLE)),
     ("sweep quickstart --name small", ("--trials", "3", *TRAINS_LITTLE)),
@@ -73,7 +73,7 @@ def sandbox(embedded_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> 
             (folder / name / f"fold4_room{room}_mix001.csv").write_text("".join(rows))
     with pytest.MonkeyPatch.context() as patch, embedded_stack.active():
         patch.chdir(folder)
-        for name, value in (("COLUMNS", "118"), ("NO_COLOR", "1"), ("TERM", "dumb"), ("SELDTUNE_NO_LIVE", "1")):
+        for name, value in (("COLUMNS", "140"), ("NO_COLOR", "1"), ("TERM", "dumb"), ("SELDTUNE_NO_LIVE", "1")):
             patch.setenv(name, value)
         yield folder
 

@@ -58,8 +58,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Every page for readers: the README, then what it names in the order in which it does, then any other."""
-    named = [(REPOSITORY / link.partition("#")[0]).resolve() for link in links(README)]
+    """Every page for readers: the README, the pages of its table in that order, then any other."""
+    table = re.findall(r"^\|.*\|$", README.read_text(encoding="utf-8"), re.M)
+    named = [(REPOSITORY / match["to"]).resolve() for row in table for match in _LINK.finditer(row)]
     others = [*sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]
     return list(dict.fromkeys([README, *(page for page in named if page.suffix == ".md" and page.is_file()), *others]))
 
@@ -134,8 +135,9 @@ def anchors(page: Path) -> set[str]:
 
 _SHAPES = (
     (re.compile(r"\b[a-z0-9]+://\S+"), "<address>"),
+    (re.compile(r"\b\d+x-[\w-]+"), "<machine>"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?"), "#"),
-    (re.compile(r"(?<![\w.])[-+<]?\d+(?:[.,:]\d+)*(?:e[-+]?\d+)?(?!\w)"), "#"),
+    (re.compile(r"(?<![\w.])[-+<]?\d+(?:[.,:]\d+)*(?:e[-+]?\d+)?(?=[KMGT]?B\b|\W|$)"), "#"),
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"), "#"),
     (re.compile(r"\btoo few\b"), "#"),
     (re.compile(r"#(?: ?- ?#)+"), "#"),
