@@ -29,8 +29,8 @@ pytestmark = pytest.mark.slow
 TRAINS_LITTLE = ("--set", "training.epochs=1", "--set", "training.epoch_windows=16", "--set", "training.batch_size=8")
 FEW_CLIPS = ("--train-clips", "2", "--val-clips", "1", "--test-clips", "2", "--clip-s", "6")
 SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
-    # It has been run by then, with other settings; and the little that there is to train fits into ten minutes.
-    ("plan quickstart", ("--name", "planned", "--budget", "12s")),
+    # It has been run by then, with other settings; and the little that there is to train would fit into its budget.
+    ("plan quickstart", ("--name", "planned", "--budget", "1s")),
     ("sweep quickstart --trials 20", ("--trials", "5", *TRAINS_LITTLE)),
     ("sweep quickstart --name deep", ("--trials", "1", *TRAINS_LITTLE)),
     ("sweep quickstart --name small", ("--trials", "3", *TRAINS_LITTLE)),
@@ -48,10 +48,10 @@ MADE = {"lenient.yaml": "clean_commit: false\nseeds: 2\nclass_drop: 1\n"}
 REFUSED = {"promote seld --dry-run": 3}
 """Beginning of a command -> its exit code: nothing is better here than a model that has hardly trained."""
 NAMES = (
-    *(*FUSIONS, *SCHEDULES, *PRESETS, COMPLETE, PRUNED, FAILED),
+    *(*FUSIONS, *SCHEDULES, *PRESETS, COMPLETE, PRUNED, FAILED, "quickstart", "planned"),
     *(statistics.REFERENCE, statistics.BETTER, statistics.WORSE, statistics.NO_DIFFERENCE, statistics.TOO_FEW),
 )
-"""Words that depend on what a run finds."""
+"""Words that depend on what a run finds, and names of its sweeps."""
 ON_THE_STACK = [block for page in pages() for block in blocks(page) if block.runs == "stack"]
 
 
