@@ -24,8 +24,16 @@ import pyarrow.parquet as pq
 
 from data import storage
 from data.errors import UserError
-from data.stores.rows import RawRow, decode_flac, decode_shard, encode_shard, labels_per_class, polyphony
-from data.timing import SAMPLES_PER_LABEL
+from data.places import absolute
+from data.rows import (
+    SAMPLES_PER_LABEL,
+    RawRow,
+    class_frames,
+    decode_flac,
+    decode_shard,
+    encode_shard,
+    polyphony,
+)
 
 SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -170,7 +178,7 @@ def open_store(root: str) -> Store:
     bucket, wrong credentials and an endpoint that does not answer.
     """
     missing = ("data", "make it with `seldtune data synth` or `data ingest`")
-    return Store(root, Manifest.from_json(*read_manifest(root, missing, "store")))
+    return Store(absolute(root), Manifest.from_json(*read_manifest(root, missing, "store")))
 
 
 def read_manifest(root: str, missing: tuple[str, str], place: str) -> tuple[str, str]:

@@ -45,8 +45,10 @@ def data_synth(
     Data that is there already is kept, and an interrupted run goes on.
     Example: `seldtune data synth crowd --profile standard --set polyphony=4 --set snr_db=5,10`
     """
-    from infra.api import datasets as api
-    from infra.api.datasets import SceneOptions
+    from data.places import absolute
+    from data.synth import synthesise, write_tree
+    from infra.console.arguments import parse_assignments
+    from infra.synth_settings import synth_settings
 
     options: SceneOptions = {
         "config": config,
@@ -60,6 +62,8 @@ def data_synth(
         "seed": seed,
         "video": video,
     }
+    scene = parse_assignments(fix or [])
+    made = synth_settings(config, options, scene if events is None else {**scene, "events": absolute(events)})
     if tree is not None:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
             folder = api.synthesise_tree(tree, run=processes.map, **options)

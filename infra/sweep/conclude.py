@@ -30,18 +30,18 @@ from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep
 from infra.models.predict import plot_prediction
 from infra.models.register import CHALLENGER, ModelVersion, register_best
-from infra.record.folder import SweepStore
-from infra.record.trials import TrialRecord, best_trial
+from infra.record.trials import SweepStore, TrialRecord, best_trial
+from infra.search.objectives import SELD
 from infra.sweep.data import SharedData
-from infra.sweep.outcome import SweepOutcome
-from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
-from trainables.config.tree import from_dict
-from trainables.evaluation.evaluate import evaluate
-from trainables.networks.model import SeldModel
-from trainables.scores.flat import flat_scores
-from trainables.scores.metrics import SCORE_NAMES
-from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
-from trainables.training.reports import OBJECTIVE
+from infra.sweep.report import csv_table, front_lines, front_of, markdown_table, plot_sweep, rows_of_table
+from infra.sweep.run import SweepOutcome
+from trainables.accdoa import decode
+from trainables.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.config_tree import from_dict
+from trainables.evaluate import evaluate, flat_scores
+from trainables.loop import OBJECTIVE
+from trainables.metrics import SCORE_NAMES
+from trainables.model import SeldModel
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -53,6 +53,8 @@ class Conclusion:
     rows: list[dict[str, Any]]
     """The comparison (`infra.sweep.report.COLUMNS`), best first."""
     best: TrialRecord | None
+    front: list[dict[str, float]]
+    """Of a sweep with a second objective: the complete trials that none beats in all, each with its objectives."""
     untrained: dict[str, float]
     """Scores of the best trial's model before its first step."""
     version: ModelVersion | None
@@ -76,6 +78,7 @@ class Conclusion:
             "mlflow": self.url,
             "trials": self.rows,
             "best": None if best is None else {"trial": best.number, "config": best.config, "validation": best.best},
+            **({"front": self.front} if self.front else {}),
             "untrained": self.untrained,
             "model": None if self.version is None else self.version.uri,
         }
@@ -93,6 +96,7 @@ class Conclusion:
             if self.untrained:
                 gain = self.untrained[OBJECTIVE] - score[OBJECTIVE]
                 lines.append(f"before   SELD {self.untrained[OBJECTIVE]:.3f} untrained: {gain:.3f} better now")
+        lines += front_lines(self.front)
         lines.append(f"MLflow   {self.url}")
         if self.version is not None:
             lines += [
@@ -150,6 +154,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
     return Conclusion(
         rows=rows,
         best=best,
+        front=front_of(outcome.records, (SELD, *(outcome.sweep.settings() or {}).get("against", ()))),
         untrained=untrained,
         version=version,
         name=outcome.name,
