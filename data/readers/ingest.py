@@ -20,11 +20,14 @@ import numpy as np
 from data import storage
 from data.classes import NUM_CLASSES
 from data.errors import UserError
-from data.labels import LABEL_RATE_HZ, Events, parse_events_csv
-from data.places import absolute
-from data.rows import FRAME_HEIGHT, FRAME_RATE_HZ, FRAME_WIDTH, RATE_HZ, SAMPLES_PER_LABEL
-from data.starss23 import Clip, Tree, choose_val_rooms, find_clips
-from data.video_files import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
+from data.files.audio import read_foa_int16
+from data.files.dcase_csv import parse_events_csv
+from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
+from data.labels import Events
+from data.readers.starss23 import Clip, Tree, choose_val_rooms, find_clips
+from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
+from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
+from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
 
 SOURCE: Final = "starss23"
 # Raise it when the same files would give other data than before.
@@ -169,7 +172,7 @@ def _tasks(tree: Tree, clips: Sequence[Clip], settings: IngestSettings) -> list[
             sizes[number - 1] += sizes.pop(number)
     return [
         FilesTask(
-            absolute(tree.root),
+            storage.absolute(tree.root),
             settings,
             group[0].split,
             tuple(group),

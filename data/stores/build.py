@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.labels import LABEL_HOP_S, Events
-from data.places import absolute
-from data.rows import FRAME_RATE_HZ, RawRow, class_frames, cut_rows, polyphony
-from data.store import (
+from data.labels import Events
+from data.stores.chunks import (
     MANIFEST_NAME,
     SPLITS,
     Manifest,
@@ -176,7 +174,7 @@ def build(
     """
     storage.check_root(root)
     _check_source(root, source)
-    todo = [WriteTask(absolute(root), task) for task in tasks]
+    todo = [WriteTask(storage.absolute(root), task) for task in tasks]
     there = storage.list_files(root)
     records = {
         task.key: record for task in tasks if (record := finished(root, task.key, there, Record.from_json)) is not None

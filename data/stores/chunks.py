@@ -24,16 +24,8 @@ import pyarrow.parquet as pq
 
 from data import storage
 from data.errors import UserError
-from data.places import absolute
-from data.rows import (
-    SAMPLES_PER_LABEL,
-    RawRow,
-    class_frames,
-    decode_flac,
-    decode_shard,
-    encode_shard,
-    polyphony,
-)
+from data.stores.rows import RawRow, decode_flac, decode_shard, encode_shard, labels_per_class, polyphony
+from data.timing import SAMPLES_PER_LABEL
 
 SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -178,7 +170,7 @@ def open_store(root: str) -> Store:
     bucket, wrong credentials and an endpoint that does not answer.
     """
     missing = ("data", "make it with `seldtune data synth` or `data ingest`")
-    return Store(absolute(root), Manifest.from_json(*read_manifest(root, missing, "store")))
+    return Store(storage.absolute(root), Manifest.from_json(*read_manifest(root, missing, "store")))
 
 
 def read_manifest(root: str, missing: tuple[str, str], place: str) -> tuple[str, str]:

@@ -45,10 +45,8 @@ def data_synth(
     Data that is there already is kept, and an interrupted run goes on.
     Example: `seldtune data synth crowd --profile standard --set polyphony=4 --set snr_db=5,10`
     """
-    from data.places import absolute
-    from data.synth import synthesise, write_tree
-    from infra.console.arguments import parse_assignments
-    from infra.synth_settings import synth_settings
+    from infra.api import datasets as api
+    from infra.api.datasets import SceneOptions
 
     options: SceneOptions = {
         "config": config,
@@ -62,8 +60,6 @@ def data_synth(
         "seed": seed,
         "video": video,
     }
-    scene = parse_assignments(fix or [])
-    made = synth_settings(config, options, scene if events is None else {**scene, "events": absolute(events)})
     if tree is not None:
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as processes:
             folder = api.synthesise_tree(tree, run=processes.map, **options)

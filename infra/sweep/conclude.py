@@ -30,18 +30,19 @@ from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep
 from infra.models.predict import plot_prediction
 from infra.models.register import CHALLENGER, ModelVersion, register_best
-from infra.record.trials import SweepStore, TrialRecord, best_trial
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord, best_trial
 from infra.search.objectives import SELD
 from infra.sweep.data import SharedData
+from infra.sweep.outcome import SweepOutcome
 from infra.sweep.report import csv_table, front_lines, front_of, markdown_table, plot_sweep, rows_of_table
-from infra.sweep.run import SweepOutcome
-from trainables.accdoa import decode
-from trainables.checkpoint import EXAMPLE_NAME, TrialStore
-from trainables.config_tree import from_dict
-from trainables.evaluate import evaluate, flat_scores
-from trainables.loop import OBJECTIVE
-from trainables.metrics import SCORE_NAMES
-from trainables.model import SeldModel
+from trainables.config.tree import from_dict
+from trainables.evaluation.evaluate import evaluate
+from trainables.networks.model import SeldModel
+from trainables.scores.flat import flat_scores
+from trainables.scores.metrics import SCORE_NAMES
+from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
+from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 

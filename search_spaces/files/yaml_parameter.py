@@ -12,7 +12,7 @@ from data.errors import UserError
 from data.near import near
 from search_spaces.space import Trial
 from trainables.config import TrialConfig
-from trainables.config_tree import REGISTRIES, field_value, to_dict
+from trainables.config.tree import REGISTRIES, field_value, to_dict
 
 KEYS = ("choices", "low", "high", "log", "step", "when")
 

@@ -16,14 +16,14 @@ import optuna
 import pytest
 from rich.console import Console
 
-from data.synth import SynthSettings, synthesise
+from data.scenes.synth import SynthSettings, synthesise
+from data.scenes.synth_settings import synth_settings
 from infra.bench.search.record_curves import TABLE
 from infra.commands.options import SweepOptions
 from infra.comparison.compare import compare
 from infra.comparison.tables import WIDTH, summary_lines, terminal_table
 from infra.models.gate import read_rules
 from infra.search.searcher import try_out
-from infra.synth_settings import synth_settings
 from search_spaces.registry import find_space
 from support.pages import (
     LANGUAGES,
@@ -42,9 +42,9 @@ from support.pages import (
     shell_commands,
 )
 from support.planted_sweeps import sweep, trial
-from trainables.learner import kinship
-from trainables.loop import OBJECTIVE
-from trainables.model import count_parameters
+from trainables.networks.model import count_parameters
+from trainables.training.learner import kinship
+from trainables.training.reports import OBJECTIVE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -22,15 +22,17 @@ from mlflow.entities import Run
 
 from data import storage
 from data.errors import UserError
-from data.labels import read_events_csv
-from data.store import Store, open_store, read_shard
-from data.synth import SynthSettings, synthesise
-from infra.record.trials import SweepStore, TrialRecord
+from data.files.audio import write_foa_wav
+from data.files.dcase_csv import read_events_csv
+from data.scenes.synth import SynthSettings, synthesise
+from data.stores.chunks import Store, open_store, read_shard
+from infra.record.folder import SweepStore
+from infra.record.trials import TrialRecord
 from infra.tracking.contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from support.embedded_stack import Stack
-from trainables.loop import LATENCY, OBJECTIVE
-from trainables.resnet import ResNetBackbone
-from trainables.weights import read_weights
+from trainables.layers.resnet import ResNetBackbone
+from trainables.training.reports import LATENCY, OBJECTIVE
+from trainables.weights.kinds import read_weights
 
 pytestmark = pytest.mark.slow
 
