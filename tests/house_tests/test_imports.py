@@ -5,68 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from support.packages import PACKAGES
+
 ROOT = Path(__file__).parents[2]
 ORDER = ("data", "trainables", "search_spaces", "infra", "seldtune")
 """A folder imports only from those to its left."""
 MAY_USE_RAY = {"data/feeding/stream.py", "trainables/training/session.py", "trainables/training/worker.py"}
-PACKAGES: dict[str, dict[str, set[str]]] = {
-    "data": {
-        ".": set(),
-        "files": {"."},
-        "stores": {"."},
-        "feeding": {".", "files", "stores"},
-        "readers": {".", "files", "stores"},
-        "scenes": {".", "files", "stores"},
-    },
-    "trainables": {
-        "checks": set(),
-        "weights": set(),
-        "layers": {"checks"},
-        "inputs": {"checks", "weights"},
-        "scores": set(),
-        "parts": {"checks", "inputs", "layers", "scores", "weights"},
-        "config": {"checks", "inputs", "layers", "parts"},
-        "networks": {"config", "inputs", "layers", "parts", "weights"},
-        "evaluation": {"config", "inputs", "networks", "parts", "scores"},
-        "pyfunc_loader": {"evaluation"},
-        "training": {"config", "evaluation", "inputs", "networks", "parts", "scores"},
-    },
-    "search_spaces": {},
-    "infra": {
-        "console": set(),
-        "provenance": set(),
-        "stack": set(),
-        "cluster": {"provenance", "stack"},
-        "record": {"cluster", "stack"},
-        "kube": {"cluster", "provenance"},
-        "datasets": {"cluster", "console", "stack"},
-        "tracking": {"provenance", "record"},
-        "watch": {"cluster", "record"},
-        "models": {"console", "provenance", "record"},
-        "search": {"cluster", "record", "tracking"},
-        "comparison": {"record", "stack", "tracking"},
-        "costs": {"record"},
-        "sweep": {
-            *("cluster", "comparison", "console", "costs", "models", "provenance", "record", "search", "stack"),
-            *("tracking", "watch"),
-        },
-        "plan": {"cluster", "costs", "search", "stack", "sweep"},
-        "finals": {"cluster", "models", "record", "stack", "sweep", "tracking"},
-        "bench": {"cluster", "record", "search", "stack", "sweep", "tracking"},
-        "api": {
-            *("cluster", "comparison", "console", "datasets", "finals", "models", "plan", "record", "stack", "sweep"),
-            "watch",
-        },
-        "commands": {
-            *("api", "cluster", "comparison", "console", "datasets", "finals", "kube", "plan", "provenance", "stack"),
-            *("sweep", "watch"),
-        },
-        "cli": {"commands", "console"},
-    },
-    "seldtune": {},
-}
-"""What each package of a folder imports of the others, bottom up: a package stands below all that use it. A module that
-lies in the folder itself stands for itself; those of `data` are "." together."""
 FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

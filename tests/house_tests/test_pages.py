@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
 import importlib.util
 import io
@@ -22,9 +21,11 @@ from infra.bench.search.record_curves import TABLE
 from infra.commands.options import SweepOptions
 from infra.comparison.compare import compare
 from infra.comparison.tables import WIDTH, summary_lines, terminal_table
+from infra.console.yaml_files import read_mapping
 from infra.models.gate import read_rules
-from infra.search.searcher import try_out
+from infra.search.proposals import draw
 from search_spaces.registry import find_space
+from support.packages import PACKAGES
 from support.pages import (
     LANGUAGES,
     MARKS,
@@ -147,7 +148,7 @@ def test_spaces_and_fields_in_commands_are_those_there_are(
     _, given = parse(words)
     options = {field.name: given[field.name] for field in fields(SweepOptions)}
     request = SweepOptions(**options).request()
-    assert try_out(request.space, request.fixed, request.seed)
+    assert draw(request.space, request.fixed, request.seed).require_configs()
 
 
 def test_make_makes_what_pages_say() -> None:
@@ -206,7 +207,7 @@ def test_yaml_is_what_it_is_shown_as(block: Block, tmp_path: Path) -> None:
         space, study = find_space(str(path)), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         assert len({space.suggest(study.ask()) for _ in range(8)}) > 1
     elif block.runs == "scenes":
-        assert synth_settings(path, {}, {})
+        assert synth_settings(read_mapping(path, "fields"), str(path), {}, {})
     else:
         assert block.runs == "rules"
         assert read_rules(path) != read_rules(None)
@@ -216,16 +217,21 @@ def test_yaml_is_what_it_is_shown_as(block: Block, tmp_path: Path) -> None:
 
 
 EXAMPLES = sorted(path for path in (REPOSITORY / "examples").iterdir() if path.suffix in (".py", ".yaml"))
+SPACES = [path for path in EXAMPLES if f"seldtune sweep examples/{path.name}" in path.read_text()]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_are_spaces_that_pages_name(path: Path) -> None:
+def test_pages_name_every_example(path: Path) -> None:
+    assert any((page.parent / link).resolve() == path for page in PAGES for link in links(page))
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.name)
+def test_spaces_among_the_examples_can_be_searched(path: Path) -> None:
     space, study = find_space(str(path)), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     assert len({space.suggest(study.ask()) for _ in range(8)}) > 1
     for point in space.first:
         study.enqueue_trial(point)
         space.suggest(study.ask())
-    assert any((page.parent / link).resolve() == path for page in PAGES for link in links(page))
     (said,) = re.findall(r"^\W*(seldtune .*)$", path.read_text(), re.M)
     (command,) = seldtune_commands(said)
     assert command[:2] == ["sweep", f"examples/{path.name}"]
@@ -259,19 +265,14 @@ def test_the_comparison_of_the_page_is_that_of_the_recorded_curves() -> None:
     assert [line.rstrip() for line in printed] == block.output.splitlines()
 
 
-def test_the_package_picture_is_the_table_of_imports() -> None:
-    source = ast.parse((REPOSITORY / "tests" / "house_tests" / "test_imports.py").read_text())
-    (table,) = (
-        node.value for node in source.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "INFRA"
-    )
-    assert table is not None
-    held = eval(ast.unparse(table))
-    page = REPOSITORY / "docs" / "architecture.md"
-    (picture,) = (block for block in blocks(page) if block.text.startswith("console"))
+@pytest.mark.parametrize("folder", [folder for folder, packages in PACKAGES.items() if packages])
+def test_the_package_pictures_are_the_table_of_imports(folder: str) -> None:
+    page, first = REPOSITORY / "docs" / "architecture.md", next(iter(PACKAGES[folder]))
+    (picture,) = (block for block in blocks(page) if block.text.startswith(f"{first}\n"))
     drawn = {}
     for line in re.sub(r"\n {4,}", " ", picture.text).splitlines():
-        name, _, used = line.partition(">")
-        drawn[name.strip()] = set(re.findall(r"\w+", used))
-    assert drawn == held
+        name, _, used = line.partition(" > ")
+        drawn[name.strip()] = set(re.findall(r"\w+|\.", used))
+    assert drawn == PACKAGES[folder]
     explained = set(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.M))
-    assert set(held) <= explained
+    assert PACKAGES[folder].keys() - {".", "pyfunc_loader"} <= explained
