@@ -13,6 +13,7 @@ from optuna.samplers import RandomSampler
 
 from data.errors import UserError
 from infra.search.objectives import SELD
+from infra.search.optuna_private import contains
 from infra.search.samplers import DEFAULT
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
@@ -44,9 +45,17 @@ def propose(space: SearchSpace, trial: Any, fixed: Mapping[str, Any], seed: int)
     """One config of the space, with the sweep's fixed fields in place, and its seed unless the space sets seeds itself.
 
     Raises:
-        UserError: the fixed fields do not go with what the space suggests.
+        UserError: the fixed fields do not go with what the space suggests, or one of its first points lies outside it.
     """
-    return override(space.suggest(trial), {**fixed, **({} if space.sets_seed else {"training.seed": seed})})
+    config = space.suggest(trial)
+    for name, value in trial.params.items():
+        # Optuna would run such a point, and refuse it when the study is made again from the trials' records.
+        if not contains(trial.distributions[name], value):
+            raise UserError(
+                f"a first point of space {space.name!r} has {name} = {value!r}, which the space never suggests: "
+                f"{trial.distributions[name]}; choose a value of these"
+            )
+    return override(config, {**fixed, **({} if space.sets_seed else {"training.seed": seed})})
 
 
 @dataclass(frozen=True, kw_only=True)
