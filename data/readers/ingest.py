@@ -172,7 +172,7 @@ def _tasks(tree: Tree, clips: Sequence[Clip], settings: IngestSettings) -> list[
             sizes[number - 1] += sizes.pop(number)
     return [
         FilesTask(
-            tree.root,
+            storage.absolute(tree.root),
             settings,
             group[0].split,
             tuple(group),
