@@ -110,9 +110,6 @@ def test_another_attempt_is_another_try_from_the_same_checkpoint(tmp_path: Path)
         assert len({reports[epoch]["train_loss"] for reports in tries}) == 3
 
 
-# --- taking over from another trial -----------------------------------------------------------------------------------
-
-
 def test_a_loss_that_is_no_number_fails_with_step_and_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poisoned = [{**ROWS["train"][0], "features": np.full_like(ROWS["train"][0]["features"], np.nan)}]
     monkeypatch.setitem(ROWS, "train", poisoned)
@@ -181,9 +178,6 @@ def test_with_every_augmentation_on_a_model_that_sees_trains_and_continues(tmp_p
     assert numbers(first + again[1:]) == numbers(whole)
     assert numbers(plain) != numbers(whole)
     assert all(math.isfinite(value) for report in whole for value in report.values())
-
-
-# --- two workers ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
