@@ -8,29 +8,26 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from data.errors import UserError
-from infra.cli import app
-from infra.cluster import jobs
-from infra.cluster.job_api import Cluster, Versions, check_versions, find_cluster, open_client, versions_here
-from infra.cluster.jobs import Follower, jobs_of, refuse_secrets, stop, submit
+from infra.cluster.job_api import Cluster, Versions, check_versions, find_cluster, versions_here
+from infra.cluster.jobs import refuse_secrets
 from infra.cluster.nodes import refuse_unseen
 from infra.cluster.upload import stage
 from infra.commands.options import SweepOptions, with_sweep_options
 from infra.stack.settings import Settings
-from support.dashboard import Dashboard, served
+from support.dashboard import Dashboard
+from support.submitting import SECRET, refused, run
 
-SECRET = "hunter2-hunter2"
+pytestmark = pytest.mark.usefixtures("laptop_alone")
+
 EMBEDDED = Settings(
     root="s3://own", ray_dashboard_url="http://127.0.0.1:21004", ray_auth_mode="token", ray_auth_token="token-of-stack"
 )
@@ -40,38 +37,6 @@ base: {preset: resnet-gru, size: small}
 parameters:
   optimiser.lr: {low: 1e-4, high: 3e-3, log: true}
 """
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "MLFLOW_", "RAY_", "SELDTUNE_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("SELDTUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")  # so that it is restored
-    monkeypatch.setattr(jobs, "RETRY_S", 0.02)
-
-
-@pytest.fixture
-def dashboard() -> Iterator[Dashboard]:
-    with served(Dashboard(token="token-of-cluster")) as one:
-        yield one
-
-
-def refused(*arguments: str) -> str:
-    """The message with which the command refuses."""
-    result = CliRunner().invoke(app, ["submit", *arguments])
-    assert isinstance(result.exception, UserError), result.output
-    return str(result.exception)
-
-
-def run(dashboard: Dashboard, *arguments: str, code: int = 0) -> Any:
-    """The command on the dashboard, with its token in the environment."""
-    environment = {"RAY_AUTH_TOKEN": "token-of-cluster", "RAY_API_SERVER_ADDRESS": dashboard.url}
-    result = CliRunner().invoke(app, ["submit", *arguments], env=environment)
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
 
 
 # --- what is asked of the cluster -------------------------------------------------------------------------------------
@@ -319,104 +284,3 @@ def test_other_versions_are_refused_naming_both(dashboard: Dashboard, theirs: Ve
 def test_a_patch_of_python_or_an_untold_one_is_no_other_version() -> None:
     check_versions(Versions("2.60.0", "3.11.1"), Versions("2.60.0", "3.11.7"), "")
     check_versions(Versions("2.60.0", None), Versions("2.60.0", "3.11.7"), "")
-
-
-# --- its jobs ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_running_sweep_is_not_submitted_again_and_an_ended_one_goes_on(dashboard: Dashboard) -> None:
-    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
-    other, new = submit(client, "a-1", "sweep a-1", {})
-    assert (other.id, new) == ("seldtune-a-1-1", True)
-    first, new = submit(client, "a", "sweep a", {})
-    assert (first.id, new) == ("seldtune-a-1", True)
-    assert submit(client, "a", "sweep a", {}) == (first, False)
-    dashboard.end(first.id, "FAILED", 1)
-    assert submit(client, "a", "sweep a", {})[0].id == "seldtune-a-2"
-    dashboard.end("seldtune-a-2", "SUCCEEDED")
-    for number in range(3, 12):
-        submit(client, "a", "sweep a", {})
-        dashboard.end(f"seldtune-a-{number}", "SUCCEEDED")
-    assert [job.number for job in jobs_of(client, "a")] == list(range(1, 12))
-    assert [job.id for job in jobs_of(client, "a-1")] == ["seldtune-a-1-1"]
-
-
-def test_of_two_who_submit_at_once_one_does(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
-    before, asked = client.submit_job, []
-
-    def late(**options: Any) -> str:
-        if not asked:
-            asked.append(before(**options))  # the other one's
-        return str(before(**options))
-
-    monkeypatch.setattr(client, "submit_job", late)
-    job, new = submit(client, "a", "sweep a", {})
-    assert (job.id, new, len(dashboard.submitted)) == ("seldtune-a-1", False, 1)
-
-
-def test_the_log_is_shown_once_over_broken_connections(dashboard: Dashboard) -> None:
-    dashboard.log = "".join(f"line {number}\n" for number in range(30))
-    dashboard.cuts = [11, 50, 50, 120]
-    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
-    job, _ = submit(client, "a", "sweep a", {})
-    shown: list[str] = []
-
-    def write(text: str) -> None:
-        shown.append(text)
-        if "".join(shown) == dashboard.log:
-            dashboard.end(job.id, "SUCCEEDED")
-
-    assert Follower(client, job.id, write).follow().state == "SUCCEEDED"
-    assert "".join(shown) == dashboard.log
-    assert dashboard.connections == 5
-
-
-def test_a_cluster_that_is_away_is_waited_for_and_its_replacement_recognised(
-    dashboard: Dashboard, caplog: pytest.LogCaptureFixture
-) -> None:
-    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
-    job, _ = submit(client, "a", "sweep a", {})
-    del dashboard.jobs[job.id]
-    with pytest.raises(jobs.Gone, match="submit the sweep again, and it goes on"):
-        Follower(client, job.id, print).follow()
-    with served(Dashboard()) as brief:
-        gone = open_client(Cluster(url=brief.url))
-    with pytest.raises(UserError, match=r"has not answered for 0 s; job seldtune-a-1 may well run on"):
-        Follower(gone, job.id, print, patience_s=0.2).follow()
-    assert caplog.text.count("trying again") == 1
-
-
-def test_a_job_is_over_though_the_end_of_its_log_is_gone(dashboard: Dashboard) -> None:
-    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
-    job, _ = submit(client, "a", "sweep a", {})
-    dashboard.log, dashboard.cuts = "line\n", [5] * 100
-    dashboard.end(job.id, "FAILED", 1)
-    shown: list[str] = []
-    assert Follower(client, job.id, shown.append).follow().state == "FAILED"
-    assert shown == ["line\n"]
-
-
-def test_the_command_ends_as_the_sweep_did(dashboard: Dashboard) -> None:
-    dashboard.log = "trial 0\n"
-    states = (("SUCCEEDED", 0, 0), ("FAILED", 2, 2), ("FAILED", 0, 1), ("STOPPED", 0, 130))
-    for number, (state, exit_code, expected) in enumerate(states, start=1):
-        job = f"seldtune-quickstart-{number}"
-        timer = threading.Timer(0.3, dashboard.end, (job, state, exit_code, "No module named infra"))
-        timer.start()
-        result = run(dashboard, "quickstart", code=expected)
-        timer.join()
-        assert result.stdout == "trial 0\n"
-        assert f"job {job} {state.lower()}" in result.stderr
-        assert ("--code sends it" in result.stderr) == (state == "FAILED")
-
-
-def test_status_and_stop(dashboard: Dashboard) -> None:
-    with pytest.raises(AssertionError, match="was not submitted to"):
-        run(dashboard, "--status", "quickstart")
-    run(dashboard, "quickstart", "--detach")
-    assert "seldtune-quickstart-1  running" in run(dashboard, "--status", "quickstart").stdout
-    assert "stopped" in run(dashboard, "--stop", "quickstart").stdout
-    client = open_client(Cluster(url=dashboard.url, token="token-of-cluster"))
-    assert stop(client, jobs_of(client, "quickstart")[0]).state == "STOPPED"
-    assert "name one search space" in refused("quickstart", "--status", "quickstart")

@@ -1,48 +1,21 @@
 """Taking in trees of STARSS23's layout: what is real arrives exactly, what is odd is counted, what is bad is named."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data import storage
 from data.errors import UserError
-from data.files.video import decode_jpeg, write_mp4
-from data.geometry import angle_between_deg, unit_vector
 from data.labels import adpit_target
-from data.readers import starss23
-from data.readers.ingest import IngestSettings, _tasks, ingest
-from data.readers.starss23 import Clip, choose_val_rooms, find_clips
-from data.scenes.mixing import render_audio
-from data.scenes.sampling import scene_events
-from data.scenes.synth import SynthSettings, make_scene, write_tree
-from data.scenes.video import render_jpegs
+from data.readers.ingest import IngestSettings, ingest
 from data.stores import build
-from data.stores.chunks import open_store, read_shard, verify
+from data.stores.chunks import open_store, verify
 from data.stores.rows import decode_flac, row_events
-from support.children import run_and_kill
-from support.starss23_tree import RATE_HZ, Tree, noise, write_text, write_video, write_wav
+from support.starss23_tree import RATE_HZ, noise, notes_of, rows_of, write_text, write_video, write_wav
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data_golden.npz"
 SOUND_ONLY = IngestSettings(with_video=False)
-
-
-@pytest.fixture
-def tree(tmp_path):
-    return Tree(tmp_path / "starss")
-
-
-def rows_of(store, recording=None):
-    rows = [
-        row for split in store.manifest.splits.values() for shard in split.shards for row in read_shard(store, shard)
-    ]
-    return [row for row in rows if recording in (None, row["recording"])]
-
-
-def notes_of(built):
-    return {name: one["facts"]["notes"] for name, one in built.report["recordings"].items()}
 
 
 def golden_csv():
@@ -305,171 +278,3 @@ def test_places_that_hold_no_tree_are_refused(tmp_path):
         ingest(str(tmp_path), str(tmp_path / "out"))
     with pytest.raises(UserError, match="found nothing"):
         ingest(str(tmp_path / "none"), str(tmp_path / "out"))
-
-
-def test_rooms_to_hold_out_have_to_be_there(tree, tmp_path):
-    tree.add("fold3_room1_mix001", video=False)
-    with pytest.raises(UserError, match=r"'room7' is not in the training set, which has: room1"):
-        ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room7",)))
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_single_room_cannot_be_held_out(tree, tmp_path):
-    tree.add("fold3_room1_mix001", video=False)
-    built = ingest(str(tree.root), str(tmp_path / "out"))
-    assert list(built.store.manifest.splits) == ["train"]
-    assert built.report["remarks"] == ["no room is held out: there is no validation split, which a sweep needs"]
-
-
-@pytest.mark.parametrize("clips", [1, 3, 4, 13, 14, 16, 50])
-def test_recordings_are_put_together_to_about_a_shard(clips):
-    # A minute of sound and video is expected to take 21.6 MB.
-    found = [Clip(f"c{n:03d}", "room1", "train", f"{n}.wav", None, f"{n}.mp4") for n in range(clips)]
-    versions = {path: f"{60 * RATE_HZ * 8}-1" for clip in found for path in (clip.wav, clip.video)}
-    tasks = _tasks(starss23.Tree("root", tuple(found), (), (), versions), found, IngestSettings())
-    assert [clip.name for task in tasks for clip in task.clips] == [clip.name for clip in found]
-    sizes = [len(task.clips) * 21.6 for task in tasks]
-    assert max(sizes) <= 128
-    assert min(sizes) >= min(32, clips * 21.6)
-
-
-def test_held_out_rooms_hold_every_class_and_about_the_share():
-    hours = {f"room{n}": 1.0 for n in range(1, 11)}
-    frames = {room: [10] * 13 for room in hours}
-    assert len(choose_val_rooms(hours, frames)) == 1
-    # Class 12 sounds in rooms 3 and 7 alone: one of them goes out, the other stays.
-    frames = {room: [10] * 12 + [10 * (room in ("room3", "room7"))] for room in hours}
-    (held,) = choose_val_rooms(hours, frames)
-    assert held in ("room3", "room7")
-    assert choose_val_rooms(dict(reversed(hours.items())), frames) == [held]
-    assert choose_val_rooms({"room1": 1.0}, {"room1": [1] * 13}) == []
-
-
-def test_rooms_in_two_splits_are_remarked(tree, tmp_path):
-    for name, folder in (("fold3_room1_mix001", "dev-train-tau"), ("fold3_room2_mix001", "dev-train-tau")):
-        tree.add(name, folder, video=False)
-    tree.add("fold4_room1_mix001", "dev-test-tau", video=False)
-    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room2",)))
-    (remark,) = built.report["remarks"]
-    assert remark.startswith("in training and in another split too: room1;")
-
-
-def test_folders_of_ones_own_go_by_the_fold(tree, tmp_path):
-    for name in ("fold1_room1_mix001", "fold2_room2_mix001"):
-        tree.add(name, "mine", video=False)
-    assert [(c.name, c.split) for c in find_clips(str(tree.root)).clips] == [
-        ("fold1_room1_mix001", "train"),
-        ("fold2_room2_mix001", "test"),
-    ]
-
-
-@pytest.mark.slow
-def test_twenty_synthetic_recordings_come_back_as_they_were_made(tmp_path):
-    settings = SynthSettings(
-        train_clips=14, val_clips=3, test_clips=3, clip_s=2.5, train_rooms=7, val_rooms=1, test_rooms=1
-    )
-    root = write_tree(settings, str(tmp_path / "tree"))
-    built = ingest(str(root), str(tmp_path / "out"), IngestSettings(val_rooms=("room8",)))
-    assert (built.report["faults"], built.report["remarks"]) == ([], [])
-    assert set(map(str, notes_of(built).values())) == {"{}"}
-    assert {name: split.clips for name, split in built.store.manifest.splits.items()} == {
-        "train": 14,
-        "val": 3,
-        "test": 3,
-    }
-    for split, clip in (("train", 0), ("train", 13), ("val", 2), ("test", 1)):
-        name, scene = make_scene(settings, split, clip)
-        (row,) = rows_of(built.store, name)
-        np.testing.assert_array_equal(decode_flac(row["audio"]), render_audio(scene))
-        taken, made = row_events(row), scene_events(scene)
-        for column in ("frame", "class_index", "source"):
-            np.testing.assert_array_equal(getattr(taken, column), getattr(made, column))
-        apart = angle_between_deg(
-            unit_vector(taken.azimuth_deg, taken.elevation_deg), unit_vector(made.azimuth_deg, made.elevation_deg)
-        )
-        assert apart.max() < 0.71
-        assert np.abs(taken.distance_cm - made.distance_cm).max() <= 0.5
-        assert len(row["frames"]) == 25
-        # Pictures have been through a video of another size: alike, not equal.
-        for stored, painted in zip(row["frames"], render_jpegs(scene), strict=True):
-            assert np.abs(decode_jpeg(stored).astype(int) - decode_jpeg(painted)).mean() < 4
-
-
-@pytest.mark.slow
-def test_pictures_stay_within_one_picture_time_over_ten_minutes(tree, tmp_path):
-    """Each picture of a 29.97 Hz video says its number; taking every third one would be 18 frames late in the end."""
-    seconds = 600.0
-    name = "fold3_room1_mix001"
-    write_wav(tree.path("foa", name), np.zeros((4, int(seconds) * RATE_HZ), np.int16))
-    write_text(tree.path("metadata", name), "")
-    path = tree.path("video", name)
-    path.parent.mkdir(parents=True)
-    # Bits of the number as black and white columns.
-    numbers = np.arange(int(seconds * 30000 / 1001))
-    bits = (numbers[:, None] >> np.arange(16)) & 1
-    pictures = (np.repeat(np.repeat(255 * row, 6)[None, :, None], 48, 0).repeat(3, 2).astype(np.uint8) for row in bits)
-    write_mp4(path, pictures)
-    store = ingest(str(tree.root), str(tmp_path / "out")).store
-    shown = []
-    for row in rows_of(store):
-        own = row["frames"][: row["num_frames"]]
-        for content in own:
-            picture = decode_jpeg(content)[:, :, 0].reshape(224, 16, 28).mean(axis=(0, 2))
-            shown.append(int(((picture > 127) << np.arange(16)).sum()))
-    assert len(shown) == 6000
-    late = np.array(shown) * 1001 / 30000 - np.arange(6000) / 10
-    assert np.abs(late).max() <= 1001 / 30000
-
-
-KILLED = """
-import sys, time
-import data.readers.ingest
-from data.readers.ingest import ingest
-
-data.readers.ingest.SHARD_BYTES = 1
-
-def run(function, tasks):
-    for task in tasks:
-        yield function(task)
-        print("done", flush=True)
-        time.sleep(1.0)
-
-ingest(sys.argv[1], sys.argv[2], run=run)
-"""
-
-
-@pytest.mark.slow
-def test_after_a_kill_the_same_call_ends_as_if_nothing_had_happened(tree, tmp_path, monkeypatch):
-    monkeypatch.setattr("data.readers.ingest.SHARD_BYTES", 1)
-    for number in range(6):
-        tree.add(f"fold3_room{number}_mix001", video=False, seed=number)
-    out = tmp_path / "killed"
-    run_and_kill(KILLED, tree.root, out, after_lines=3)
-    assert not (out / "manifest.json").exists()
-    assert 3 <= len(list((out / "records").iterdir())) < 6
-    store = ingest(str(tree.root), str(out)).store
-    assert store.manifest.sha256 == ingest(str(tree.root), str(tmp_path / "whole")).store.manifest.sha256
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_said_and_leaves_the_store_readable(tree, tmp_path):
-    """On a real file system of 3 MB."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a file system of its own can only be mounted by root")
-    try:
-        tree.add("fold3_room1_mix001", video=False)
-        out = str(small / "out")
-        before = ingest(str(tree.root), out).store.manifest
-        tree.add("fold3_room2_mix001", seconds=30.0, video=False)
-        with pytest.raises(UserError, match=r"cannot write .*: No space left on device \(.* MB free\); make room"):
-            ingest(str(tree.root), out)
-        assert open_store(out).manifest == before
-        assert verify(open_store(out)) == 1
-        assert not [path for path in small.rglob("*") if ".tmp" in path.name]
-        with pytest.raises(UserError, match="No space left"):
-            storage.write_bytes(str(small / "file"), b"x" * 4_000_000)
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

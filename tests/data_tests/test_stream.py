@@ -1,20 +1,18 @@
 """Ray Data: every row once, decoded in tasks, read without copies, and errors that stay readable."""
 
 import gc
-import io
 import shutil
 import sys
 import time
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from data.errors import UserError
 from data.feeding.cutter import Extent
 from data.feeding.feed import HeldRows
-from data.feeding.stream import _ReadRows, _ReadShards, materialise, pack_row, read_split, rows_of, unpack_rows
+from data.feeding.stream import _ReadRows, _ReadShards, materialise, read_split, rows_of
 from data.feeding.streamed_split import StreamedSplit, decoded_bytes, largest_row_bytes, open_feed
 from data.feeding.window_stream import WindowStream
 from data.feeding.windows import Sampling, WindowSampler, evaluation_windows
@@ -24,6 +22,7 @@ from data.stores.chunks import open_store, read_index, read_shard
 from data.stores.rows import HEARD, decode_flac, row_events
 from data.timing import SAMPLES_PER_LABEL
 from infra.bench.search.own_ray import own_ray
+from support.counted_reads import Counted
 
 SETTINGS = SynthSettings(
     train_clips=5, val_clips=1, test_clips=0, clip_s=7.0, train_rooms=2, val_rooms=1, test_rooms=1, clips_per_task=2
@@ -56,46 +55,6 @@ class Loudness:
 
 
 prepare = Loudness()
-
-
-def small_row():
-    rng = np.random.default_rng(0)
-    return {
-        "recording": "r",
-        "room": "room1",
-        "start_frame": 600,
-        "num_frames": 5,
-        "has_video": False,
-        "features": rng.standard_normal((7, 10, 3)).astype(np.float32)[:, ::2],
-        "target": rng.standard_normal((5, 6, 5, 13)).astype(np.float32),
-        "events": rng.standard_normal((9, 6)),
-        "frames": np.zeros((0, 4, 8, 3), dtype=np.uint8),
-    }
-
-
-def test_unpacked_arrays_lie_in_the_memory_of_their_table():
-    rows = [{**small_row(), "start_frame": start} for start in (0, 600, 1200)]
-    table = pa.concat_tables([pack_row(row) for row in rows])
-    for part in (table, table.combine_chunks(), table.combine_chunks().slice(1)):
-        unpacked = list(unpack_rows(part))
-        assert [row["start_frame"] for row in unpacked] == [row["start_frame"] for row in rows[-len(unpacked) :]]
-        for name in ("features", "events", "target"):
-            spans = [(b.address, b.address + b.size) for c in part.column(name).chunks for b in c.buffers() if b]
-            for row in unpacked:
-                np.testing.assert_array_equal(row[name], rows[0][name])
-                address = row[name].ctypes.data
-                assert any(low <= address <= address + row[name].nbytes <= high for low, high in spans)
-
-
-def test_packing_and_unpacking_keep_a_row():
-    row = small_row()
-    (back,) = unpack_rows(pack_row(row))
-    assert back.keys() == row.keys()
-    for name, value in row.items():
-        np.testing.assert_array_equal(back[name], value)
-        if isinstance(value, np.ndarray):
-            assert back[name].dtype == value.dtype
-            assert back[name].shape == value.shape
 
 
 @pytest.fixture(scope="module")
@@ -379,19 +338,3 @@ def test_no_more_is_read_than_is_asked_for(store, monkeypatch):
     one = _ReadRows(store, (shard,), Deaf(), (((0, 1),),))
     assert len(list(one({"id": np.array([0])}))) == 1
     assert sum(read.values()) < len(rows[1]["audio"]) + 100_000
-
-
-class Counted(io.FileIO):
-    def __init__(self, path, read):
-        super().__init__(path)
-        self._read = read
-
-    def readinto(self, buffer):
-        count = super().readinto(buffer)
-        self._read[self.name] = self._read.get(self.name, 0) + count
-        return count
-
-    def read(self, size=-1):
-        content = super().read(size)
-        self._read[self.name] = self._read.get(self.name, 0) + len(content)
-        return content

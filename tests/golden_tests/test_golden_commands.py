@@ -23,6 +23,7 @@ from data.files.audio import read_foa_wav
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE
 from infra.stack.settings import load_settings
+from support.checked_models import each_model_loaded_once
 from support.embedded_stack import Stack
 from support.golden_texts import GOLDEN, assert_golden, masked, masked_json
 from trainables.layers.resnet import ResNetBackbone
@@ -94,7 +95,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     if "PYTHONPATH" in os.environ:
         stack.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
     commands = Commands(stack, folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, each_model_loaded_once():
         try:
             up = stack.start("up")
             out, err = up.communicate(timeout=400)

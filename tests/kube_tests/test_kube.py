@@ -6,14 +6,13 @@ KubeRay's strict schemas are not part of the project. The tests that need them t
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import http.server
 import json
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +24,20 @@ from data.errors import UserError
 from infra.cli import app
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.commands.options import SweepOptions
-from infra.commands.render import default_image, ray_version
+from infra.commands.render import default_image
 from infra.kube.check import check_document, check_text
 from infra.kube.documents import as_yaml, pod_templates, read_documents
 from infra.kube.growth import grows_to
 from infra.kube.launch import launch, run_of
-from infra.kube.operator_rules import QUEUE_LABEL
-from infra.kube.quantities import quantity
-from infra.kube.rayjob import OVERLAYS, JobRequest, job_name, rayjob
+from infra.kube.rayjob import OVERLAYS, job_name, rayjob
 from infra.kube.recurring import recurring
-from infra.kube.schemas import Schemas, schemas_from_folder
+from infra.kube.schemas import Schemas
 from infra.kube.shapes import SHAPES
 from infra.sweep.room import cpus_left, trials_at_a_time
 from support.divided_data import HELD
-from support.kube_schemas import SCHEMAS, needs_schemas
+from support.kube_requests import render, request
+from support.kube_schemas import needs_schemas
 from trainables.training.resources import TrialResources
-
-
-def request(**changes: Any) -> JobRequest:
-    return dataclasses.replace(
-        JobRequest(
-            sweep="quickstart",
-            arguments=["sweep", "quickstart", "--name", "quickstart"],
-            budget_s=3600,
-            overlay="gpu",
-            shape=SHAPES["gpu"],
-            image=default_image(cuda=True),
-            ray_version=ray_version(),
-        ),
-        **changes,
-    )
-
-
-@pytest.fixture(scope="module")
-def schemas() -> Schemas:
-    return schemas_from_folder(str(SCHEMAS)) if SCHEMAS.is_dir() else {}
 
 
 @needs_schemas
@@ -77,357 +55,7 @@ def test_every_overlay_and_shape_is_clean(overlay: str, shape: str, spot: bool, 
         assert check_document(document, schemas) == []
 
 
-# --- planted mistakes -------------------------------------------------------------------------------------------------
-
-CLUSTER = "spec.rayClusterSpec"
-HEAD = f"{CLUSTER}.headGroupSpec"
-GROUP = f"{CLUSTER}.workerGroupSpecs[0]"
-CONTAINER = "template.spec.containers[0]"
-RULES = "spec.deletionStrategy.deletionRules"
-
-
-def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """A change of one field; a value of nothing takes it away."""
-
-    def change(document: dict[str, Any]) -> None:
-        *way, last = [int(key) if key.isdigit() else key for key in path.replace("[", ".").replace("]", "").split(".")]
-        place: Any = document
-        for key in way:
-            place = place[key] if isinstance(key, int) else place.setdefault(key, {})
-        if value is None:
-            del place[last]
-        else:
-            place[last] = value
-
-    return change
-
-
-def all_of(*changes: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    def change(document: dict[str, Any]) -> None:
-        for each in changes:
-            each(document)
-
-    return change
-
-
-def rule(policy: str, seconds: int, **condition: str) -> dict[str, Any]:
-    return {"policy": policy, "condition": {**condition, "ttlSeconds": seconds}}
-
-
-def late_rule(document: dict[str, Any]) -> None:
-    document["spec"]["deletionStrategy"]["deletionRules"][0]["condition"]["ttlSeconds"] = 10**6
-
-
-def second_rule(document: dict[str, Any]) -> None:
-    rules = document["spec"]["deletionStrategy"]["deletionRules"]
-    rules.append(rule("DeleteCluster", 5, jobStatus="SUCCEEDED"))
-
-
-def many_groups(document: dict[str, Any]) -> None:
-    groups = document["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    groups += [{**copy.deepcopy(groups[0]), "groupName": f"more-{index}"} for index in range(17)]
-
-
-QUEUED = all_of(
-    put("metadata.labels", {QUEUE_LABEL: "seldtune"}),
-    put("spec.deletionStrategy", None),
-    put("spec.shutdownAfterJobFinishes", True),
-    put(f"{CLUSTER}.enableInTreeAutoscaling", False),
-)
-REDIS = {"redisAddress": "redis:6379"}
-
-SCHEMA_MISTAKES = {
-    "an unknown field": (put("spec.shutdownAfterFinish", True), "spec.shutdownAfterFinish"),
-    "an unknown field in a pod": (put(f"{HEAD}.{CONTAINER}.imagePullPolice", "Always"), f"{HEAD}.{CONTAINER}"),
-    "a text for a number": (put("spec.backoffLimit", "3"), "spec.backoffLimit"),
-    "a number for a text": (put(f"{CLUSTER}.rayVersion", 2.6), f"{CLUSTER}.rayVersion"),
-    "an unknown policy": (put(f"{RULES}[0].policy", "DeleteAll"), f"{RULES}[0].policy"),
-    "an unknown auth mode": (
-        put(f"{CLUSTER}.authOptions.mode", "basic"),
-        f"{CLUSTER}.authOptions.mode",
-    ),
-    "a negative time": (put(f"{RULES}[0].condition.ttlSeconds", -1), f"{RULES}[0].condition.ttlSeconds"),
-    "no name for a container": (put(f"{HEAD}.{CONTAINER}.name", None), f"{HEAD}.{CONTAINER}"),
-}
-RULE_MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "a name of 49 characters": (put("metadata.name", "n" * 49), "metadata.name"),
-    "a name in capitals": (put("metadata.name", "Sweep_1"), "metadata.name"),
-    "suspended without an end": (put("spec.suspend", True), "spec.suspend"),
-    "a time to live without an end": (put("spec.ttlSecondsAfterFinished", 60), "spec.ttlSecondsAfterFinished"),
-    "deletion rules beside the old way": (put("spec.shutdownAfterJobFinishes", True), RULES),
-    "the deprecated strategy": (
-        put("spec.deletionStrategy.onSuccess", {"policy": "DeleteSelf"}),
-        "spec.deletionStrategy.onSuccess",
-    ),
-    "a rule twice": (second_rule, f"{RULES}[4]"),
-    "a cluster gone after its job": (late_rule, RULES),
-    "workers deleted under the autoscaler": (
-        put(f"{RULES}[0]", rule("DeleteWorkers", 0, jobStatus="SUCCEEDED")),
-        f"{RULES}[0].policy",
-    ),
-    "a deadline and no rule for it": (
-        put(RULES, [rule("DeleteCluster", 0, jobStatus="SUCCEEDED")]),
-        RULES,
-    ),
-    "a negative backoff": (put("spec.backoffLimit", -1), "spec.backoffLimit"),
-    "retries of an interactive job": (put("spec.submissionMode", "InteractiveMode"), "spec.backoffLimit"),
-    "a sidecar with a pod of its own": (put("spec.submissionMode", "SidecarMode"), "spec.submitterPodTemplate"),
-    "an unknown submission mode": (put("spec.submissionMode", "K8sMode"), "spec.submissionMode"),
-    "no deadline at all": (put("spec.activeDeadlineSeconds", 0), "spec.activeDeadlineSeconds"),
-    "a deadline before the wait is over": (
-        put("spec.preRunningDeadlineSeconds", 10**6),
-        "spec.activeDeadlineSeconds",
-    ),
-    "no cluster": (put(CLUSTER, None), CLUSTER),
-    "a selector of nothing": (put("spec.clusterSelector", {"ray.io/cluster": ""}), "spec.clusterSelector"),
-    "a fixed job id": (put("spec.jobId", "mine"), "spec.jobId"),
-    "an environment that is no YAML": (put("spec.runtimeEnvYAML", "a: [1"), "spec.runtimeEnvYAML"),
-    "a secret in the environment": (
-        put("spec.runtimeEnvYAML", "env_vars: {AWS_SECRET_ACCESS_KEY: wJalrXUtnFEMIK7MDENG}"),
-        "spec.runtimeEnvYAML.env_vars.AWS_SECRET_ACCESS_KEY",
-    ),
-    "pip at every start": (put("spec.runtimeEnvYAML", "pip: [torch]"), "spec.runtimeEnvYAML.pip"),
-    "a secret in the entrypoint": (
-        put("spec.entrypoint", "env AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7 seldtune sweep quickstart"),
-        "spec.entrypoint",
-    ),
-    "a secret in the metadata": (put("spec.metadata", {"api_token": "0123456789abcdef"}), "spec.metadata.api_token"),
-    "a secret written out in a pod": (
-        put(f"{HEAD}.{CONTAINER}.env", [{"name": "MLFLOW_TRACKING_PASSWORD", "value": "correcthorse"}]),
-        f"{HEAD}.{CONTAINER}.env[0].value",
-    ),
-    "no token": (put(f"{CLUSTER}.authOptions", None), f"{CLUSTER}.authOptions"),
-    "a token without its secret": (
-        put(f"{CLUSTER}.authOptions.secretName", None),
-        f"{CLUSTER}.authOptions.secretName",
-    ),
-    "a token on an old Ray": (
-        all_of(
-            put(f"{CLUSTER}.rayVersion", "2.51.0"),
-            put(f"{HEAD}.{CONTAINER}.image", "seldtune:1-ray2.51.0"),
-            put(f"{GROUP}.{CONTAINER}.image", "seldtune:1-ray2.51.0"),
-        ),
-        f"{CLUSTER}.rayVersion",
-    ),
-    "Kubernetes' tokens for a job": (
-        put(f"{CLUSTER}.authOptions.enableK8sTokenAuth", True),
-        f"{CLUSTER}.authOptions.enableK8sTokenAuth",
-    ),
-    "an image of another Ray": (
-        put(f"{GROUP}.{CONTAINER}.image", "seldtune:0.1.0-ray2.59.0"),
-        f"{GROUP}.{CONTAINER}.image",
-    ),
-    "the latest image": (put(f"{HEAD}.{CONTAINER}.image", "seldtune:latest"), f"{HEAD}.{CONTAINER}.image"),
-    "no container": (put(f"{HEAD}.template.spec.containers", []), f"{HEAD}.template.spec.containers"),
-    "resources said twice": (
-        all_of(put(f"{GROUP}.resources", {"CPU": "4"}), put(f"{GROUP}.rayStartParams", {"num-cpus": "4"})),
-        f"{GROUP}.rayStartParams.num-cpus",
-    ),
-    "labels as a parameter": (put(f"{GROUP}.rayStartParams", {"labels": "a=b"}), f"{GROUP}.rayStartParams.labels"),
-    "a label that is none": (put(f"{GROUP}.labels", {"market": "spot or not"}), f"{GROUP}.labels"),
-    "more at least than at most": (put(f"{GROUP}.minReplicas", 99), f"{GROUP}.minReplicas"),
-    "a priority without the autoscaler": (
-        all_of(put(f"{GROUP}.priority", 5), put(f"{CLUSTER}.enableInTreeAutoscaling", False)),
-        f"{GROUP}.priority",
-    ),
-    "pods that restart under the autoscaler": (
-        put(f"{GROUP}.template.spec.restartPolicy", "Always"),
-        f"{GROUP}.template.spec.restartPolicy",
-    ),
-    "the operator's own variable": (
-        put(f"{CLUSTER}.autoscalerOptions.env", [{"name": "KUBERAY_GEN_AUTOSCALER_START_CMD", "value": "x"}]),
-        f"{CLUSTER}.autoscalerOptions.env",
-    ),
-    "a gate that is off": (
-        put(f"{CLUSTER}.networkPolicy", {"mode": "DenyAll"}),
-        f"{CLUSTER}.networkPolicy",
-    ),
-    "rocksdb's storage for redis": (
-        put(f"{CLUSTER}.gcsFaultToleranceOptions", {**REDIS, "storage": {"size": "1Gi"}}),
-        f"{CLUSTER}.gcsFaultToleranceOptions.storage",
-    ),
-    "redis said twice": (
-        all_of(
-            put(f"{CLUSTER}.gcsFaultToleranceOptions", REDIS),
-            put(f"{HEAD}.{CONTAINER}.env", [{"name": "RAY_REDIS_ADDRESS", "value": "redis:6379"}]),
-        ),
-        f"{HEAD}.{CONTAINER}.env",
-    ),
-    "deletion rules in a queue": (
-        all_of(QUEUED, put(RULES, [rule("DeleteSelf", 0, jobDeploymentStatus="Failed")])),
-        RULES,
-    ),
-    "no end in a queue": (all_of(QUEUED, put("spec.shutdownAfterJobFinishes", False)), "spec.shutdownAfterJobFinishes"),
-    "the autoscaler in a queue": (
-        all_of(QUEUED, put(f"{CLUSTER}.enableInTreeAutoscaling", True)),
-        f"{CLUSTER}.enableInTreeAutoscaling",
-    ),
-    "too many groups for a queue": (all_of(QUEUED, many_groups), f"{CLUSTER}.workerGroupSpecs"),
-    "a group called head in a queue": (all_of(QUEUED, put(f"{GROUP}.groupName", "head")), f"{GROUP}.groupName"),
-    "fewer GPUs asked for than allowed": (
-        put(f"{GROUP}.{CONTAINER}.resources.requests", {"cpu": "8", "memory": "48Gi", "nvidia.com/gpu": "0"}),
-        f"{GROUP}.{CONTAINER}.resources.requests.nvidia.com/gpu",
-    ),
-    "less memory asked for than allowed": (
-        put(f"{GROUP}.{CONTAINER}.resources.requests.memory", "1Gi"),
-        f"{GROUP}.{CONTAINER}.resources.requests.memory",
-    ),
-    "half a CPU": (
-        put(f"{GROUP}.{CONTAINER}.resources.limits.cpu", "7500m"),
-        f"{GROUP}.{CONTAINER}.resources.limits.cpu",
-    ),
-    "a quantity that is none": (
-        put(f"{GROUP}.{CONTAINER}.resources.limits.memory", "48GB"),
-        f"{GROUP}.{CONTAINER}.resources.limits.memory",
-    ),
-    "no limits": (put(f"{GROUP}.{CONTAINER}.resources", {}), f"{GROUP}.{CONTAINER}.resources.limits"),
-    "no shared memory": (put(f"{GROUP}.{CONTAINER}.volumeMounts", []), f"{GROUP}.{CONTAINER}.volumeMounts"),
-    "root": (
-        all_of(
-            put(f"{HEAD}.{CONTAINER}.securityContext", {"allowPrivilegeEscalation": False}),
-            put(f"{HEAD}.template.spec.securityContext", {}),
-        ),
-        f"{HEAD}.{CONTAINER}.securityContext.runAsNonRoot",
-    ),
-    "privileges": (
-        put(f"{HEAD}.{CONTAINER}.securityContext.privileged", True),
-        f"{HEAD}.{CONTAINER}.securityContext.allowPrivilegeEscalation",
-    ),
-    "trials on the head": (put(f"{HEAD}.rayStartParams.num-cpus", "4"), f"{HEAD}.rayStartParams.num-cpus"),
-    "an init container that is root": (
-        put(
-            f"{HEAD}.template.spec.initContainers", [{"name": "i", "image": "i:1", "securityContext": {"runAsUser": 0}}]
-        ),
-        f"{HEAD}.template.spec.initContainers[0].securityContext.runAsNonRoot",
-    ),
-    "a pod that submits as root": (
-        put("spec.submitterPodTemplate.spec.containers[0].securityContext.runAsNonRoot", False),
-        "spec.submitterPodTemplate.spec.containers[0].securityContext.runAsNonRoot",
-    ),
-    "a cluster that does not say how far it grows": (put(f"{HEAD}.{CONTAINER}.env", None), f"{HEAD}.{CONTAINER}.env"),
-    "a cluster that grows further than it says": (put(f"{GROUP}.maxReplicas", 99), f"{HEAD}.{CONTAINER}.env"),
-    "fault tolerance by annotation": (
-        all_of(
-            put(f"{CLUSTER}.gcsFaultToleranceOptions", REDIS),
-            put("metadata.annotations", {"ray.io/ft-enabled": "true"}),
-        ),
-        "metadata.annotations",
-    ),
-    "a head that may be moved": (
-        put(f"{HEAD}.template.metadata.annotations", None),
-        f"{HEAD}.template.metadata.annotations",
-    ),
-}
-
-
-@needs_schemas
-@pytest.mark.parametrize("mistake", SCHEMA_MISTAKES)
-def test_what_the_schemas_refuse_is_refused(mistake: str, schemas: Schemas) -> None:
-    assert_refused(*SCHEMA_MISTAKES[mistake], schemas)
-
-
-@pytest.mark.parametrize("mistake", RULE_MISTAKES)
-def test_what_the_rules_refuse_is_refused(mistake: str) -> None:
-    # Without schemas: the rules find it by themselves.
-    assert_refused(*RULE_MISTAKES[mistake], {})
-
-
-def assert_refused(plant: Callable[[dict[str, Any]], None], path: str, schemas: Schemas) -> None:
-    job = rayjob(request())
-    assert not check_document(job, schemas)
-    plant(job)
-    found = check_document(job, schemas)
-    assert any(violation.path.startswith(path) for violation in found), [str(violation) for violation in found]
-    assert all(violation.got and violation.fix for violation in found)
-
-
-@pytest.mark.parametrize("kind", ["RayCronJob", "CronJob"])
-@pytest.mark.parametrize(
-    ("change", "path"),
-    [
-        ({"schedule": "every night at two please"}, "spec.schedule"),
-        ({"schedule": "0 2 * *"}, "spec.schedule"),
-        ({"schedule": "60 2 * * *"}, "spec.schedule"),
-        ({"schedule": "0 2 * * 7"}, "spec.schedule"),
-        ({"schedule": "0 2-25 * * *"}, "spec.schedule"),
-        ({"schedule": "*/0 * * * *"}, "spec.schedule"),
-        ({"schedule": "TZ=Europe/Berlin 0 2 * * *"}, "spec.schedule"),
-        ({"timeZone": "Berlin"}, "spec.timeZone"),
-    ],
-)
-def test_a_schedule_that_cannot_be_is_refused(kind: str, change: dict[str, str], path: str) -> None:
-    template = rayjob(request())["spec"]
-    for schedule in ("0 2 * * *", "*/15,40 0-6/2 1 jan-Mar MON,fri", "@daily", "@every 6h"):
-        spec = {"schedule": schedule, "timeZone": "Europe/Berlin", "jobTemplate": template}
-        document = {"apiVersion": "ray.io/v1", "kind": kind, "metadata": {"name": "n"}, "spec": spec}
-        assert check_document(document, {}) == []
-    assert [found.path for found in check_document({**document, "spec": spec | change}, {})] == [path]
-
-
-@needs_schemas
-def test_what_a_ray_cron_job_creates_is_checked_too(schemas: Schemas) -> None:
-    job = rayjob(request())
-    spec = {"schedule": "0 2 * * *", "jobTemplate": job["spec"]}
-    cron = {"apiVersion": "ray.io/v1", "kind": "RayCronJob", "metadata": {"name": "n"}, "spec": spec}
-    assert check_document(cron, schemas) == []
-    for mistake, (plant, path) in RULE_MISTAKES.items():
-        job = rayjob(request())
-        plant(job)
-        if path.startswith("spec") and QUEUE_LABEL not in job["metadata"]["labels"]:
-            found = check_document({**cron, "spec": {**spec, "jobTemplate": job["spec"]}}, {})
-            assert any(one.path.startswith(f"spec.jobTemplate{path[4:]}") for one in found), mistake
-    cron["spec"] = {"schedule": "0 2 * * *"}
-    assert [found.path for found in check_document(cron, {})] == ["spec.jobTemplate"]
-
-
-def test_a_wrong_type_is_said_without_schemas_too() -> None:
-    job = rayjob(request())
-    job["spec"]["backoffLimit"] = "3"
-    (found,) = check_document(job, {})
-    assert "of a wrong type" in found.got
-
-
-def test_a_secret_of_the_environment_is_found_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-in-the-environment")
-    job = rayjob(
-        request(arguments=["sweep", "quickstart", "--set", "visual.weights=https://planted-in-the-environment"])
-    )
-    (found,) = check_document(job, {})
-    assert found.path == "spec.entrypoint"
-    assert "planted" not in str(found)
-
-
-def test_a_file_is_read_as_the_api_server_does() -> None:
-    with pytest.raises(UserError, match=r"mine.yaml: 'kind' is there twice, again in line 3"):
-        read_documents("apiVersion: v1\nkind: A\nkind: B\n", "mine.yaml")
-    with pytest.raises(UserError, match="is not YAML"):
-        read_documents("a: [1", "mine.yaml")
-    with pytest.raises(UserError, match="apiVersion and kind"):
-        read_documents("- 1", "mine.yaml")
-    (document,) = read_documents("apiVersion: v1\nkind: A\nat: 2026-01-01\nnone: null\n", "mine.yaml")
-    assert document == {"apiVersion": "v1", "kind": "A", "at": "2026-01-01"}
-
-
-def test_quantities() -> None:
-    assert quantity("500m") * 2 == quantity(1) == quantity("1e0")
-    assert quantity("16Gi") == 16 * 2**30
-    assert quantity("1.5k") == 1500
-    for wrong in ("16GB", "", "-1", "1 Gi"):
-        with pytest.raises(UserError):
-            quantity(wrong)
-
-
 # --- the command ------------------------------------------------------------------------------------------------------
-
-
-def render(*arguments: str, code: int = 0) -> str:
-    schemas = ("--schemas", str(SCHEMAS)) if SCHEMAS.is_dir() else ()
-    result = CliRunner().invoke(app, ["render", *arguments, *schemas])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        assert isinstance(result.exception, UserError), result.exception
-        return str(result.exception)
-    assert result.exit_code == code, result.output
-    return result.stdout if code == 0 else result.stderr
 
 
 def test_the_job_is_the_same_command() -> None:

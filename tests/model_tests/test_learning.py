@@ -43,7 +43,7 @@ def test_every_fusion_is_here():
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    settings = SynthSettings(train_clips=4, val_clips=1, test_clips=0, clip_s=20.0, train_rooms=2)
+    settings = SynthSettings(train_clips=4, val_clips=1, test_clips=0, clip_s=8.0, train_rooms=2)
     store = synthesise(settings, str(tmp_path_factory.mktemp("store")))
     prepare = PrepareRow(SIZES["small"].inputs, ["frames"])
     shards = [shard for split in ("train", "val") for shard in store.split(split).shards]
@@ -79,7 +79,7 @@ def test_the_loss_falls_by_a_third(name: str, rows: list[dict[str, Any]], tmp_pa
             "schedule.name": "warmup_cosine",
             "optimiser": {"name": "adamw", "lr": 3e-3},
             "augment.channel_swaps": False,
-            "training": {"epochs": 6, "batch_size": 16, "epoch_windows": 96},
+            "training": {"epochs": 6, "batch_size": 8, "epoch_windows": 48},
         },
     )
     session = OneWorker(rows)

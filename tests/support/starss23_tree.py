@@ -6,6 +6,7 @@ import numpy as np
 import soundfile
 
 from data.files.video import write_mp4
+from data.stores.chunks import read_shard
 
 RATE_HZ = 24_000
 NTSC = Fraction(30000, 1001)
@@ -56,3 +57,14 @@ class Tree:
         if video:
             write_video(self.path("video", name, folder), seconds)
         return audio
+
+
+def rows_of(store, recording=None):
+    rows = [
+        row for split in store.manifest.splits.values() for shard in split.shards for row in read_shard(store, shard)
+    ]
+    return [row for row in rows if recording in (None, row["recording"])]
+
+
+def notes_of(built):
+    return {name: one["facts"]["notes"] for name, one in built.report["recordings"].items()}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,14 @@ from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store
 from infra.record.folder import SweepStore
 from infra.stack.home import read_state
-from infra.stack.settings import embedded_urls, load_settings
-from support.ray_nodes import bare_environment
+from infra.stack.settings import embedded_urls
+from support.checked_models import each_model_loaded_once
+from support.embedded_stack import Stack
 from support.watched_door import Door, watched
 from trainables.training.reports import OBJECTIVE
 
 pytestmark = pytest.mark.slow
 
-SELDTUNE = str(Path(sys.executable).parent / "seldtune")
 DATA = "s3://seldtune/data/watched"
 TEST_FILES = "/seldtune/data/watched/test/"
 TINY = SynthSettings(train_clips=4, val_clips=2, test_clips=3, clip_s=6.0, train_rooms=2, clips_per_task=1)
@@ -42,26 +40,17 @@ SEARCHING = {
 """Commands that may not read the test split, in the order in which they are run."""
 
 
-class Watched:
+class Watched(Stack):
     """A stack whose object store is behind a door, and the command line on it."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home)}
-        self.door: Door
+    door: Door
 
-    def run(self, *arguments: str, code: int = 0, **environment: str) -> str:
-        result = subprocess.run(
-            [SELDTUNE, *arguments],
-            env=self.environment | environment,
-            cwd=self.home.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=500,
-        )
-        assert result.returncode == code, f"{arguments}: {result.returncode}\n{result.stdout}\n{result.stderr}"
-        return result.stdout if code == 0 else result.stderr
+    def run_apart(self, *arguments: str, **environment: str) -> str:
+        """The command in a process of its own, which remembers nothing of those before: what it says on stdout."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=500)
+        assert process.returncode == 0, f"{arguments}: {process.returncode}\n{out}\n{err}"
+        return out
 
     def test_reads(self) -> list[Any]:
         return self.door.reads(TEST_FILES)
@@ -73,7 +62,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     patch = pytest.MonkeyPatch()
     try:
         # The object store alone at first; MLflow and Ray start on the other side of the door.
-        stack.run("up", MLFLOW_TRACKING_URI="sqlite:///unused.db", RAY_ADDRESS="local")
+        stack.run_apart("up", MLFLOW_TRACKING_URI="sqlite:///unused.db", RAY_ADDRESS="local")
         state = read_state(stack.home)
         assert state is not None
         with watched(urlsplit(embedded_urls(state)["s3"]).port) as stack.door:
@@ -82,16 +71,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
                 "AWS_ACCESS_KEY_ID": state.secrets["s3_access_key"],
                 "AWS_SECRET_ACCESS_KEY": state.secrets["s3_secret_key"],
             }
-            stack.run("up")
-            for name in ("SELDTUNE_HOME", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            stack.run_apart("up")
+            for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 patch.setenv(name, stack.environment[name])
-            for name, value in load_settings().environment().items():
-                patch.setenv(name, value)
-            synthesise(TINY, DATA)
-            yield stack
+            with stack.active(), each_model_loaded_once():
+                synthesise(TINY, DATA)
+                yield stack
     finally:
-        stack.run("down")
         patch.undo()
+        stack.run_apart("down")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +88,7 @@ def searched(stack: Watched) -> dict[str, int]:
     reads = {}
     for name, command in SEARCHING.items():
         before = len(stack.test_reads())
-        stack.run(*command)
+        (stack.run_apart if "again" in name else stack.run)(*command)
         reads[name] = len(stack.test_reads()) - before
     return reads
 
@@ -122,7 +110,7 @@ def test_finals_read_every_test_recording_once(stack: Watched, finals: dict[str,
     shards = {f"{TEST_FILES}{shard.path.rpartition('/')[2]}" for shard in open_store(DATA).split("test").shards}
     assert {path for path, _ in reads} == shards
     assert len(reads) == len(set(reads)), "something was read twice"
-    assert json.loads(stack.run(*FINALS)) == finals
+    assert json.loads(stack.run_apart(*FINALS)) == finals
     assert stack.test_reads() == reads
 
 

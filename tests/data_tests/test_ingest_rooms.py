@@ -1,0 +1,67 @@
+"""Rooms and folds of recordings that are taken in, and how many make a shard."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.errors import UserError
+from data.readers import starss23
+from data.readers.ingest import IngestSettings, _tasks, ingest
+from data.readers.starss23 import Clip, choose_val_rooms, find_clips
+from support.starss23_tree import RATE_HZ
+
+
+def test_rooms_to_hold_out_have_to_be_there(tree, tmp_path):
+    tree.add("fold3_room1_mix001", video=False)
+    with pytest.raises(UserError, match=r"'room7' is not in the training set, which has: room1"):
+        ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room7",)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_single_room_cannot_be_held_out(tree, tmp_path):
+    tree.add("fold3_room1_mix001", video=False)
+    built = ingest(str(tree.root), str(tmp_path / "out"))
+    assert list(built.store.manifest.splits) == ["train"]
+    assert built.report["remarks"] == ["no room is held out: there is no validation split, which a sweep needs"]
+
+
+@pytest.mark.parametrize("clips", [1, 3, 4, 13, 14, 16, 50])
+def test_recordings_are_put_together_to_about_a_shard(clips):
+    # A minute of sound and video is expected to take 21.6 MB.
+    found = [Clip(f"c{n:03d}", "room1", "train", f"{n}.wav", None, f"{n}.mp4") for n in range(clips)]
+    versions = {path: f"{60 * RATE_HZ * 8}-1" for clip in found for path in (clip.wav, clip.video)}
+    tasks = _tasks(starss23.Tree("root", tuple(found), (), (), versions), found, IngestSettings())
+    assert [clip.name for task in tasks for clip in task.clips] == [clip.name for clip in found]
+    sizes = [len(task.clips) * 21.6 for task in tasks]
+    assert max(sizes) <= 128
+    assert min(sizes) >= min(32, clips * 21.6)
+
+
+def test_held_out_rooms_hold_every_class_and_about_the_share():
+    hours = {f"room{n}": 1.0 for n in range(1, 11)}
+    frames = {room: [10] * 13 for room in hours}
+    assert len(choose_val_rooms(hours, frames)) == 1
+    # Class 12 sounds in rooms 3 and 7 alone: one of them goes out, the other stays.
+    frames = {room: [10] * 12 + [10 * (room in ("room3", "room7"))] for room in hours}
+    (held,) = choose_val_rooms(hours, frames)
+    assert held in ("room3", "room7")
+    assert choose_val_rooms(dict(reversed(hours.items())), frames) == [held]
+    assert choose_val_rooms({"room1": 1.0}, {"room1": [1] * 13}) == []
+
+
+def test_rooms_in_two_splits_are_remarked(tree, tmp_path):
+    for name, folder in (("fold3_room1_mix001", "dev-train-tau"), ("fold3_room2_mix001", "dev-train-tau")):
+        tree.add(name, folder, video=False)
+    tree.add("fold4_room1_mix001", "dev-test-tau", video=False)
+    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room2",)))
+    (remark,) = built.report["remarks"]
+    assert remark.startswith("in training and in another split too: room1;")
+
+
+def test_folders_of_ones_own_go_by_the_fold(tree, tmp_path):
+    for name in ("fold1_room1_mix001", "fold2_room2_mix001"):
+        tree.add(name, "mine", video=False)
+    assert [(c.name, c.split) for c in find_clips(str(tree.root)).clips] == [
+        ("fold1_room1_mix001", "train"),
+        ("fold2_room2_mix001", "test"),
+    ]

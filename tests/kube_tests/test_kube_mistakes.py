@@ -1,0 +1,116 @@
+"""Every planted mistake is refused with its field's path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from data.errors import UserError
+from infra.kube.check import check_document
+from infra.kube.documents import read_documents
+from infra.kube.operator_rules import QUEUE_LABEL
+from infra.kube.quantities import quantity
+from infra.kube.rayjob import rayjob
+from infra.kube.schemas import Schemas
+from support.kube_mistakes import RULE_MISTAKES, SCHEMA_MISTAKES
+from support.kube_requests import request
+from support.kube_schemas import needs_schemas
+
+
+@needs_schemas
+@pytest.mark.parametrize("mistake", SCHEMA_MISTAKES)
+def test_what_the_schemas_refuse_is_refused(mistake: str, schemas: Schemas) -> None:
+    assert_refused(*SCHEMA_MISTAKES[mistake], schemas)
+
+
+@pytest.mark.parametrize("mistake", RULE_MISTAKES)
+def test_what_the_rules_refuse_is_refused(mistake: str) -> None:
+    # Without schemas: the rules find it by themselves.
+    assert_refused(*RULE_MISTAKES[mistake], {})
+
+
+def assert_refused(plant: Callable[[dict[str, Any]], None], path: str, schemas: Schemas) -> None:
+    job = rayjob(request())
+    assert not check_document(job, schemas)
+    plant(job)
+    found = check_document(job, schemas)
+    assert any(violation.path.startswith(path) for violation in found), [str(violation) for violation in found]
+    assert all(violation.got and violation.fix for violation in found)
+
+
+@pytest.mark.parametrize("kind", ["RayCronJob", "CronJob"])
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"schedule": "every night at two please"}, "spec.schedule"),
+        ({"schedule": "0 2 * *"}, "spec.schedule"),
+        ({"schedule": "60 2 * * *"}, "spec.schedule"),
+        ({"schedule": "0 2 * * 7"}, "spec.schedule"),
+        ({"schedule": "0 2-25 * * *"}, "spec.schedule"),
+        ({"schedule": "*/0 * * * *"}, "spec.schedule"),
+        ({"schedule": "TZ=Europe/Berlin 0 2 * * *"}, "spec.schedule"),
+        ({"timeZone": "Berlin"}, "spec.timeZone"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(kind: str, change: dict[str, str], path: str) -> None:
+    template = rayjob(request())["spec"]
+    for schedule in ("0 2 * * *", "*/15,40 0-6/2 1 jan-Mar MON,fri", "@daily", "@every 6h"):
+        spec = {"schedule": schedule, "timeZone": "Europe/Berlin", "jobTemplate": template}
+        document = {"apiVersion": "ray.io/v1", "kind": kind, "metadata": {"name": "n"}, "spec": spec}
+        assert check_document(document, {}) == []
+    assert [found.path for found in check_document({**document, "spec": spec | change}, {})] == [path]
+
+
+@needs_schemas
+def test_what_a_ray_cron_job_creates_is_checked_too(schemas: Schemas) -> None:
+    job = rayjob(request())
+    spec = {"schedule": "0 2 * * *", "jobTemplate": job["spec"]}
+    cron = {"apiVersion": "ray.io/v1", "kind": "RayCronJob", "metadata": {"name": "n"}, "spec": spec}
+    assert check_document(cron, schemas) == []
+    for mistake, (plant, path) in RULE_MISTAKES.items():
+        job = rayjob(request())
+        plant(job)
+        if path.startswith("spec") and QUEUE_LABEL not in job["metadata"]["labels"]:
+            found = check_document({**cron, "spec": {**spec, "jobTemplate": job["spec"]}}, {})
+            assert any(one.path.startswith(f"spec.jobTemplate{path[4:]}") for one in found), mistake
+    cron["spec"] = {"schedule": "0 2 * * *"}
+    assert [found.path for found in check_document(cron, {})] == ["spec.jobTemplate"]
+
+
+def test_a_wrong_type_is_said_without_schemas_too() -> None:
+    job = rayjob(request())
+    job["spec"]["backoffLimit"] = "3"
+    (found,) = check_document(job, {})
+    assert "of a wrong type" in found.got
+
+
+def test_a_secret_of_the_environment_is_found_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-in-the-environment")
+    job = rayjob(
+        request(arguments=["sweep", "quickstart", "--set", "visual.weights=https://planted-in-the-environment"])
+    )
+    (found,) = check_document(job, {})
+    assert found.path == "spec.entrypoint"
+    assert "planted" not in str(found)
+
+
+def test_a_file_is_read_as_the_api_server_does() -> None:
+    with pytest.raises(UserError, match=r"mine.yaml: 'kind' is there twice, again in line 3"):
+        read_documents("apiVersion: v1\nkind: A\nkind: B\n", "mine.yaml")
+    with pytest.raises(UserError, match="is not YAML"):
+        read_documents("a: [1", "mine.yaml")
+    with pytest.raises(UserError, match="apiVersion and kind"):
+        read_documents("- 1", "mine.yaml")
+    (document,) = read_documents("apiVersion: v1\nkind: A\nat: 2026-01-01\nnone: null\n", "mine.yaml")
+    assert document == {"apiVersion": "v1", "kind": "A", "at": "2026-01-01"}
+
+
+def test_quantities() -> None:
+    assert quantity("500m") * 2 == quantity(1) == quantity("1e0")
+    assert quantity("16Gi") == 16 * 2**30
+    assert quantity("1.5k") == 1500
+    for wrong in ("16GB", "", "-1", "1 Gi"):
+        with pytest.raises(UserError):
+            quantity(wrong)
