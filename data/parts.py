@@ -7,7 +7,7 @@ Where a part is written it registers itself, so that a new one is one file:
     class Mean(Fusion):
         name: ClassVar[str] = "mean"
 
-The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first.
+The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first (`data.plugins`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from data.errors import UserError
@@ -54,9 +56,15 @@ class Registry(Mapping[str, Part]):
             raise UserError(
                 f"two parts are {self.kind} {name!r}: {_where(there)} and {_where(part)}; give one another name"
             )
+        if there is None:
+            _REGISTERED.append(Registration(self, name, part))
         self._parts[name] = cast(Part, part)
         self._parts = dict(sorted(self._parts.items(), key=self._place))
         return part
+
+    def forget(self, name: str) -> None:
+        """Take a part out again, whose file turned out to be broken."""
+        del self._parts[name]
 
     def find(self, name: object, what: str) -> Part:
         """The part of that name.
@@ -100,6 +108,38 @@ class Registry(Mapping[str, Part]):
             raise UserError(f"{_where(part)} is no {self.kind}: has to be a {_where(self.contract)}")
 
 
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """That a part was added to a registry."""
+
+    registry: Registry[Any]
+    name: str
+    part: object
+
+
+_REGISTERED: list[Registration] = []
+"""All of this process, in their order."""
+
+
+@contextmanager
+def registering() -> Iterator[list[Registration]]:
+    """A list that holds, at the end of the block, what was registered within; nothing of it stays if the block fails."""
+    before, added = len(_REGISTERED), list[Registration]()
+    try:
+        yield added
+    except BaseException:
+        for one in _REGISTERED[before:]:
+            one.registry.forget(one.name)
+        del _REGISTERED[before:]
+        raise
+    added += _REGISTERED[before:]
+
+
+def registered_by(module: str) -> list[Registration]:
+    """What classes and functions of a module, or of the modules below it, are registered."""
+    return [one for one in _REGISTERED if f"{_own(one.part).__module__}.".startswith(f"{module}.")]
+
+
 def import_all(package: str) -> None:
     """Import every module of a package, in the order of their names, so that the parts in them register themselves."""
     path = importlib.import_module(package).__path__
@@ -107,6 +147,11 @@ def import_all(package: str) -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
+def _own(part: object) -> Any:
+    """What says where the part was written: itself, or the class of an object."""
+    return part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
+
+
 def _where(part: object) -> str:
-    own = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
+    own = _own(part)
     return f"{own.__module__}.{own.__qualname__}"
