@@ -7,7 +7,8 @@ Where a part is written it registers itself, so that a new one is one file:
     class Mean(Fusion):
         name: ClassVar[str] = "mean"
 
-The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first (`data.plugins`).
+The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first: see
+`data.plugins`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from data.errors import UserError
 
@@ -57,13 +57,13 @@ class Registry(Mapping[str, Part]):
                 f"two parts are {self.kind} {name!r}: {_where(there)} and {_where(part)}; give one another name"
             )
         if there is None:
-            _REGISTERED.append(Registration(self, name, part))
+            _REGISTERED.append(Registration(self, name, sys._getframe(1).f_globals["__name__"]))
         self._parts[name] = cast(Part, part)
         self._parts = dict(sorted(self._parts.items(), key=self._place))
         return part
 
     def forget(self, name: str) -> None:
-        """Take a part out again, whose file turned out to be broken."""
+        """Take a part out again."""
         del self._parts[name]
 
     def find(self, name: object, what: str) -> Part:
@@ -108,36 +108,33 @@ class Registry(Mapping[str, Part]):
             raise UserError(f"{_where(part)} is no {self.kind}: has to be a {_where(self.contract)}")
 
 
-@dataclass(frozen=True, eq=False)
-class Registration:
+class Registration(NamedTuple):
     """That a part was added to a registry."""
 
     registry: Registry[Any]
     name: str
-    part: object
+    module: str
+    """In which `register` was called."""
 
 
 _REGISTERED: list[Registration] = []
 """All of this process, in their order."""
 
 
-@contextmanager
-def registering() -> Iterator[list[Registration]]:
-    """A list that holds, at the end of the block, what was registered within; nothing of it stays if the block fails."""
-    before, added = len(_REGISTERED), list[Registration]()
-    try:
-        yield added
-    except BaseException:
-        for one in _REGISTERED[before:]:
-            one.registry.forget(one.name)
-        del _REGISTERED[before:]
-        raise
-    added += _REGISTERED[before:]
+def registered_in(package: str) -> set[tuple[str, str]]:
+    """Kinds and names of what a module registered, or those of a package."""
+    return {(one.registry.kind, one.name) for one in _REGISTERED if _lies_in(one.module, package)}
 
 
-def registered_by(module: str) -> list[Registration]:
-    """What classes and functions of a module, or of the modules below it, are registered."""
-    return [one for one in _REGISTERED if f"{_own(one.part).__module__}.".startswith(f"{module}.")]
+def forget(package: str) -> None:
+    """Take out again what a module registered, which turned out to be broken."""
+    for one in [one for one in _REGISTERED if _lies_in(one.module, package)]:
+        one.registry.forget(one.name)
+        _REGISTERED.remove(one)
+
+
+def _lies_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
 
 
 def import_all(package: str) -> None:
@@ -147,11 +144,6 @@ def import_all(package: str) -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-def _own(part: object) -> Any:
-    """What says where the part was written: itself, or the class of an object."""
-    return part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
-
-
 def _where(part: object) -> str:
-    own = _own(part)
+    own = part if inspect.isclass(part) or inspect.isroutine(part) else type(part)
     return f"{own.__module__}.{own.__qualname__}"

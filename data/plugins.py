@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from data.errors import UserError
-from data.parts import registered_by, registering
+from data.parts import forget, registered_in
 from data.user_code import code_identity, said, where
 
 GROUP = "seldtune.parts"
@@ -49,12 +49,16 @@ class Plugin:
     @property
     def parts(self) -> set[tuple[str, str]]:
         """Kinds and names of what it registered, once it is loaded."""
-        return _PARTS.get(self.module, set())
+        return registered_in(self.package)
+
+    @property
+    def package(self) -> str:
+        """Whose modules may hold its parts."""
+        return self.module.partition(".")[0]
 
 
 _LOADED: dict[str, Plugin] = {}
 """By module."""
-_PARTS: dict[str, set[tuple[str, str]]] = {}
 
 
 def loaded() -> tuple[Plugin, ...]:
@@ -113,19 +117,17 @@ def load(plugin: Plugin) -> Plugin:
         return there
     shown = plugin.path or f"{plugin.name} (package)"
     try:
-        with registering() as added:
-            if plugin.source is None:
-                importlib.import_module(plugin.module)
-            else:
-                _run(plugin, plugin.source)
-    except UserError as error:
-        raise UserError(f"plugin {where(shown, error)}: {error}") from error
+        if plugin.source is None:
+            importlib.import_module(plugin.module)
+        else:
+            _run(plugin, plugin.source)
     except Exception as error:
-        raise UserError(f"plugin {where(shown, error)}: {said(error)}") from error
-    parts = {(one.registry.kind, one.name) for one in (*added, *registered_by(plugin.module))}
-    if not parts:
+        forget(plugin.package)
+        reason = str(error) if isinstance(error, UserError) else said(error)
+        raise UserError(f"plugin {where(shown, error)}: {reason}") from error
+    if not plugin.parts:
         raise UserError(f"plugin {shown!r} registers nothing: write e.g. @FUSIONS.register above the class of a fusion")
-    _LOADED[plugin.module], _PARTS[plugin.module] = plugin, parts
+    _LOADED[plugin.module] = plugin
     return plugin
 
 
@@ -152,12 +154,25 @@ def _require_same(there: Plugin, name: str, identity: str) -> None:
 def plugins_behind(parts: Iterable[object]) -> list[Plugin]:
     """Those that the classes of these objects were written in."""
     modules = {f"{type(part).__module__}." for part in parts}
-    return [plugin for plugin in loaded() if any(module.startswith(f"{plugin.module}.") for module in modules)]
+    return [plugin for plugin in loaded() if any(module.startswith(f"{plugin.package}.") for module in modules)]
+
+
+def identities(plugins: Iterable[Plugin]) -> dict[str, str]:
+    """By name, as the settings of what was made with them say it."""
+    return {plugin.name: plugin.identity for plugin in plugins}
 
 
 def describe(plugin: Plugin) -> dict[str, Any]:
     """What a file that needs the plugin says of it, as JSON knows it; `require` takes it."""
     return {"name": plugin.name, "module": plugin.module, "identity": plugin.identity}
+
+
+def write_module(plugin: Plugin, folder: str | Path) -> Path:
+    """Write a file's text where Python, told of the folder, finds it under its module's name."""
+    assert plugin.source is not None
+    path = Path(folder) / f"{plugin.module}.py"
+    path.write_text(plugin.source, encoding="utf-8")
+    return path
 
 
 def require(described: dict[str, Any]) -> None:
@@ -181,6 +196,5 @@ def require(described: dict[str, Any]) -> None:
             source = Path(str(file)).read_text(encoding="utf-8")
             identity = code_identity(source)
         _LOADED[module] = Plugin(name=name, module=module, identity=identity, path=str(file), source=source)
-        _PARTS[module] = {(one.registry.kind, one.name) for one in registered_by(module)}
     if module.startswith(PREFIX):
         _require_same(_LOADED[module], name, described["identity"])

@@ -137,7 +137,7 @@ def test_the_job_is_the_sweep_and_holds_no_secret(
 def test_the_code_that_is_sent_runs_by_itself(tmp_path: Path) -> None:
     folder = tmp_path / "sent"
     folder.mkdir()
-    size = stage(folder, space_file=None, code=True, limit_bytes=20_000_000, environment={})
+    size = stage(folder, files=[], code=True, limit_bytes=20_000_000, environment={})
     names = {path.name for path in folder.rglob("*")}
     assert {path.name for path in folder.iterdir()} == {"data", "trainables", "search_spaces", "infra", "seldtune"}
     assert 500_000 < size < 20_000_000
@@ -157,7 +157,7 @@ def test_too_much_is_not_sent(dashboard: Dashboard, tmp_path: Path) -> None:
     folder = tmp_path / "sent"
     folder.mkdir()
     with pytest.raises(UserError, match=r"1\.5 MB would be sent, more than 1 MB; the largest: mine\.yaml \(1\.5 MB\)"):
-        stage(folder, space_file=str(space), code=False, limit_bytes=10**6, environment={})
+        stage(folder, files=[str(space)], code=False, limit_bytes=10**6, environment={})
     with pytest.raises(AssertionError):
         run(dashboard, str(space), "--max-upload", "1MB")
     assert not dashboard.submitted
@@ -181,7 +181,7 @@ def test_secrets_in_a_file_are_refused(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(UserError, match=r"space\.py holds a secret") as caught:
         stage(
-            folder, space_file=str(tmp_path / "space.py"), code=False, limit_bytes=10**6, environment=dict(os.environ)
+            folder, files=[str(tmp_path / "space.py")], code=False, limit_bytes=10**6, environment=dict(os.environ)
         )
     assert SECRET not in str(caught.value)
 

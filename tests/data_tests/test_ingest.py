@@ -13,8 +13,10 @@ from data.files.video import decode_jpeg, write_mp4
 from data.geometry import angle_between_deg, unit_vector
 from data.labels import adpit_target
 from data.readers import starss23
-from data.readers.ingest import IngestSettings, _tasks, ingest
-from data.readers.starss23 import Clip, choose_val_rooms, find_clips
+from data.readers.contract import Clip, IngestSettings
+from data.readers.hold_out import choose_val_rooms
+from data.readers.ingest import _tasks, ingest
+from data.readers.starss23 import find_clips
 from data.scenes.mixing import render_audio
 from data.scenes.sampling import scene_events
 from data.scenes.synth import SynthSettings, make_scene, write_tree
@@ -306,7 +308,7 @@ def test_recordings_are_put_together_to_about_a_shard(clips):
     # A minute of sound and video is expected to take 21.6 MB.
     found = [Clip(f"c{n:03d}", "room1", "train", f"{n}.wav", None, f"{n}.mp4") for n in range(clips)]
     versions = {path: f"{60 * RATE_HZ * 8}-1" for clip in found for path in (clip.wav, clip.video)}
-    tasks = _tasks(starss23.Tree("root", tuple(found), (), (), versions), found, IngestSettings())
+    tasks = _tasks("starss23", starss23.Tree("root", tuple(found), (), (), versions), found, IngestSettings())
     assert [clip.name for task in tasks for clip in task.clips] == [clip.name for clip in found]
     sizes = [len(task.clips) * 21.6 for task in tasks]
     assert max(sizes) <= 128
