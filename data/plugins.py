@@ -121,12 +121,13 @@ def load(plugin: Plugin) -> Plugin:
             importlib.import_module(plugin.module)
         else:
             _run(plugin, plugin.source)
+        if not plugin.parts:
+            raise UserError("it registers nothing: write e.g. @FUSIONS.register above the class of a fusion")
     except Exception as error:
         forget(plugin.package)
+        sys.modules.pop(plugin.module, None)
         reason = str(error) if isinstance(error, UserError) else said(error)
         raise UserError(f"plugin {where(shown, error)}: {reason}") from error
-    if not plugin.parts:
-        raise UserError(f"plugin {shown!r} registers nothing: write e.g. @FUSIONS.register above the class of a fusion")
     _LOADED[plugin.module] = plugin
     return plugin
 
@@ -136,11 +137,7 @@ def _run(plugin: Plugin, source: str) -> None:
     module = ModuleType(plugin.module)
     module.__file__ = plugin.path
     sys.modules[plugin.module] = module
-    try:
-        exec(compile(source, plugin.path, "exec"), vars(module))
-    except BaseException:
-        del sys.modules[plugin.module]
-        raise
+    exec(compile(source, plugin.path, "exec"), vars(module))
 
 
 def _require_same(there: Plugin, name: str, identity: str) -> None:

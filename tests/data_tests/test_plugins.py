@@ -59,7 +59,7 @@ def test_comments_and_layout_are_not_in_its_identity(tmp_path):
         ("\nimport no_such_module\n", r"plugin \S+horns\.py:2: ModuleNotFoundError: No module named 'no_such_module'"),
         (FILE + "\n\n1 / 0\n", r"plugin \S+horns\.py:9: ZeroDivisionError"),
         (f"{FILE}\n\n@SOUNDS.register\nclass Other:\n    name = 'horn'\n", r"horns\.py:9: two parts are sound 'horn'"),
-        ("x = 1\n", r"plugin '\S+horns\.py' registers nothing: write e\.g\. @FUSIONS\.register"),
+        ("x = 1\n", r"plugin '\S+horns\.py': it registers nothing: write e\.g\. @FUSIONS\.register"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_line_and_leaves_nothing(tmp_path, text, message):
@@ -125,10 +125,10 @@ folder, plugin = sys.argv[1:]
 from trainables.config.tree import from_dict, to_dict
 from trainables.evaluation.bundle import load_bundle, save_bundle
 from trainables.networks.model import SeldModel
-from support.tiny_models import CONFIG
+from support.tiny_models import tiny_config
 if plugin:
     load_plugins([plugin])
-    config = from_dict({**to_dict(CONFIG), "fusion": {"name": "gated", "hidden": 8}})
+    config = from_dict({**to_dict(tiny_config("av_conformer")), "fusion": {"name": "gated", "hidden": 8}})
     save_bundle(folder, SeldModel(config), config, {})
 else:
     print(type(load_bundle(folder).config.fusion).__module__)

@@ -1,7 +1,7 @@
 """A trained model as two files that hold no code: `model.safetensors` (weights, buffers) and `model.json` (the rest).
 
-The JSON names the config that builds the network and the plugins that its parts come from, facts about the training, and
-the hash of the weights, and is written last: a bundle is complete or it does not load.
+The JSON holds the config that builds the network, the names of the plugins that its parts come from, facts about the
+training, and the hash of the weights. It is written last: a bundle is complete or it does not load.
 """
 
 from __future__ import annotations
