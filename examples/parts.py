@@ -1,7 +1,9 @@
 """Parts of one's own: a fusion, a stopper, and a reader of data sets.
 
     seldtune data ingest ~/rooms --plugin examples/parts.py --reader flat
-    seldtune sweep quickstart --plugin examples/parts.py --stopper patience --set fusion.name=gated
+    seldtune sweep gates.yaml --plugin examples/parts.py --stopper patience --data s3://seldtune/data/flat
+
+where `gates.yaml` has `base: {preset: resnet-gru, size: small}` and lets `fusion.name` be `gated`.
 
 A plugin is one file that is whole by itself: the models that were built from its parts take it along.
 """

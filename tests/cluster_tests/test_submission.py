@@ -29,6 +29,7 @@ from infra.cluster.upload import stage
 from infra.commands.options import SweepOptions, with_sweep_options
 from infra.stack.settings import Settings
 from support.dashboard import Dashboard, served
+from support.forgotten_plugins import forgotten_plugins
 
 SECRET = "hunter2-hunter2"
 EMBEDDED = Settings(
@@ -132,6 +133,43 @@ def test_the_job_is_the_sweep_and_holds_no_secret(
     (package,) = dashboard.packages.values()
     with zipfile.ZipFile(io.BytesIO(package)) as archive:
         assert archive.namelist() == ["mine.yaml"]
+
+
+OTHER_FUSION = """
+@FUSIONS.register
+class Other(Fusion):
+    name = "other"
+    depth = 1
+    def build(self, audio_width, visual_width): ...
+"""
+
+
+def test_plugins_are_sent_and_named_where_they_arrive(dashboard: Dashboard, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "parts.py"
+    other = tmp_path / "more_parts.py"
+    other.write_text("from trainables.parts.fusions.contract import FUSIONS, Fusion\n" + OTHER_FUSION)
+    with forgotten_plugins():
+        run(dashboard, "quickstart", "--plugin", str(example), "--plugin", str(other), "--detach")
+    (sent,) = dashboard.submitted
+    words = shlex.split(sent["entrypoint"])
+    assert words[4:] == [
+        *("sweep", "quickstart", "--name", "quickstart"),
+        *("--plugin", "parts.py", "--plugin", "more_parts.py"),
+    ]
+    (package,) = dashboard.packages.values()
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        assert sorted(archive.namelist()) == ["more_parts.py", "parts.py"]
+
+
+def test_two_files_of_one_name_are_not_sent(tmp_path: Path) -> None:
+    files = [tmp_path / "parts.py", tmp_path / "other" / "parts.py"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"two of the files to send are called parts\.py: give one another name"):
+        stage(folder, files=[str(file) for file in files], code=False, limit_bytes=10**6, environment={})
 
 
 def test_the_code_that_is_sent_runs_by_itself(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from data import parts, plugins
+from data import plugins
 from data.errors import UserError
 from data.parts import Registry
 from data.plugins import load_plugins, loaded, read_plugin, require
+from support.forgotten_plugins import forgotten_plugins
 
 SOUNDS: Registry[type] = Registry("sound", object, order=("bell",))
 FILE = "from data_tests_sounds import SOUNDS\n\n\n@SOUNDS.register\nclass Horn:\n    name = 'horn'\n"
@@ -22,12 +23,9 @@ FILE = "from data_tests_sounds import SOUNDS\n\n\n@SOUNDS.register\nclass Horn:\
 @pytest.fixture(autouse=True)
 def nothing_stays(monkeypatch):
     """Plugins of a test are gone after it."""
-    before = dict(plugins._LOADED)
     monkeypatch.setitem(sys.modules, "data_tests_sounds", sys.modules[__name__])
-    yield
-    for module in plugins._LOADED.keys() - before.keys():
-        parts.forget(plugins._LOADED.pop(module).package)
-        sys.modules.pop(module, None)
+    with forgotten_plugins():
+        yield
     assert not SOUNDS
 
 
