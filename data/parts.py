@@ -7,7 +7,8 @@ Where a part is written it registers itself, so that a new one is one file:
     class Mean(Fusion):
         name: ClassVar[str] = "mean"
 
-The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first.
+The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first: see
+`data.plugins`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from data.errors import UserError
 
@@ -54,9 +56,15 @@ class Registry(Mapping[str, Part]):
             raise UserError(
                 f"two parts are {self.kind} {name!r}: {_where(there)} and {_where(part)}; give one another name"
             )
+        if there is None:
+            _REGISTERED.append(Registration(self, name, sys._getframe(1).f_globals["__name__"]))
         self._parts[name] = cast(Part, part)
         self._parts = dict(sorted(self._parts.items(), key=self._place))
         return part
+
+    def forget(self, name: str) -> None:
+        """Take a part out again."""
+        del self._parts[name]
 
     def find(self, name: object, what: str) -> Part:
         """The part of that name.
@@ -98,6 +106,35 @@ class Registry(Mapping[str, Part]):
                 raise UserError(f"{_where(part)} is no whole {self.kind}: it lacks {', '.join(missing)}")
         elif not isinstance(part, self.contract):
             raise UserError(f"{_where(part)} is no {self.kind}: has to be a {_where(self.contract)}")
+
+
+class Registration(NamedTuple):
+    """That a part was added to a registry."""
+
+    registry: Registry[Any]
+    name: str
+    module: str
+    """In which `register` was called."""
+
+
+_REGISTERED: list[Registration] = []
+"""All of this process, in their order."""
+
+
+def registered_in(package: str) -> set[tuple[str, str]]:
+    """Kinds and names of what a module registered, or those of a package."""
+    return {(one.registry.kind, one.name) for one in _REGISTERED if _lies_in(one.module, package)}
+
+
+def forget(package: str) -> None:
+    """Take out again what a module registered, which turned out to be broken."""
+    for one in [one for one in _REGISTERED if _lies_in(one.module, package)]:
+        one.registry.forget(one.name)
+        _REGISTERED.remove(one)
+
+
+def _lies_in(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
 
 
 def import_all(package: str) -> None:

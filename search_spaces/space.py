@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from data.user_code import code_identity
 
 if TYPE_CHECKING:  # torch comes with it, and the names of spaces need none
     from trainables.config import TrialConfig
@@ -59,9 +59,4 @@ def source_identity(path: str | Path) -> str:
     Raises:
         SyntaxError: it is no Python.
     """
-    return hash_text(ast.unparse(ast.parse(Path(path).read_text(encoding="utf-8"))))
-
-
-def hash_text(text: str) -> str:
-    """The form of every `identity`."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return code_identity(Path(path).read_text(encoding="utf-8"))

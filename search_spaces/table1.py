@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from data.user_code import hash_text
 from search_spaces.presets import PRESETS, Pretrained, find_preset
-from search_spaces.space import PRESET, SEED, SearchSpace, Trial, hash_text
+from search_spaces.space import PRESET, SEED, SearchSpace, Trial
 from trainables.config import TrialConfig
 from trainables.config.tree import fingerprint
 

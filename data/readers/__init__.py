@@ -1,1 +1,8 @@
-"""Data sets as they are published, taken into a chunk store."""
+"""Data sets as they are published, taken into a chunk store. A file here may hold a reader, and registers it."""
+
+from data.parts import import_all
+from data.readers.contract import READERS, Reader
+
+import_all(__name__)
+
+__all__ = ["READERS", "Reader"]

@@ -9,48 +9,28 @@ named by its number; rooms of training and testing are disjoint. Source: the REA
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Mapping
+from typing import ClassVar
 
 from data import storage
 from data.errors import UserError
+from data.readers.contract import DEFAULT, READERS, Clip, Reader, Tree
 from data.stores.build import Fault
 
 UNKNOWN_ROOM = "unknown"
-VAL_SHARE = 0.15
-"""How much of the official training set the held-out rooms are meant to take, where nobody names them."""
 
 _DEV_NAME = re.compile(r"fold(\d+)_(room\d+)_mix\d+")
 _FOLDS = {1: "train", 2: "test", 3: "train", 4: "test", 5: "eval"}
 
 
-@dataclass(frozen=True)
-class Clip:
-    """The files of one recording, relative to the tree's root."""
+@READERS.register
+class Starss23(Reader):
+    """The layout of STARSS23."""
 
-    name: str
-    room: str
-    split: str
-    wav: str
-    csv: str | None
-    """None: an evaluation recording, whose labels are not published."""
-    video: str | None
+    name: ClassVar[str] = DEFAULT
 
-
-@dataclass(frozen=True)
-class Tree:
-    """What there is in a tree."""
-
-    root: str
-    clips: tuple[Clip, ...]
-    """Ordered by split and name."""
-    faults: tuple[Fault, ...]
-    orphans: tuple[str, ...]
-    """Label and video files without a recording."""
-    versions: Mapping[str, str]
-    """Every file: something that changes when its content does."""
+    def find(self, root: str) -> Tree:
+        return find_clips(root)
 
 
 def find_clips(root: str) -> Tree:
@@ -118,34 +98,3 @@ def _clip(wav: str, beside: Mapping[str, str]) -> Clip | Fault:
 
 def _at(root: str, fault: Fault) -> Fault:
     return Fault(fault.recording, storage.join(root, fault.reason))
-
-
-def choose_val_rooms(
-    hours: Mapping[str, float], labels_per_class: Mapping[str, Sequence[int]], share: float = VAL_SHARE
-) -> list[str]:
-    """Rooms of the training set to hold out for validation, by name: about `share` of its hours and every class.
-
-    Room after room is taken that leaves the fewest classes missing on either side and comes nearest to the share. At
-    least one room stays for training. The same rooms give the same choice.
-
-    Args:
-        hours, class_frames: for each room its length, and label frames for each class.
-    """
-    total = sum(hours.values())
-    labels = {room: np.asarray(labels_per_class[room]) for room in hours}
-    chosen: list[str] = []
-
-    def cost(rooms: list[str]) -> tuple[int, float]:
-        held = np.sum([labels[room] for room in rooms], axis=0)
-        left = np.sum([labels[room] for room in hours if room not in rooms], axis=0)
-        there = (held + left) > 0
-        missing = int((there & (held == 0)).sum() + (there & (left == 0)).sum())
-        return missing, abs(sum(hours[room] for room in rooms) / total - share)
-
-    while len(chosen) < len(hours) - 1:
-        candidates = [[*chosen, room] for room in sorted(hours) if room not in chosen]
-        best = min(candidates, key=cost)
-        if chosen and (cost(best) >= cost(chosen) or sum(hours[room] for room in best) > 2 * share * total):
-            break
-        chosen = best
-    return sorted(chosen)

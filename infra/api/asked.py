@@ -58,6 +58,8 @@ class SweepOptions(TypedDict, total=False):
     """Seed of the search and of every trial."""
     fixed: Fixed | None
     """Fields that every trial takes."""
+    plugins: str | Sequence[str] | None
+    """Python files that register parts of your own (`data.plugins`)."""
 
 
 def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> SweepRequest:
@@ -70,6 +72,7 @@ def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> 
         UserError: an unknown space, or an option in a form that it does not take.
         TypeError: an unknown option.
     """
+    from data.plugins import load_plugins
     from infra.record.retries import Retries, parse_retries
     from infra.sweep.request import SweepRequest
     from search_spaces.registry import find_space
@@ -86,7 +89,10 @@ def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> 
         "against": ("against", names),
         "warm_start": ("warm_start", names),
         "fixed": ("fixed", fields_of),
+        "plugins": ("plugins", _same),
     }
+    # Before anything is looked up by its name.
+    options["plugins"] = load_plugins(names(options.get("plugins") or ()))  # type: ignore[typeddict-item]
     values: dict[str, Any] = {"space": find_space(space) if isinstance(space, str) else space}
     for option, value in options.items():
         if option not in SweepOptions.__annotations__:

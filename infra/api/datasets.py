@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from infra.api.asked import Fixed, fields_of
+from infra.api.asked import Fixed, fields_of, names
 from infra.api.services import settled, settled_for
 from infra.stack.settings import Settings
 
@@ -106,16 +106,20 @@ def ingest(
     val_rooms: Sequence[str] | None = None,
     video: bool = True,
     resample: bool = False,
+    reader: str = "starss23",
+    plugins: str | Sequence[str] | None = None,
     settings: Settings | None = None,
 ) -> Built:
     """Take in STARSS23, or any tree of its layout, as it was downloaded.
 
     Args:
         tree: folder or s3://bucket/path that holds foa_dev, metadata_dev, video_dev.
-        out: where the store goes; `<root>/data/starss23` if not given.
+        out: where the store goes; `<root>/data/<reader>` if not given.
         val_rooms: training rooms to hold out; chosen by name if not given.
         video: take in the video as well.
         resample: accept other sample rates and convert them.
+        reader: how the tree is laid out (`data.readers.READERS`).
+        plugins: Python files that register readers of your own (`data.plugins`).
 
     Returns:
         The store, and what became of the recordings: those that could not be read are in `report["faults"]`.
@@ -123,15 +127,17 @@ def ingest(
     Raises:
         UserError: it is no such tree, or other data lies where the store goes.
     """
-    from data.readers.ingest import IngestSettings
+    from data.plugins import load_plugins
+    from data.readers.contract import IngestSettings
     from data.readers.ingest import ingest as take_in
     from infra.cluster.join import on_cluster
 
+    load_plugins(names(plugins or ()))
     settings = settled(settings, ("s3",))
     taken = IngestSettings(
         val_rooms=None if val_rooms is None else tuple(val_rooms), with_video=video, resample=resample
     )
-    return take_in(tree, out or f"{settings.root}/data/starss23", taken, run=on_cluster(settings))
+    return take_in(tree, out or f"{settings.root}/data/{reader}", taken, run=on_cluster(settings), reader=reader)
 
 
 def open_store(root: str, *, settings: Settings | None = None) -> Store:

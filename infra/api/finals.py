@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from infra.api.asked import Fixed, fields_of, num_bytes
+from infra.api.asked import Fixed, fields_of, names, num_bytes
 from infra.api.services import settled
 from infra.stack.settings import Settings
 
 if TYPE_CHECKING:
+    from data.plugins import load_plugins
     from infra.finals.report import Finals
     from infra.finals.table1 import SystemScores
     from search_spaces.presets import Pretrained
@@ -28,6 +29,7 @@ def finals(
     gpus: float | None = None,
     concurrency: int | None = None,
     data_memory: str | int | None = None,
+    plugins: str | Sequence[str] | None = None,
     settings: Settings | None = None,
 ) -> Finals | None:
     """Train the best configs of a sweep again with several seeds, read the test split once, and register the best.
@@ -41,6 +43,7 @@ def finals(
         data: the sweep's chunk store; the one that it was on if not given.
         workers, cpus, gpus, concurrency: of a training, as for `sweep`.
         data_memory: for decoded data: bytes, or `20GB`; what does not fit is streamed.
+        plugins: the Python files of parts that the sweep was run with.
 
     Returns:
         What they found; None when interrupted: the same call goes on from there.
@@ -50,6 +53,7 @@ def finals(
         RuntimeError: no finalist could be trained.
     """
     settings = settled(settings)
+    from data.plugins import load_plugins
     from infra.finals.finals import FinalsRequest, run_finals
 
     request = FinalsRequest(
@@ -64,6 +68,7 @@ def finals(
         gpus_per_worker=gpus,
         concurrency=concurrency,
         data_memory_bytes=None if data_memory is None else num_bytes(data_memory),
+        plugins=load_plugins(names(plugins or ())),
     )
     return run_finals(request, settings)
 
@@ -81,6 +86,7 @@ def table1(
     gpus: float | None = None,
     concurrency: int | None = None,
     fixed: Fixed | None = None,
+    plugins: str | Sequence[str] | None = None,
     settings: Settings | None = None,
 ) -> list[SystemScores] | None:
     """Train the published systems on a store and score them on its test split, in the form of the paper's Table 1.
@@ -94,6 +100,7 @@ def table1(
         pretrained: URIs of pre-trained weights; random ones if not given.
         seeds: trainings of each system.
         fixed: fields that every system takes.
+        plugins: Python files that register parts of your own (`data.plugins`).
 
     Returns:
         A row a system; None when interrupted: the same call goes on from there.
@@ -118,5 +125,6 @@ def table1(
         gpus_per_worker=gpus,
         concurrency=concurrency,
         fixed=fields_of(fixed),
+        plugins=load_plugins(names(plugins or ())),
     )
     return run_table1(request, settings)

@@ -67,7 +67,7 @@ def sweep(
         model: name in the registry for the best model.
         screen: shows how it stands, in place of a logged line a report.
         options: name, data, trials, budget, gpu_hours, cpu_hours, retries, workers, cpus, gpus, concurrency,
-            data_memory, sampler, stopper, against, warm_start, seed and fixed (`SweepOptions`).
+            data_memory, sampler, stopper, against, warm_start, seed, fixed and plugins (`SweepOptions`).
 
     Returns:
         What it found; None when it was interrupted: the same call goes on from there.
@@ -125,6 +125,7 @@ def compare(
     reference: str | None = None,
     epochs: int | None = None,
     target: float | None = None,
+    plugins: str | Sequence[str] | None = None,
     settings: Settings | None = None,
 ) -> Comparison:
     """Which variant of one or several sweeps is better, and how sure that is; nothing is written.
@@ -135,14 +136,17 @@ def compare(
         reference: variant to test the others against; audio_only or none if it is there.
         epochs: compare after so many; as many as all trials have if not given.
         target: SELD score to reach; what the best tenth reached if not given.
+        plugins: the Python files of parts that the sweeps were run with.
 
     Raises:
         UserError: there is no such sweep, or the sweeps cannot be compared so.
     """
     settings = settled(settings, ("s3",))
+    from data.plugins import load_plugins
     from infra.comparison.compare import compare as compare_loaded
     from infra.comparison.report import load_sweeps
 
+    load_plugins(names(plugins or ()))
     loaded = load_sweeps(settings.root, names(sweeps))
     return compare_loaded(loaded, by=by, reference=reference, target=target, epochs=epochs)
 

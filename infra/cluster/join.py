@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from data import object_stores, storage
 from data.errors import UserError
 from data.feeding.stream import user_errors
+from data.plugins import Plugin, load, loaded
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.cluster.ray_private import read_environment_again
 from infra.stack.settings import Settings
@@ -44,7 +45,7 @@ def connect(settings: Settings) -> None:
     """Join the cluster of the settings; nothing happens when this process has joined one already.
 
     Raises:
-        UserError: no cluster answers at the address, or it refuses the token.
+        UserError: no cluster answers at the address, it refuses the token, or a plugin was loaded since it was joined.
     """
     os.environ.update(ENVIRONMENT)
     import ray
@@ -54,18 +55,56 @@ def connect(settings: Settings) -> None:
         read_environment_again()
         try:
             # Without an address of its own, data can still be made: a Ray of this process's.
-            ray.init(address=settings.ray_address or "local", logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(
+                address=settings.ray_address or "local",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **_with_plugins(loaded()),
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"Ray at {settings.ray_address} cannot be joined ({str(error).splitlines()[0]}); "
                 "start it (`seldtune up`) or correct RAY_ADDRESS"
             ) from error
+    else:
+        _require_handed_on(loaded())
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # At the end it would list as incomplete every trial that was tried again, with a traceback each.
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+
+
+_handed_on: set[Plugin] = set()
+"""Plugins that this process's workers load."""
+
+
+def _with_plugins(plugins: Sequence[Plugin]) -> dict[str, Any]:
+    """What `ray.init` is told so that each of this driver's processes loads the plugins as it starts.
+
+    Trial actors, workers of trials and tasks of data are then all alike, and nothing that is pickled has to bring its
+    plugin along. Files go as their text: other nodes do not see this one's.
+    """
+    _handed_on.clear()
+    if not plugins:
+        return {}
+
+    def load_plugins() -> None:
+        for plugin in plugins:
+            load(plugin)
+
+    _handed_on.update(plugins)
+    return {"runtime_env": {"worker_process_setup_hook": load_plugins}}
+
+
+def _require_handed_on(plugins: Sequence[Plugin]) -> None:
+    late = [plugin.name for plugin in plugins if plugin not in _handed_on]
+    if late:
+        raise UserError(
+            f"plugin {late[0]} was loaded after this process had joined Ray, whose workers do not have it: load it "
+            "before the first call that needs Ray, or start a process of its own"
+        )
 
 
 def cluster_name(settings: Settings) -> str:

@@ -1,4 +1,5 @@
-"""What of a laptop's files a submitted sweep takes along: its space's file, and the code where the cluster has none.
+"""What of a laptop's files a submitted sweep takes along: its space's file, its
+plugins, and the code where the cluster has none.
 
 They are copied to a folder of their own first, so that nothing else can slip in, and measured before they are sent.
 """
@@ -10,7 +11,7 @@ import logging
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -23,20 +24,22 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 LARGEST_NAMED = 3
 
 
-def stage(folder: Path, *, space_file: str | None, code: bool, limit_bytes: int, environment: Mapping[str, str]) -> int:
+def stage(folder: Path, *, files: Sequence[str], code: bool, limit_bytes: int, environment: Mapping[str, str]) -> int:
     """Copy what is needed into the empty `folder`; how many bytes it is.
 
     Args:
-        space_file: a user's own space.
+        files: a user's own space and plugins; each is found by its name alone where it arrives.
         code: whether the project's packages go along.
         environment: whose secrets may be in no file.
 
     Raises:
-        UserError: it is more than `limit_bytes`, a file holds a secret, or the space's file has a module's name.
+        UserError: it is more than `limit_bytes`, a file holds a secret, has a module's name, or two have one name.
     """
-    if space_file is not None:
-        _refuse_hiding(Path(space_file))
-        shutil.copyfile(space_file, folder / Path(space_file).name)
+    for file in map(Path, files):
+        _refuse_hiding(file)
+        if (folder / file.name).exists():
+            raise UserError(f"two of the files to send are called {file.name}: give one another name")
+        shutil.copyfile(file, folder / file.name)
     if code:
         checkout = Path(__file__).parents[2]
         for package in PACKAGES:
@@ -44,29 +47,29 @@ def stage(folder: Path, *, space_file: str | None, code: bool, limit_bytes: int,
                 target = folder / path.relative_to(checkout)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-    files = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-    _check_size({str(path.relative_to(folder)): size for path, size in files.items()}, limit_bytes)
+    sizes = {path: path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    _check_size({str(path.relative_to(folder)): size for path, size in sizes.items()}, limit_bytes)
     secrets = [secret.encode() for secret in secrets_of(environment)]
-    for path in files:
+    for path in sizes:
         content = path.read_bytes()
         if any(secret in content for secret in secrets):
             raise UserError(f"{path.relative_to(folder)} holds a secret of this environment: it is not sent; remove it")
-    total = sum(files.values())
-    if files:
-        logger.info("sending %d files, %.2f MB", len(files), total / 1e6)
+    total = sum(sizes.values())
+    if sizes:
+        logger.info("sending %d files, %.2f MB", len(sizes), total / 1e6)
     return total
 
 
-def _refuse_hiding(space_file: Path) -> None:
+def _refuse_hiding(file: Path) -> None:
     """UserError where the file has the name of a module that a sweep may import.
 
     Ray puts a job's working directory before all else on the path of its processes, so that they would import the file
     in the module's place, whether the code is sent or installed there.
     """
-    name, installed = space_file.stem, [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    name, installed = file.stem, [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     taken = {*PACKAGES, *sys.stdlib_module_names}
-    if space_file.suffix == ".py" and (name in taken or PathFinder.find_spec(name, installed)):
-        raise UserError(f"{space_file} would hide the module {name!r} from the job: give it another name")
+    if file.suffix == ".py" and (name in taken or PathFinder.find_spec(name, installed)):
+        raise UserError(f"{file} would hide the module {name!r} from the job: give it another name")
 
 
 def _source_files(folder: Path) -> Iterator[Path]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from infra.commands.options import PluginOption
 from infra.console.output import JsonOption, print_json
 
 
@@ -26,6 +27,7 @@ def compare(
     out: Annotated[
         str | None, typer.Option(help="Folder or s3:// for the report; ./<sweep>-comparison if not given.")
     ] = None,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare what sweeps tried: intervals, rank tests, costs and pictures, on one page that needs no network.
@@ -34,7 +36,7 @@ def compare(
     """
     from infra.api import sweeps as api
 
-    comparison = api.compare(sweeps, by=by, reference=reference, target=target, epochs=epochs)
+    comparison = api.compare(sweeps, by=by, reference=reference, target=target, epochs=epochs, plugins=plugin)
     written = api.write_comparison(comparison, out)
     if as_json:
         print_json({**comparison.as_json(), "page": written.page, "mlflow": written.mlflow})

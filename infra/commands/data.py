@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from infra.commands.options import PluginOption
 from infra.console.output import JsonOption, print_json, say
 
 data_app = typer.Typer(help="Make, take in, look at and check data.", no_args_is_help=True)
@@ -78,7 +79,7 @@ def data_ingest(
     tree: Annotated[
         str, typer.Argument(help="Folder or s3://bucket/path that holds foa_dev, metadata_dev, video_dev.")
     ],
-    out: Annotated[str | None, typer.Option(help="Where the store goes; <root>/data/starss23 if not given.")] = None,
+    out: Annotated[str | None, typer.Option(help="Where the store goes; <root>/data/<reader> if not given.")] = None,
     val_rooms: Annotated[
         str | None, typer.Option(help="Training rooms to hold out, e.g. room21,room6; chosen by name if not given.")
     ] = None,
@@ -87,6 +88,10 @@ def data_ingest(
     ] = False,
     video: Annotated[bool, typer.Option("--video/--no-video", help="Take in the video as well.")] = True,
     resample: Annotated[bool, typer.Option("--resample", help="Accept other sample rates and convert them.")] = False,
+    reader: Annotated[str, typer.Option(help="How the tree is laid out: starss23, or as a plugin reads it.")] = (
+        "starss23"
+    ),
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take in STARSS23, or any tree of its layout, as it was downloaded.
@@ -97,7 +102,7 @@ def data_ingest(
     from infra.api import datasets as api
 
     rooms = None if val_rooms is None else [room for room in val_rooms.split(",") if room]
-    built = api.ingest(tree, out, val_rooms=rooms, video=video, resample=resample)
+    built = api.ingest(tree, out, val_rooms=rooms, video=video, resample=resample, reader=reader, plugins=plugin)
     from infra.datasets.ingest_report import ingest_document, show_ingest
 
     document = ingest_document(built)

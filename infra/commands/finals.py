@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from infra.commands.options import PluginOption
 from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
 
 
@@ -24,6 +25,7 @@ def finals(
         str | None,
         typer.Option(envvar="SELDTUNE_DATA_MEMORY", help="For decoded data, e.g. 20GB; what does not fit is streamed."),
     ] = None,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the best configs of a sweep again with several seeds, read the test split once, and register the best.
@@ -45,6 +47,7 @@ def finals(
         gpus=gpus,
         concurrency=concurrency,
         data_memory=data_memory,
+        plugins=plugin,
     )
     if found is None:
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -18,6 +18,9 @@ from search_spaces.registry import SPACES
 if TYPE_CHECKING:
     from infra.sweep.request import SweepRequest
 
+PluginOption = Annotated[
+    list[str] | None, typer.Option(help="A .py file that registers parts of your own; repeat for several.")
+]
 FaithfulOption = Annotated[bool, typer.Option("--faithful/--fixed", help="As the authors' code, or as their paper.")]
 
 
@@ -56,12 +59,13 @@ class SweepOptions:
     fix: Annotated[
         list[str] | None, typer.Option("--set", help="A field that every trial takes, e.g. training.epochs=4.")
     ] = None
+    plugin: PluginOption = None
 
     def besides_space(self) -> asked.SweepOptions:
         """All but the space, as Python's `sweep` and `plan` take it."""
         values = vars(self).copy()
         del values["space"]
-        values["fixed"] = values.pop("fix")
+        values["fixed"], values["plugins"] = values.pop("fix"), values.pop("plugin")
         return cast(asked.SweepOptions, values)
 
     def request(self) -> SweepRequest:

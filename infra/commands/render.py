@@ -78,6 +78,11 @@ def render(
         raise UserError(
             f"{options.space} is a file, which the image does not have: build it in, or use `seldtune submit`"
         )
+    if options.plugin:
+        raise UserError(
+            f"plugin {options.plugin[0]} is a file, which the image does not have: install it there as a package that "
+            "offers an entry point of the group seldtune.parts, or use `seldtune submit`"
+        )
     words = ["sweep", *dataclasses.replace(options, name=name).arguments()]
     job = rayjob(
         JobRequest(

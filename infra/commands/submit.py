@@ -94,6 +94,10 @@ def _name(options: SweepOptions, settings: Settings, cluster: Cluster) -> str:
     from data.storage import is_remote
     from search_spaces.registry import space_name
 
+    if options.plugin:
+        from data.plugins import load_plugins
+
+        load_plugins(options.plugin)
     of_space = space_name(options.space)
     name = parse_name(options.name or of_space)
     if options.budget is not None:
@@ -129,13 +133,14 @@ def _submit(
     check_versions(versions_of(client), versions_here(), cluster.url)
     root, name = _root(settings, cluster), str(options.name)
     with_secrets = {**os.environ, **settings.environment()}
-    space_file = options.space if Path(options.space).suffix else None
-    sent = dataclasses.replace(options, space=Path(options.space).name)
+    files = [*([options.space] if Path(options.space).suffix else []), *(options.plugin or [])]
+    plugin = [Path(file).name for file in options.plugin or []]
+    sent = dataclasses.replace(options, space=Path(options.space).name, plugin=plugin)
     arguments = ["sweep", *sent.arguments(), *([] if model == DEFAULT_MODEL else ["--model", model])]
     refuse_secrets([*arguments, root or ""], with_secrets)
     command = entrypoint(arguments)
     with tempfile.TemporaryDirectory(prefix="seldtune-submit-") as scratch:
-        size = stage(Path(scratch), space_file=space_file, code=code, limit_bytes=limit_bytes, environment=with_secrets)
+        size = stage(Path(scratch), files=files, code=code, limit_bytes=limit_bytes, environment=with_secrets)
         environment = runtime_env(scratch if size else None, root, commit_text() if code else None)
         job, new = submit_job(client, name, command, environment)
     if new:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.options import FaithfulOption
+from infra.commands.options import FaithfulOption, PluginOption
 from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
 
 WeightsOption = Annotated[str | None, typer.Option(help="URI of pre-trained weights; random ones if not given.")]
@@ -30,6 +30,7 @@ def table1(
     fix: Annotated[
         list[str] | None, typer.Option("--set", help="A field that every system takes, e.g. training.epochs=4.")
     ] = None,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the published systems on a store and score them on its test split, in the form of the paper's Table 1.
@@ -55,6 +56,7 @@ def table1(
         gpus=gpus,
         concurrency=concurrency,
         fixed=fix,
+        plugins=plugin,
     )
     if rows is None:
         raise typer.Exit(EXIT_INTERRUPTED)

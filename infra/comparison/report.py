@@ -19,7 +19,7 @@ from infra.comparison.compare import Comparison
 from infra.comparison.page.page import page
 from infra.comparison.tables import markdown, trials_csv, variants_csv
 from infra.comparison.trials import LoadedSweep
-from infra.record.folder import SweepStore
+from infra.record.folder import SweepStore, require_plugins
 from infra.stack.answers import mlflow_answers
 from infra.tracking.tracker import SWEEP_TAG
 
@@ -34,7 +34,7 @@ def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
     """The records of these sweeps.
 
     Raises:
-        UserError: one of them does not exist.
+        UserError: one of them does not exist, or was run with a plugin that is not loaded.
     """
     sweeps = []
     for name in names:
@@ -42,6 +42,7 @@ def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
         settings = store.settings()
         if settings is None:
             raise UserError(f"there is no sweep {name!r} below {root}/sweeps; check the name")
+        require_plugins(name, settings)
         sweeps.append(LoadedSweep(name=name, settings=settings, records=store.trials()))
     return sweeps
 

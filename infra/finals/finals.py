@@ -18,6 +18,7 @@ import ray
 
 from data import storage
 from data.errors import UserError
+from data.plugins import Plugin
 from data.remembered import remembered
 from data.stores.chunks import Store, open_store
 from infra.cluster.join import connect
@@ -26,7 +27,7 @@ from infra.finals.report import Finalist, Finals, Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
-from infra.record.folder import SweepStore
+from infra.record.folder import SweepStore, require_plugins
 from infra.record.trials import FAILED, TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
@@ -67,6 +68,7 @@ class FinalsRequest:
     gpus_per_worker: float | None = None
     concurrency: int | None = None
     data_memory_bytes: int | None = None
+    plugins: tuple[Plugin, ...] = ()
 
 
 def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
@@ -86,6 +88,7 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     asked = searched.settings()
     if asked is None:
         raise UserError(f"there is no sweep {request.sweep!r} below {settings.root}; run `seldtune sweep` first")
+    require_plugins(request.sweep, asked)
     chosen = choose(searched.trials(), request.best, request.sweep)
     driver = read_driver(searched.uri)
     data_uri = request.data or (driver.facts["data"] if driver else f"{settings.root}/data/{asked['space']}")
@@ -106,6 +109,7 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         gpus_per_worker=request.gpus_per_worker,
         concurrency=request.concurrency,
         data_memory_bytes=request.data_memory_bytes,
+        plugins=request.plugins,
         stopper="none",
     )
     with run_sweep(trainings, settings) as outcome:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from data import storage
 from data.errors import UserError
+from data.plugins import Plugin
 from infra.finals.held_out import SPLIT, held_out_counts
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
@@ -51,6 +52,7 @@ class Table1Request:
     gpus_per_worker: float | None = None
     concurrency: int | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,7 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
                     stopper="none",
                     seed=seed,
                     fixed=request.fixed,
+                    plugins=request.plugins,
                 )
                 outcome = opened.enter_context(run_sweep(asked, settings))
                 outcomes.append(outcome)

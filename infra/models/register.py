@@ -5,6 +5,7 @@ Which of them a person makes `champion`, and how that is written down, is `infra
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -28,6 +29,7 @@ import data
 import trainables
 from data.errors import UserError
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
+from data.plugins import plugins_behind, write_module
 from data.timing import RATE_HZ
 from infra.models import model_check
 from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
@@ -244,17 +246,24 @@ def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any
     from trainables.config.tree import to_dict
 
     _, config, extra = load_bundle(bundle)
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+    plugins = plugins_behind(getattr(config, field.name) for field in dataclasses.fields(config))
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # MLflow would like an input example as well; the signature says it all
         logged = mlflow.pyfunc.log_model(
             name="model",
             loader_module=pyfunc_loader.__name__,
             data_path=str(bundle),
             # The model brings the code that builds it, so that it loads where seldtune is not installed.
-            code_paths=[str(Path(package.__file__ or "").parent) for package in (data, trainables)],
+            code_paths=[
+                *(str(Path(package.__file__ or "").parent) for package in (data, trainables)),
+                *(str(write_module(plugin, folder)) for plugin in plugins if plugin.source is not None),
+            ],
             signature=_signature(config),
             metadata={"config": to_dict(config), **{key: extra.get(key) for key in ("epoch", "data", "thresholds")}},
-            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS],
+            pip_requirements=[
+                *(f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS),
+                *(f"{plugin.name}=={plugin.identity}" for plugin in plugins if plugin.source is None),
+            ],
         )
     client = mlflow.MlflowClient()
     try:

@@ -15,13 +15,14 @@ rungs and the MLflow runs are rebuilt from it. Cost: one small write per report,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
 from data import storage
 from data.errors import UserError
+from data.plugins import identities, loaded
 from infra.record.trials import INTERRUPTED, Attempt, TrialRecord
 from trainables.training.checkpoint import TrialStore, trial_uri
 
@@ -86,6 +87,15 @@ class SweepStore:
 
     def write(self, record: TrialRecord) -> None:
         storage.write_bytes(f"{self.uri}/trials/{record.number:05d}.json", json.dumps(asdict(record)).encode())
+
+
+def require_plugins(sweep: str, settings: Mapping[str, Any]) -> None:
+    """UserError unless this process has the plugins that a sweep with these settings was run with."""
+    have = identities(loaded())
+    for name, identity in settings.get("plugins", {}).items():
+        if have.get(name) != identity:
+            here = f"here is {have[name]}" if name in have else "which is not here"
+            raise UserError(f"sweep {sweep!r} was run with plugin {name} ({identity}), {here}: give --plugin {name}")
 
 
 def put_right(records: Iterable[TrialRecord], last_sign: float) -> list[TrialRecord]:

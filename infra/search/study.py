@@ -38,7 +38,7 @@ class RecordedStudy:
     """
 
     def __init__(self, settings: SearchSettings, earlier: Sequence[TrialRecord] = ()) -> None:
-        self._make_sampler = SAMPLERS[settings.sampler]
+        self._make_sampler = SAMPLERS[settings.sampler].make
         self._objectives = settings.objectives
         self._seed = settings.seed
         self._first = settings.space.first

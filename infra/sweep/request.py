@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.errors import UserError
+from data.plugins import Plugin, identities, loaded
 from infra.console.arguments import parse_name
 from infra.record.budget import Budget
 from infra.record.retries import Retries
@@ -17,6 +18,7 @@ from infra.search.samplers import DEFAULT, check_sampler
 from infra.search.stoppers import StopperSettings, check_stopper
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
+from trainables.config.tree import parts_of
 from trainables.training.resources import TrialResources
 
 
@@ -51,6 +53,8 @@ class SweepRequest:
     seed: int = 0
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `TrialConfig` that every trial takes, by dotted name."""
+    plugins: tuple[Plugin, ...] = ()
+    """Files of parts that were named for it; packages count where one of their parts is used."""
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -148,7 +152,18 @@ class SweepRequest:
             retries=self.retries,
             concurrency=self.concurrency,
             data_memory_bytes=self.data_memory_bytes,
+            plugins=self._plugins(configs),
         )
+
+    def _plugins(self, configs: Sequence[TrialConfig]) -> tuple[Plugin, ...]:
+        used = {
+            ("search space", self.space.name),
+            ("stopper", self.stopper),
+            ("sampler", self.sampler),
+            *(("objective", name) for name in self.objectives),
+            *(part for config in configs for part in parts_of(config)),
+        }
+        return tuple(plugin for plugin in loaded() if plugin in self.plugins or plugin.parts & used)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +187,8 @@ class SettledRequest:
     concurrency: int | None
     """Trials at a time that were asked for; `None`: as many as there is room for."""
     data_memory_bytes: int | None
+    plugins: tuple[Plugin, ...] = ()
+    """That its parts come from."""
 
     def lasting(self, data_sha256: str) -> dict[str, Any]:
         """What must not change while the sweep lives, on data with this manifest."""
@@ -187,6 +204,7 @@ class SettledRequest:
             "warm_start": list(self.warm_start),
             "fixed": dict(search.fixed),
             "workers": self.resources.workers,
+            **({"plugins": identities(self.plugins)} if self.plugins else {}),
         }
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import runpy
-import traceback
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 from data.errors import UserError
+from data.user_code import said, where
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import TrialConfig
 
@@ -31,7 +31,7 @@ def python_space(path: str, known: Collection[SearchSpace] = ()) -> SearchSpace:
         identity = source_identity(path)
         namespace = runpy.run_path(path, run_name=Path(path).stem)
     except Exception as error:
-        raise UserError(f"search space {_where(path, error)}: {_said(error)}") from error
+        raise UserError(f"search space {where(path, error)}: {said(error)}") from error
     own = {
         name: value
         for name, value in namespace.items()
@@ -52,21 +52,9 @@ def _guarded(suggest: Callable[[Trial], TrialConfig], path: str) -> Callable[[Tr
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"search space {_where(path, error)}: {_said(error)}") from error
+            raise UserError(f"search space {where(path, error)}: {said(error)}") from error
         if not isinstance(config, TrialConfig):
             raise UserError(f"search space {path!r}: its function has to return a TrialConfig, got {config!r}")
         return config
 
     return guarded
-
-
-def _where(path: str, error: Exception) -> str:
-    """The file, and the last of its lines that the error came through."""
-    if isinstance(error, SyntaxError):
-        return f"{path}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    return f"{path}:{lines[-1]}" if lines else repr(path)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -31,9 +31,10 @@ import yaml
 from data.durations import parse_duration_s
 from data.errors import UserError
 from data.near import near
+from data.user_code import hash_text
 from search_spaces.files.yaml_parameter import Parameter, is_number, part_fields, read_parameter
 from search_spaces.presets import PRESETS, find_preset
-from search_spaces.space import SearchSpace, Trial, hash_text
+from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig
 from trainables.config.tree import from_dict, override, to_dict
 

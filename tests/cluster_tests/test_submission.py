@@ -24,6 +24,7 @@ from infra.cluster.upload import stage
 from infra.commands.options import SweepOptions, with_sweep_options
 from infra.stack.settings import Settings
 from support.dashboard import Dashboard
+from support.forgotten_plugins import forgotten_plugins
 from support.submitting import SECRET, refused, run
 
 pytestmark = pytest.mark.usefixtures("laptop_alone")
@@ -99,10 +100,47 @@ def test_the_job_is_the_sweep_and_holds_no_secret(
         assert archive.namelist() == ["mine.yaml"]
 
 
+OTHER_FUSION = """
+@FUSIONS.register
+class Other(Fusion):
+    name = "other"
+    depth = 1
+    def build(self, audio_width, visual_width): ...
+"""
+
+
+def test_plugins_are_sent_and_named_where_they_arrive(dashboard: Dashboard, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "parts.py"
+    other = tmp_path / "more_parts.py"
+    other.write_text("from trainables.parts.fusions.contract import FUSIONS, Fusion\n" + OTHER_FUSION)
+    with forgotten_plugins():
+        run(dashboard, "quickstart", "--plugin", str(example), "--plugin", str(other), "--detach")
+    (sent,) = dashboard.submitted
+    words = shlex.split(sent["entrypoint"])
+    assert words[4:] == [
+        *("sweep", "quickstart", "--name", "quickstart"),
+        *("--plugin", "parts.py", "--plugin", "more_parts.py"),
+    ]
+    (package,) = dashboard.packages.values()
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        assert sorted(archive.namelist()) == ["more_parts.py", "parts.py"]
+
+
+def test_two_files_of_one_name_are_not_sent(tmp_path: Path) -> None:
+    files = [tmp_path / "parts.py", tmp_path / "other" / "parts.py"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"two of the files to send are called parts\.py: give one another name"):
+        stage(folder, files=[str(file) for file in files], code=False, limit_bytes=10**6, environment={})
+
+
 def test_the_code_that_is_sent_runs_by_itself(tmp_path: Path) -> None:
     folder = tmp_path / "sent"
     folder.mkdir()
-    size = stage(folder, space_file=None, code=True, limit_bytes=20_000_000, environment={})
+    size = stage(folder, files=[], code=True, limit_bytes=20_000_000, environment={})
     names = {path.name for path in folder.rglob("*")}
     assert {path.name for path in folder.iterdir()} == {"data", "trainables", "search_spaces", "infra", "seldtune"}
     assert 500_000 < size < 20_000_000
@@ -122,7 +160,7 @@ def test_too_much_is_not_sent(dashboard: Dashboard, tmp_path: Path) -> None:
     folder = tmp_path / "sent"
     folder.mkdir()
     with pytest.raises(UserError, match=r"1\.5 MB would be sent, more than 1 MB; the largest: mine\.yaml \(1\.5 MB\)"):
-        stage(folder, space_file=str(space), code=False, limit_bytes=10**6, environment={})
+        stage(folder, files=[str(space)], code=False, limit_bytes=10**6, environment={})
     with pytest.raises(AssertionError):
         run(dashboard, str(space), "--max-upload", "1MB")
     assert not dashboard.submitted
@@ -145,9 +183,7 @@ def test_secrets_in_a_file_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "sent"
     folder.mkdir()
     with pytest.raises(UserError, match=r"space\.py holds a secret") as caught:
-        stage(
-            folder, space_file=str(tmp_path / "space.py"), code=False, limit_bytes=10**6, environment=dict(os.environ)
-        )
+        stage(folder, files=[str(tmp_path / "space.py")], code=False, limit_bytes=10**6, environment=dict(os.environ))
     assert SECRET not in str(caught.value)
 
 

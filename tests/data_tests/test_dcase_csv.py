@@ -9,7 +9,8 @@ from data.errors import UserError
 from data.files.dcase_csv import read_events_csv, read_table
 from data.files.label_folder import read_folder
 from data.geometry import unit_vector
-from data.readers.ingest import IngestSettings, ingest
+from data.readers.contract import IngestSettings
+from data.readers.ingest import ingest
 from support.starss23_tree import Tree
 
 

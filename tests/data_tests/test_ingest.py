@@ -8,7 +8,8 @@ import pytest
 
 from data.errors import UserError
 from data.labels import adpit_target
-from data.readers.ingest import IngestSettings, ingest
+from data.readers.contract import IngestSettings
+from data.readers.ingest import ingest
 from data.stores import build
 from data.stores.chunks import open_store, verify
 from data.stores.rows import decode_flac, row_events

@@ -11,7 +11,8 @@ from data import storage
 from data.errors import UserError
 from data.files.video import decode_jpeg, write_mp4
 from data.geometry import angle_between_deg, unit_vector
-from data.readers.ingest import IngestSettings, ingest
+from data.readers.contract import IngestSettings
+from data.readers.ingest import ingest
 from data.scenes.mixing import render_audio
 from data.scenes.sampling import scene_events
 from data.scenes.synth import SynthSettings, make_scene, write_tree

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from data.errors import UserError
-from data.readers import starss23
-from data.readers.ingest import IngestSettings, _tasks, ingest
-from data.readers.starss23 import Clip, choose_val_rooms, find_clips
+
+from data.readers.contract import Clip, IngestSettings, Tree
+from data.readers.hold_out import choose_val_rooms
+from data.readers.ingest import _tasks, ingest
+from data.readers.starss23 import find_clips
 from support.starss23_tree import RATE_HZ
 
 
@@ -30,7 +32,7 @@ def test_recordings_are_put_together_to_about_a_shard(clips):
     # A minute of sound and video is expected to take 21.6 MB.
     found = [Clip(f"c{n:03d}", "room1", "train", f"{n}.wav", None, f"{n}.mp4") for n in range(clips)]
     versions = {path: f"{60 * RATE_HZ * 8}-1" for clip in found for path in (clip.wav, clip.video)}
-    tasks = _tasks(starss23.Tree("root", tuple(found), (), (), versions), found, IngestSettings())
+    tasks = _tasks("starss23", Tree("root", tuple(found), (), (), versions), found, IngestSettings())
     assert [clip.name for task in tasks for clip in task.clips] == [clip.name for clip in found]
     sizes = [len(task.clips) * 21.6 for task in tasks]
     assert max(sizes) <= 128

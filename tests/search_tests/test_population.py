@@ -16,11 +16,11 @@ from data.feeding.stream import pack_row
 from infra.bench.search.own_ray import own_ray
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, TrialRecord
-from infra.search.population import FACTORS
 from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
+from infra.search.stoppers.population import FACTORS
 from infra.sweep.tune import trial_tuner
 from search_spaces.space import SearchSpace, Trial
 from support.learnable_rows import CONFIG, INPUTS, make_rows

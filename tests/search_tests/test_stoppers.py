@@ -16,9 +16,10 @@ import pytest
 
 from data.errors import UserError
 from infra.record.trials import TrialRecord
-from infra.search.population import FACTORS
 from infra.search.scheduler import DecisionBoard, GracefulStopping
-from infra.search.stoppers import STOPPERS, Halving, StopperSettings, make_stopper
+from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.search.stoppers.halving import Halving
+from infra.search.stoppers.population import FACTORS
 from trainables.config import Adam, AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
 from trainables.config.tree import from_dict, to_dict
 from trainables.training.decision import GO_ON, STOP, Decision

@@ -16,7 +16,7 @@ from infra.record.trials import TrialRecord
 from infra.search.proposals import SearchSettings
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
-from infra.search.stoppers import NoStopper
+from infra.search.stoppers import StopperSettings, make_stopper
 from infra.sweep.recorder import Recorder
 from infra.sweep.tune import run_trials
 from infra.tracking.contents import STATE_TAG
@@ -42,7 +42,9 @@ def search(
     settings = SearchSettings(space=QUICKSTART, trials=num_trials, fixed={"training.epochs": EPOCHS})
     searcher = StudySearcher(settings, store, records, is_over=is_over)
     board = DecisionBoard()
-    stopping = GracefulStopping(NoStopper(), board, is_over, searcher.record_of)
+    stopping = GracefulStopping(
+        make_stopper("none", StopperSettings(max_epochs=1, grace_epochs=1)), board, is_over, searcher.record_of
+    )
     tracking_uri = f"sqlite:///{folder}/mlflow.db"
     tracker = SweepTracker(tracking_uri, "seldtune", "failing", {})
     recorder = Recorder(store, searcher, stopping, tracker, ledger, Retries(together=1), TrialResources())

@@ -39,6 +39,11 @@ def to_dict(config: TrialConfig) -> dict[str, Any]:
     return tree
 
 
+def parts_of(config: TrialConfig) -> set[tuple[str, str]]:
+    """Kind and name of each of its parts that registries hold."""
+    return {(registry.kind, getattr(config, part).name) for part, registry in REGISTRIES.items()}
+
+
 def to_flat(config: TrialConfig) -> dict[str, Any]:
     """The same with dotted keys, as MLflow parameters want it."""
     flat: dict[str, Any] = {}

@@ -1,11 +1,12 @@
 """A trained model as two files that hold no code: `model.safetensors` (weights, buffers) and `model.json` (the rest).
 
-The JSON names the config that builds the network, facts about the training, and the hash of the weights, and is
-written last: a bundle is complete or it does not load.
+The JSON holds the config that builds the network, the names of the plugins that its parts come from, facts about the
+training, and the hash of the weights. It is written last: a bundle is complete or it does not load.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data.errors import UserError
+from data.plugins import describe, plugins_behind, require
 
 if TYPE_CHECKING:  # torch comes with them, and the names of the files need none
     from trainables.config import TrialConfig
@@ -52,6 +54,9 @@ def save_bundle(directory: str | Path, model: SeldModel, config: TrialConfig, ex
         "config": to_dict(config),
         "extra": extra,
     }
+    parts = [getattr(config, field.name) for field in dataclasses.fields(config)]
+    if plugins := [describe(plugin) for plugin in plugins_behind(parts)]:
+        document["plugins"] = plugins
     description = json.dumps(document, indent=2).encode()
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +68,8 @@ def load_bundle(directory: str | Path) -> Bundle:
     """Read a bundle from a local directory.
 
     Raises:
-        UserError: files are missing, are no bundle, were written by a newer version, or do not belong together.
+        UserError: files are missing, are no bundle, were written by a newer version, do not belong together, or
+            need a plugin that is not here.
     """
     from safetensors.torch import load
 
@@ -91,6 +97,8 @@ def load_bundle(directory: str | Path) -> Bundle:
         )
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
         raise UserError(f"{folder / WEIGHTS_NAME} is damaged or belongs to another model: its SHA-256 differs")
+    for plugin in description.get("plugins", []):
+        require(plugin)
     config = from_dict(description["config"])
     model = SeldModel(config)
     try:

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from data.errors import UserError
 from infra.record.trials import TrialRecord
+from infra.search.stoppers.contract import STOPPERS, Stopper, StopperSettings
 from trainables.config.tree import from_dict
 from trainables.training.decision import GO_ON, Decision, TakeOver
 from trainables.training.learner import EXCHANGED, kinship
@@ -34,13 +35,15 @@ FACTORS = (0.8, 1.25)
 Parts = dict[str, dict[str, Any]]
 
 
-class Population:
+@STOPPERS.register
+class Population(Stopper):
     """Decides who takes over from whom; knows by what each trial trains now."""
 
-    def __init__(self, interval: int, seed: int, max_epochs: int) -> None:
-        self.keep_every = interval
-        self._max_epochs = max_epochs
-        self._seed = seed
+    name: ClassVar[str] = "pbt"
+
+    def __init__(self, settings: StopperSettings) -> None:
+        super().__init__(settings)
+        self.keep_every = settings.grace_epochs
         self._kinships: dict[int, str] = {}
         self._parts: dict[int, Parts] = {}
         """What each trial goes by now."""
@@ -50,7 +53,7 @@ class Population:
         """The last take-over each trial was asked for: after which epoch, and to go on with what."""
 
     def expected_epochs(self, trials: int, concurrency: int) -> float:
-        return float(self._max_epochs)
+        return float(self.settings.max_epochs)
 
     def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         number, epoch = record.number, int(report["epoch"])
@@ -76,7 +79,7 @@ class Population:
         donors = [o for o in ranked[:quarter] if self._asked.get(o, (0,))[0] != reached[o]]
         if number not in ranked[len(ranked) - quarter :] or not donors:
             return GO_ON
-        rng = np.random.default_rng((self._seed, number, epoch))
+        rng = np.random.default_rng((self.settings.seed, number, epoch))
         donor = donors[int(rng.integers(len(donors)))]
         changes = _explored(record.config, self._parts[donor], rng)
         self._asked[number] = (epoch, changes)

@@ -1,56 +1,34 @@
-"""What a search can go by: the SELD score, and beside it what a model costs. All are minimised.
-
-The score decides what a sweep calls best and when a trial is stopped; the others only widen the search to a front of
-models, none of which is better than another in everything.
-"""
+"""What an objective is, the registry of them, and what a sweep does with several."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from data.errors import UserError
 from data.near import near
+from data.parts import Registry
 from infra.record.trials import COMPLETE, TrialRecord
 from trainables.config import TrialConfig
-from trainables.networks.model import count_parameters
-from trainables.training.reports import LATENCY, OBJECTIVE
 
 SELD = "seld"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """One number of a trial."""
+    """One number of a trial; register with `OBJECTIVES.register(Objective(...))`."""
 
+    name: str
+    """What `--against` calls it."""
     summary: str
     of_record: Callable[[TrialRecord], float | None]
-    """Nothing where the trial does not say."""
+    """`None` where the trial does not say."""
     of_config: Callable[[TrialConfig], float] | None = None
     """Where it follows from the config: computed once, when the trial is proposed, and kept in its record."""
 
 
-def _score(record: TrialRecord) -> float | None:
-    return None if record.best is None else record.best[OBJECTIVE]
-
-
-def _latency_ms(record: TrialRecord) -> float | None:
-    """The middle one of all epochs: the first has everything to warm up."""
-    measured = [report[LATENCY] for report in record.reports if LATENCY in report]
-    return statistics.median(measured) if measured else None
-
-
-OBJECTIVES: dict[str, Objective] = {
-    SELD: Objective(summary="SELD score of the best epoch", of_record=_score),
-    "parameters": Objective(
-        summary="parameters of the model",
-        of_record=lambda record: record.measures.get("parameters"),
-        of_config=lambda config: float(count_parameters(config)),
-    ),
-    "latency": Objective(summary="ms of forward passes for a window of validation", of_record=_latency_ms),
-}
+OBJECTIVES: Registry[Objective] = Registry("objective", Objective, order=(SELD, "parameters", "latency"))
 
 
 def check_objectives(names: Sequence[str]) -> None:
@@ -70,7 +48,7 @@ def measure(config: TrialConfig, names: Iterable[str]) -> dict[str, float]:
 
 
 def values_of(record: TrialRecord, names: Sequence[str]) -> list[float] | None:
-    """A trial's objectives, in order; nothing where one is missing or not a number."""
+    """A trial's objectives, in order; `None` where one is missing or not a number."""
     values = [OBJECTIVES[name].of_record(record) for name in names]
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return finite if len(finite) == len(values) else None

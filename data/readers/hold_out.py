@@ -1,0 +1,91 @@
+"""Which rooms of a tree's training set are held out for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from data import storage
+from data.classes import NUM_CLASSES
+from data.errors import UserError
+from data.files.dcase_csv import parse_events_csv
+from data.readers.contract import Clip, IngestSettings, Tree
+from data.timing import RATE_HZ
+
+VAL_SHARE = 0.15
+"""How much of the official training set the held-out rooms are meant to take, where nobody names them."""
+
+_WAV_BYTES_PER_S: Final = RATE_HZ * 4 * 2
+
+
+def hold_out(tree: Tree, settings: IngestSettings) -> tuple[list[Clip], tuple[str, ...]]:
+    """The clips with validation taken out of training, and the rooms that it was taken from."""
+    rooms = sorted({clip.room for clip in tree.clips if clip.split == "train"})
+    if settings.val_rooms is None:
+        held = choose_val_rooms(*_room_contents(tree)) if rooms else []
+    else:
+        held = sorted(set(settings.val_rooms))
+        unknown = [room for room in held if room not in rooms]
+        if unknown:
+            raise UserError(
+                f"room to hold out for validation {unknown[0]!r} is not in the training set, which has: "
+                f"{', '.join(rooms) or 'no rooms'}"
+            )
+    clips = [replace(c, split="val") if c.split == "train" and c.room in held else c for c in tree.clips]
+    return clips, tuple(held)
+
+
+def _room_contents(tree: Tree) -> tuple[dict[str, float], dict[str, list[int]]]:
+    """Hours and label frames of each class for the rooms of training, by the sizes of wav files and by labels."""
+    hours: dict[str, float] = {}
+    labels: dict[str, np.ndarray] = {}
+    for clip in tree.clips:
+        if clip.split == "train" and clip.csv is not None:
+            hours[clip.room] = hours.get(clip.room, 0.0) + seconds_of(tree, clip) / 3600
+            counts = np.zeros(NUM_CLASSES, dtype=np.int64)
+            try:
+                events, _ = parse_events_csv(storage.read_bytes(storage.join(tree.root, clip.csv)), clip.csv)
+                counts += np.bincount(events.class_index, minlength=NUM_CLASSES)
+            except UserError:
+                pass  # Reading the recording says what is wrong.
+            labels[clip.room] = labels.get(clip.room, 0) + counts
+    return hours, {room: counts.tolist() for room, counts in labels.items()}
+
+
+def seconds_of(tree: Tree, clip: Clip) -> float:
+    """Length of a recording by the size of its file."""
+    return int(tree.versions[clip.wav].partition("-")[0]) / _WAV_BYTES_PER_S
+
+
+def choose_val_rooms(
+    hours: Mapping[str, float], labels_per_class: Mapping[str, Sequence[int]], share: float = VAL_SHARE
+) -> list[str]:
+    """Rooms of the training set to hold out for validation, by name: about `share` of its hours and every class.
+
+    Room after room is taken that leaves the fewest classes missing on either side and comes nearest to the share. At
+    least one room stays for training. The same rooms give the same choice.
+
+    Args:
+        hours, class_frames: for each room its length, and label frames for each class.
+    """
+    total = sum(hours.values())
+    labels = {room: np.asarray(labels_per_class[room]) for room in hours}
+    chosen: list[str] = []
+
+    def cost(rooms: list[str]) -> tuple[int, float]:
+        held = np.sum([labels[room] for room in rooms], axis=0)
+        left = np.sum([labels[room] for room in hours if room not in rooms], axis=0)
+        there = (held + left) > 0
+        missing = int((there & (held == 0)).sum() + (there & (left == 0)).sum())
+        return missing, abs(sum(hours[room] for room in rooms) / total - share)
+
+    while len(chosen) < len(hours) - 1:
+        candidates = [[*chosen, room] for room in sorted(hours) if room not in chosen]
+        best = min(candidates, key=cost)
+        if chosen and (cost(best) >= cost(chosen) or sum(hours[room] for room in best) > 2 * share * total):
+            break
+        chosen = best
+    return sorted(chosen)

@@ -1,0 +1,103 @@
+"""Parts of one's own: a fusion, a stopper, and a reader of data sets.
+
+    seldtune data ingest ~/rooms --plugin examples/parts.py --reader flat
+    seldtune sweep gates.yaml --plugin examples/parts.py --stopper patience --data s3://seldtune/data/flat
+
+where `gates.yaml` has `base: {preset: resnet-gru, size: small}` and lets `fusion.name` be `gated`.
+
+A plugin is one file that is whole by itself: the models that were built from its parts take it along.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from data import storage
+from data.errors import UserError
+from data.readers.contract import READERS, Clip, Reader, Tree
+from infra.record.trials import TrialRecord
+from infra.search.stoppers.contract import STOPPERS, Stopper, StopperSettings
+from trainables.checks import check_positive
+from trainables.parts.fusions.contract import FUSIONS, Fusion, FusionModule
+from trainables.training.decision import GO_ON, STOP, Decision
+from trainables.training.reports import OBJECTIVE
+
+
+@FUSIONS.register
+@dataclass(frozen=True, kw_only=True)
+class Gated(Fusion):
+    """What is heard, weighted by what is seen."""
+
+    name: ClassVar[str] = "gated"
+    needs: ClassVar[tuple[str, ...]] = ("audio", "visual")
+    hidden: int = 64
+    """Width of what is handed on."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "fusion", "hidden")
+
+    @property
+    def depth(self) -> int:
+        return 1
+
+    def build(self, audio_width: int, visual_width: int) -> FusionModule:
+        return GatedFusion(audio_width, visual_width, self.hidden)
+
+
+class GatedFusion(FusionModule):
+    """(B, T, audio width) and (B, T, visual width) -> (B, T, hidden)."""
+
+    def __init__(self, audio_width: int, visual_width: int, hidden: int) -> None:
+        super().__init__()
+        self.width_out = hidden
+        self.audio = nn.Linear(audio_width, hidden)
+        self.gate = nn.Linear(visual_width, hidden)
+
+    def forward(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
+        assert audio is not None
+        assert visual is not None
+        return self.audio(audio) * self.gate(visual).sigmoid()
+
+
+@STOPPERS.register
+class Patience(Stopper):
+    """A trial stops when its last epochs brought nothing better, as many as every trial is granted at first."""
+
+    name: ClassVar[str] = "patience"
+
+    def __init__(self, settings: StopperSettings) -> None:
+        super().__init__(settings)
+        self._best: dict[int, tuple[float, int]] = {}
+        """By trial: the best objective, and the epoch that it was reached in."""
+
+    def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+        epoch, objective = int(report["epoch"]), report[OBJECTIVE]
+        best, since = self._best.setdefault(record.number, (objective, epoch))
+        if objective < best:
+            self._best[record.number] = objective, epoch
+            return GO_ON
+        return STOP if epoch - since >= self.settings.grace_epochs else GO_ON
+
+
+@READERS.register
+class Flat(Reader):
+    """Folders `train` and `test` with `<room>_<recording>.wav`, a csv and, if there is one, an mp4 beside each."""
+
+    name: ClassVar[str] = "flat"
+
+    def find(self, root: str) -> Tree:
+        versions = storage.list_versions(root)
+        clips = []
+        for wav in sorted(path for path in versions if path.endswith(".wav")):
+            path = PurePosixPath(wav)
+            csv, video = (str(path.with_suffix(ending)) for ending in (".csv", ".mp4"))
+            if path.parent.name in ("train", "test") and csv in versions:
+                room = path.stem.partition("_")[0]
+                seen = video if video in versions else None
+                clips.append(Clip(path.stem, room, path.parent.name, wav, csv, seen))
+        if not clips:
+            raise UserError(f"{root} holds no recordings: train/<room>_<recording>.wav with its csv is expected")
+        return Tree(root=root, clips=tuple(clips), faults=(), orphans=(), versions=versions)

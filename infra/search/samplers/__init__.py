@@ -1,0 +1,19 @@
+"""The samplers of a search by name. Each file here but `contract` holds some, and registers them.
+
+A sampler is made anew for each proposal, from a seed of its own, and remembers nothing from one to the next: what it
+goes by is in the study, so that a study rebuilt from a sweep's record is continued as the first one would have been.
+
+`tpe` goes by complete and by stopped trials, these by how far they came, and learns each group of parameters that
+comes and goes together. `gp` and `nsga2` go by complete trials alone and learn only what all trials have; the rest they
+draw at random. `random` draws everything.
+
+Cost of a proposal among n ended trials: `tpe` n, `nsga2` n, and for each generation n squared; `gp` n cubed.
+"""
+
+from data.parts import import_all
+from infra.search.samplers.contract import DEFAULT, SAMPLERS, check_sampler
+from infra.search.samplers.optuna_samplers import FIRST_GENERATION, POPULATION, STARTUP_TRIALS
+
+import_all(__name__)
+
+__all__ = ["DEFAULT", "FIRST_GENERATION", "POPULATION", "SAMPLERS", "STARTUP_TRIALS", "check_sampler"]

@@ -1,0 +1,52 @@
+"""What a sampler is, and the registry of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from optuna.samplers import BaseSampler
+
+from data.errors import UserError
+from data.near import near
+from data.parts import Registry
+
+DEFAULT = "tpe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """How a search chooses its points; register with `SAMPLERS.register(Sampler(...))`."""
+
+    name: str
+    """What `--sampler` calls it."""
+    make: Callable[[int], BaseSampler]
+    """Optuna's sampler for one proposal, from a seed; it may remember nothing."""
+    learns_only_shared: bool = False
+    """It learns nothing about parameters which some trials do not have."""
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler", Sampler, order=(DEFAULT, "random", "gp", "nsga2"))
+
+
+def check_sampler(name: str, space: str, points: Sequence[Collection[str]]) -> list[str]:
+    """The parameters that this sampler can only draw at random, by name.
+
+    Args:
+        space: its name.
+        points: of some points of the space, the names of their parameters.
+
+    Raises:
+        UserError: no such sampler, or it could learn nothing at all in this space.
+    """
+    if name not in SAMPLERS:
+        raise UserError(f"sampler {name!r} is not known{near(name, SAMPLERS)}; choose one of {', '.join(SAMPLERS)}")
+    if not SAMPLERS[name].learns_only_shared or not points:
+        return []
+    shared = set(points[0]).intersection(*points)
+    if not shared:
+        raise UserError(
+            f"sampler {name!r} learns only of parameters that all trials have, and space {space!r} has none; "
+            f"choose {DEFAULT}"
+        )
+    return sorted(set().union(*points) - shared)

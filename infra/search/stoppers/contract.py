@@ -1,0 +1,78 @@
+"""What a stopper is, and the registry of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from data.errors import UserError
+from data.parts import Registry
+from infra.record.trials import TrialRecord
+from infra.search.stoppers.simulated import simulated_epochs
+from trainables.training.decision import Decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopperSettings:
+    """What rules are made from."""
+
+    max_epochs: int
+    """Epochs of the longest trial."""
+    grace_epochs: int
+    """No trial is stopped before; population-based training decides every so many."""
+    reduction: int = 3
+    """Successive halving keeps one in this many at each rung."""
+    seed: int = 0
+
+
+class Stopper(ABC):
+    """A rule, and all it remembers; register with `@STOPPERS.register`.
+
+    A new one remembers nothing.
+    """
+
+    name: ClassVar[str]
+    """What `--stopper` calls it."""
+    keep_every: int = 0
+    """Checkpoints of every so many epochs have to stay for other trials; 0: none."""
+
+    def __init__(self, settings: StopperSettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+        """What becomes of a trial after a report. Of the record only what never changes may be used."""
+
+    def expected_epochs(self, trials: int, concurrency: int) -> float:
+        """Epochs of the mean trial in a sweep of so many, with so many at a time, under this rule from the start.
+
+        What the rule remembers does not matter. Whoever stops nothing says the epochs of the longest trial; others need
+        not say anything: then the rule is asked about trials that are made up.
+        """
+        return simulated_epochs(lambda: type(self)(self.settings).judge, self.settings.max_epochs, trials, concurrency)
+
+
+STOPPERS: Registry[type[Stopper]] = Registry("stopper", Stopper, order=("asha", "hyperband", "median", "pbt", "none"))
+
+
+def unknown_stopper(name: str) -> str | None:
+    """What is wrong with a name that no rule has; `None` where one has it."""
+    return None if name in STOPPERS else f"{name!r} is not known; choose one of {', '.join(STOPPERS)}"
+
+
+def check_stopper(name: str) -> None:
+    """UserError unless there is a rule of that name."""
+    if reason := unknown_stopper(name):
+        raise UserError(f"stopper {reason}")
+
+
+def make_stopper(name: str, settings: StopperSettings) -> Stopper:
+    """A rule that remembers nothing yet.
+
+    Raises:
+        UserError: there is no rule of that name.
+    """
+    check_stopper(name)
+    return STOPPERS[name](settings)

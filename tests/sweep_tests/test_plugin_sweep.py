@@ -1,0 +1,110 @@
+"""A sweep with a plugin on the embedded stack: workers, the record, and the registered model have its parts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.files.audio import write_foa_wav
+from data.plugins import read_plugin
+from support.ray_nodes import bare_environment
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).parents[2]
+EXAMPLE = CHECKOUT / "examples" / "parts.py"
+SWEEP = (
+    *("sweep", "gates.yaml", "--data", "s3://seldtune/data/tiny", "--trials", "1", "--stopper", "patience"),
+    *("--set", "training.epochs=2", "--set", "training.epoch_windows=32"),
+)
+SPACE = """
+name: gates
+base:
+  inputs: {n_fft: 1024, hop: 600, n_mels: 32, frame_width: 96, frame_height: 48, frame_rate_hz: 2.0}
+  audio:
+    name: cnn_conformer
+    channels: [8, 16, 32]
+    time_strides: [4, 1, 1]
+    frequency_strides: [2, 2, 2]
+    conformer: &small {layers: 1, heads: 4, feed_forward: 32, kernel: 7}
+  visual: {name: resnet_conformer, block: basic, depths: [1, 1, 1, 1], width: 8, pool_columns: 3, conformer: *small}
+  fusion: {name: gated, hidden: 16}
+  training: {batch_size: 16}
+parameters:
+  optimiser.lr: {low: 1e-3, high: 3e-3, log: true}
+budget: 10m
+"""
+FAULTS = """
+from infra.stack.settings import load_settings
+load_settings().export()
+from infra.models.register import faults_of, find_version
+print(faults_of(find_version("seld", "challenger")))
+"""
+
+
+class Commands:
+    """The command line on an embedded stack, each command in a process of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home.parent
+        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home), "PYTHONPATH": str(CHECKOUT)}
+
+    def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
+        return self.python("-m", "infra.cli", *arguments, code=code)
+
+    def python(self, *arguments: str, code: int = 0) -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+        )
+        assert done.returncode == code, f"{arguments}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    commands = Commands(tmp_path_factory.mktemp("stack") / ".seldtune")
+    commands.run("up")
+    try:
+        commands.run("data", "synth", "tiny", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1")
+        (commands.folder / "gates.yaml").write_text(SPACE)
+        shutil.copyfile(EXAMPLE, commands.folder / "parts.py")
+        yield commands
+    finally:
+        commands.run("down")
+
+
+def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:
+    found = json.loads(commands.run(*SWEEP, "--plugin", "parts.py", "--json")[0])
+    (trial,) = found["trials"]
+    assert (trial["fusion"], trial["epochs"], found["failed"]) == ("gated", 2, {})
+
+    # It goes on with this plugin alone.
+    _, said = commands.run(*SWEEP, "--json", code=2)
+    assert "stopper 'patience' is not known" in said
+    changed = EXAMPLE.read_text().replace("hidden: int = 64", "hidden: int = 32")
+    (commands.folder / "parts.py").write_text(changed)
+    _, said = commands.run(*SWEEP, "--plugin", "parts.py", code=2)
+    assert f"plugins: was {{'parts.py': '{read_plugin(str(EXAMPLE)).identity}'}}, now {{'parts.py'" in said
+    _, said = commands.run("compare", "gates", code=2)
+    assert "was run with plugin parts.py" in said
+    (commands.folder / "parts.py").unlink()
+
+    # The model brings it.
+    noise = np.random.default_rng(0).normal(0, 0.1, (4, 24_000 * 3)).astype(np.float32)
+    write_foa_wav(commands.folder / "noise.wav", noise)
+    commands.run("predict", "noise.wav", "--model", "models:/seld@challenger")
+    assert list(commands.folder.glob("noise*.csv"))
+    assert commands.python("-c", FAULTS)[0].strip() == "[]"
