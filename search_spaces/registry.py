@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import search_spaces
 from data.errors import UserError
 from data.near import near
-from data.parts import Registry
+from data.registry.parts import Registry
 from search_spaces.space import SearchSpace
 
 _NO_SPACES = {"files", "preset_sizes", "presets", "presets_text", "registry", "space"}

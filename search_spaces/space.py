@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from data.user_code import code_identity
+from data.registry.user_code import code_identity
 
 if TYPE_CHECKING:  # torch comes with it, and the names of spaces need none
     from trainables.config import TrialConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data.user_code import hash_text
+from data.registry.user_code import hash_text
 from search_spaces.presets import PRESETS, Pretrained, find_preset
 from search_spaces.space import PRESET, SEED, SearchSpace, Trial
 from trainables.config import TrialConfig

@@ -1,7 +1,7 @@
 """Data sets as they are published, taken into a chunk store. A file here may hold a reader, and registers it."""
 
-from data.parts import import_all
 from data.readers.contract import READERS, Reader
+from data.registry.parts import import_all
 
 import_all(__name__)
 

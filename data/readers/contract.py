@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final
 
-from data.parts import Registry
+from data.registry.parts import Registry
 from data.stores.build import Fault, Recording
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
 from data.timing import PICTURE_RATE_HZ

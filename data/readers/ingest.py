@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from data import storage
-from data.plugins import identities, plugins_behind
 from data.readers import READERS
 from data.readers.contract import DEFAULT, Clip, IngestSettings, Tree
 from data.readers.hold_out import hold_out, seconds_of
+from data.registry.plugins import identities, plugins_behind
 from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
 
 # What a second takes in a store, about: FLAC, and ten pictures; it only decides which recordings share a shard.

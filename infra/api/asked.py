@@ -59,7 +59,7 @@ class SweepOptions(TypedDict, total=False):
     fixed: Fixed | None
     """Fields that every trial takes."""
     plugins: str | Sequence[str] | None
-    """Python files that register parts of your own (`data.plugins`)."""
+    """Python files that register parts of your own (`data.registry.plugins`)."""
 
 
 def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> SweepRequest:
@@ -72,7 +72,7 @@ def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> 
         UserError: an unknown space, or an option in a form that it does not take.
         TypeError: an unknown option.
     """
-    from data.plugins import load_plugins
+    from data.registry.plugins import load_plugins
     from infra.record.retries import Retries, parse_retries
     from infra.sweep.request import SweepRequest
     from search_spaces.registry import find_space

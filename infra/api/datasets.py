@@ -119,7 +119,7 @@ def ingest(
         video: take in the video as well.
         resample: accept other sample rates and convert them.
         reader: how the tree is laid out (`data.readers.READERS`).
-        plugins: Python files that register readers of your own (`data.plugins`).
+        plugins: Python files that register readers of your own (`data.registry.plugins`).
 
     Returns:
         The store, and what became of the recordings: those that could not be read are in `report["faults"]`.
@@ -127,9 +127,9 @@ def ingest(
     Raises:
         UserError: it is no such tree, or other data lies where the store goes.
     """
-    from data.plugins import load_plugins
     from data.readers.contract import IngestSettings
     from data.readers.ingest import ingest as take_in
+    from data.registry.plugins import load_plugins
     from infra.cluster.join import on_cluster
 
     load_plugins(names(plugins or ()))

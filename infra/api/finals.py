@@ -10,7 +10,7 @@ from infra.api.services import settled
 from infra.stack.settings import Settings
 
 if TYPE_CHECKING:
-    from data.plugins import load_plugins
+    from data.registry.plugins import load_plugins
     from infra.finals.report import Finals
     from infra.finals.table1 import SystemScores
     from search_spaces.presets import Pretrained
@@ -53,7 +53,7 @@ def finals(
         RuntimeError: no finalist could be trained.
     """
     settings = settled(settings)
-    from data.plugins import load_plugins
+    from data.registry.plugins import load_plugins
     from infra.finals.finals import FinalsRequest, run_finals
 
     request = FinalsRequest(
@@ -100,7 +100,7 @@ def table1(
         pretrained: URIs of pre-trained weights; random ones if not given.
         seeds: trainings of each system.
         fixed: fields that every system takes.
-        plugins: Python files that register parts of your own (`data.plugins`).
+        plugins: Python files that register parts of your own (`data.registry.plugins`).
 
     Returns:
         A row a system; None when interrupted: the same call goes on from there.

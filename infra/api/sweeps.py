@@ -142,7 +142,7 @@ def compare(
         UserError: there is no such sweep, or the sweeps cannot be compared so.
     """
     settings = settled(settings, ("s3",))
-    from data.plugins import load_plugins
+    from data.registry.plugins import load_plugins
     from infra.comparison.compare import compare as compare_loaded
     from infra.comparison.report import load_sweeps
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from data import object_stores, storage
 from data.errors import UserError
 from data.feeding.stream import user_errors
-from data.plugins import Plugin, load, loaded
+from data.registry.plugins import Plugin, load, loaded
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.cluster.ray_private import read_environment_again
 from infra.stack.settings import Settings

@@ -95,7 +95,7 @@ def _name(options: SweepOptions, settings: Settings, cluster: Cluster) -> str:
     from search_spaces.registry import space_name
 
     if options.plugin:
-        from data.plugins import load_plugins
+        from data.registry.plugins import load_plugins
 
         load_plugins(options.plugin)
     of_space = space_name(options.space)

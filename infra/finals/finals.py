@@ -18,7 +18,7 @@ import ray
 
 from data import storage
 from data.errors import UserError
-from data.plugins import Plugin
+from data.registry.plugins import Plugin
 from data.remembered import remembered
 from data.stores.chunks import Store, open_store
 from infra.cluster.join import connect

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from data import storage
 from data.errors import UserError
-from data.plugins import Plugin
+from data.registry.plugins import Plugin
 from infra.finals.held_out import SPLIT, held_out_counts
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome

@@ -29,7 +29,7 @@ import data
 import trainables
 from data.errors import UserError
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
-from data.plugins import plugins_behind, write_module
+from data.registry.plugins import plugins_behind, write_module
 from data.timing import RATE_HZ
 from infra.models import model_check
 from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence

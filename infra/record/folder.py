@@ -22,7 +22,7 @@ from typing import Any
 
 from data import storage
 from data.errors import UserError
-from data.plugins import identities, loaded
+from data.registry.plugins import identities, loaded
 from infra.record.trials import INTERRUPTED, Attempt, TrialRecord
 from trainables.training.checkpoint import TrialStore, trial_uri
 

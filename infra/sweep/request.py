@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.errors import UserError
-from data.plugins import Plugin, identities, loaded
+from data.registry.plugins import Plugin, identities, loaded
 from infra.console.arguments import parse_name
 from infra.record.budget import Budget
 from infra.record.retries import Retries

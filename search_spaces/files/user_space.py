@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import UserError
-from data.user_code import said, where
+from data.registry.user_code import said, where
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import TrialConfig
 

@@ -31,7 +31,7 @@ import yaml
 from data.durations import parse_duration_s
 from data.errors import UserError
 from data.near import near
-from data.user_code import hash_text
+from data.registry.user_code import hash_text
 from search_spaces.files.yaml_parameter import Parameter, is_number, part_fields, read_parameter
 from search_spaces.presets import PRESETS, find_preset
 from search_spaces.space import SearchSpace, Trial

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from data.errors import UserError
-
 from data.readers.contract import Clip, IngestSettings, Tree
 from data.readers.hold_out import choose_val_rooms
 from data.readers.ingest import _tasks, ingest

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from data import plugins
 from data.errors import UserError
-from data.parts import Registry
-from data.plugins import load_plugins, loaded, read_plugin, require
+from data.registry import plugins
+from data.registry.parts import Registry
+from data.registry.plugins import load_plugins, loaded, read_plugin, require
 from support.forgotten_plugins import forgotten_plugins
 
 SOUNDS: Registry[type] = Registry("sound", object, order=("bell",))
@@ -118,7 +118,7 @@ def test_a_plugin_that_lies_on_the_path_is_taken_if_it_is_the_same(tmp_path, mon
 BUNDLES = """
 import json, sys
 from pathlib import Path
-from data.plugins import load_plugins
+from data.registry.plugins import load_plugins
 folder, plugin = sys.argv[1:]
 from trainables.config.tree import from_dict, to_dict
 from trainables.evaluation.bundle import load_bundle, save_bundle

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
-from data.plugins import Plugin, load_plugins
 from data.readers import READERS
 from data.readers.contract import IngestSettings
 from data.readers.ingest import ingest
+from data.registry.plugins import Plugin, load_plugins
 from support.forgotten_plugins import forgotten_plugins
 from support.starss23_tree import noise, write_text, write_wav
 

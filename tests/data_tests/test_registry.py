@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from data.errors import UserError
-from data.parts import Registry, import_all
+from data.registry.parts import Registry, import_all
 
 
 class Sound:

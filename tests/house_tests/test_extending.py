@@ -15,11 +15,15 @@ import pytest
 from support.pages import REPOSITORY, blocks
 
 PAGE = REPOSITORY / "docs" / "extending.md"
-FOLDERS = ("data", "trainables", "search_spaces")
+FOLDERS = ("data", "trainables", "search_spaces", "infra")
 FOLLOWS = """
 import json
 import optuna
 import torch
+from data.readers import READERS
+from infra.search.samplers import SAMPLERS
+from infra.search.stoppers import STOPPERS
+from infra.search.stoppers.contract import StopperSettings
 from search_spaces.registry import SPACES, find_space
 from trainables.config import AUDIO_ENCODERS, FUSIONS, SCHEDULES
 from trainables.config.tree import from_dict, to_dict
@@ -36,6 +40,7 @@ output = model(features, seen)
 output.square().mean().backward()
 trained = sum(parameter.grad is not None for parameter in model.fusion.parameters())
 rates = [from_dict({"schedule": {"name": "root_decay"}}).schedule.multiplier(4, 10)(step) for step in (0, 30)]
+patience = STOPPERS["patience"](StopperSettings(max_epochs=12, grace_epochs=2))
 yaml = find_space("mine.yaml").suggest(optuna.create_study().ask())
 print(json.dumps({
     "output": list(output.shape),
@@ -44,6 +49,9 @@ print(json.dumps({
     "parameters": count_parameters(config),
     "rates": rates,
     "yaml": yaml.fusion.hidden,
+    "around": [STOPPERS["patience"].name, SAMPLERS["late_tpe"].name, READERS["flat"].name],
+    "expected": patience.expected_epochs(8, 2),
+    "clips": [clip.room for clip in READERS["flat"]().find("tree").clips],
     "listed": ["strided" in AUDIO_ENCODERS, "gated" in FUSIONS, "root_decay" in SCHEDULES, "gates" in SPACES],
 }))
 """
@@ -66,6 +74,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert not (folder / path).exists(), f"{path} is there already: the page edits what it should add"
             (folder / path).write_text(block.text)
     (folder / "mine.yaml").write_text(MINE)
+    for name in ("train/hall_1.wav", "train/hall_1.csv", "test/attic_1.wav", "test/attic_1.csv", "test/attic_2.wav"):
+        (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "tree" / name).touch()
     return folder
 
 
@@ -85,11 +96,14 @@ def test_one_file_adds_a_part(copy: Path) -> None:
     assert found["rates"] == [1.0, 0.5]
     assert found["yaml"] == 96
     assert all(found["listed"])
+    assert found["around"] == ["patience", "late_tpe", "flat"]
+    assert 2 <= found["expected"] <= 12
+    assert sorted(found["clips"]) == ["attic", "hall"]
 
 
 def test_each_kind_that_the_page_names_has_its_folder(copy: Path) -> None:
-    named = re.findall(r"`(trainables/parts/[\w/.]+)`", PAGE.read_text())
-    assert len(named) >= 6
+    named = re.findall(r"`((?:trainables/parts|infra/search|data/readers)/[\w/.]*)`", PAGE.read_text())
+    assert len(named) >= 10
     assert not [path for path in named if not (copy / path).exists()]
 
 

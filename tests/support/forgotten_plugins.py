@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from data import parts, plugins
+from data.registry import parts, plugins
 
 
 @contextmanager

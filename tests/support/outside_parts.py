@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.checks import check_positive
 from trainables.config import (
     AudioEncoder,

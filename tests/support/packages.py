@@ -5,10 +5,11 @@ from __future__ import annotations
 PACKAGES: dict[str, dict[str, set[str]]] = {
     "data": {
         ".": set(),
+        "registry": {"."},
         "files": {"."},
         "stores": {"."},
         "feeding": {".", "files", "stores"},
-        "readers": {".", "files", "stores"},
+        "readers": {".", "files", "registry", "stores"},
         "scenes": {".", "files", "stores"},
     },
     "trainables": {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from data.files.audio import write_foa_wav
-from data.plugins import read_plugin
+from data.registry.plugins import read_plugin
 from support.ray_nodes import bare_environment
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.near import near
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.config import AUDIO_ENCODERS, FUSIONS, OPTIMISERS, OUTPUTS, SCHEDULES, VISUAL_ENCODERS, TrialConfig
 
 REGISTRIES: dict[str, Registry[Any]] = {

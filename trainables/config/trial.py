@@ -7,7 +7,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.feeding.contract import OF_WINDOWS
-from data.parts import Registry
+from data.registry.parts import Registry
 from data.timing import HOP_LABELS, LABEL_HOP_S
 from trainables.checks import check
 from trainables.config.inference import InferenceConfig

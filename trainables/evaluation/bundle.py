@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data.errors import UserError
-from data.plugins import describe, plugins_behind, require
+from data.registry.plugins import describe, plugins_behind, require
 
 if TYPE_CHECKING:  # torch comes with them, and the names of the files need none
     from trainables.config import TrialConfig

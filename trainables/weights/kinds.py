@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from data.errors import UserError
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.weights.files import State, parse_state, read_content
 from trainables.weights.reference_keys import from_dcase, from_reference
 

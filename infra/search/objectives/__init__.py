@@ -6,7 +6,7 @@ models, none of which is better than another in everything.
 Each file here but `contract` holds some, and registers them.
 """
 
-from data.parts import import_all
+from data.registry.parts import import_all
 from infra.search.objectives.contract import (
     OBJECTIVES,
     SELD,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from data.errors import UserError
 from data.near import near
-from data.parts import Registry
+from data.registry.parts import Registry
 from infra.record.trials import COMPLETE, TrialRecord
 from trainables.config import TrialConfig
 

@@ -10,7 +10,7 @@ draw at random. `random` draws everything.
 Cost of a proposal among n ended trials: `tpe` n, `nsga2` n, and for each generation n squared; `gp` n cubed.
 """
 
-from data.parts import import_all
+from data.registry.parts import import_all
 from infra.search.samplers.contract import DEFAULT, SAMPLERS, check_sampler
 from infra.search.samplers.optuna_samplers import FIRST_GENERATION, POPULATION, STARTUP_TRIALS
 

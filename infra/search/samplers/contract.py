@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 
 from data.errors import UserError
 from data.near import near
-from data.parts import Registry
+from data.registry.parts import Registry
 
 DEFAULT = "tpe"
 

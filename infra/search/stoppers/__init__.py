@@ -8,7 +8,7 @@ Synchronous HyperBand and anything else that pauses trials is left out: a paused
 from its worker group, while trials here end only by returning. `hyperband` runs its brackets asynchronously instead.
 """
 
-from data.parts import import_all
+from data.registry.parts import import_all
 from infra.search.stoppers.contract import (
     STOPPERS,
     Stopper,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from data.errors import UserError
-from data.parts import Registry
+from data.registry.parts import Registry
 from infra.record.trials import TrialRecord
 from infra.search.stoppers.simulated import simulated_epochs
 from trainables.training.decision import Decision

@@ -1,6 +1,6 @@
 """Audio encoders: from features to an embedding for each label frame. Each file but `contract` is one."""
 
-from data.parts import import_all
+from data.registry.parts import import_all
 from trainables.parts.audio.contract import AUDIO_ENCODERS, AudioEncoder
 
 import_all(__name__)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.checks import check
 from trainables.inputs.input_config import InputConfig
 from trainables.parts.contract import Part

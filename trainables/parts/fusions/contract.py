@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.checks import check_heads
 from trainables.layers.conformer import ConformerConfig
 from trainables.parts.audio import AudioEncoder

@@ -1,6 +1,6 @@
 """Optimisers. Each file here but `contract` is one, and registers it."""
 
-from data.parts import import_all
+from data.registry.parts import import_all
 from trainables.parts.optimisers.contract import OPTIMISERS, Optimiser
 
 import_all(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.parts.contract import Part
 
 

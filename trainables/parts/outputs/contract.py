@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.classes import NUM_CLASSES
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.parts.contract import Part
 from trainables.scores.detections import Detections
 

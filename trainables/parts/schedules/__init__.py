@@ -1,6 +1,6 @@
 """Learning-rate schedules. Each file here but `contract` is one, and registers it."""
 
-from data.parts import import_all
+from data.registry.parts import import_all
 from trainables.parts.schedules.contract import SCHEDULES, Multiplier, Schedule
 
 import_all(__name__)

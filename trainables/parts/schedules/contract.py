@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.parts.contract import Part
 
 Multiplier = Callable[[float], float]

@@ -1,7 +1,7 @@
 """Visual encoders: from what there is to see to an embedding for each label frame. Each file is one, but for
 `contract`, `backbone` and `modules`, which they share."""
 
-from data.parts import import_all
+from data.registry.parts import import_all
 from trainables.parts.visual.contract import VISUAL_ENCODERS, VisualEncoder
 
 import_all(__name__)

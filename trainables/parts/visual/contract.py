@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from data.parts import Registry
+from data.registry.parts import Registry
 from trainables.inputs.box_source import BoxSource
 from trainables.inputs.input_config import InputConfig
 from trainables.parts.audio import AudioEncoder

@@ -23,8 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from data.errors import UserError
-from data.parts import forget, registered_in
-from data.user_code import code_identity, said, where
+from data.registry.parts import forget, registered_in
+from data.registry.user_code import code_identity, said, where
 
 GROUP = "seldtune.parts"
 PREFIX = "seldtune_plugin_"

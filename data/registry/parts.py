@@ -8,7 +8,7 @@ Where a part is written it registers itself, so that a new one is one file:
         name: ClassVar[str] = "mean"
 
 The files of a project's own parts are found by `import_all`, those from elsewhere by importing them first: see
-`data.plugins`.
+`data.registry.plugins`.
 """
 
 from __future__ import annotations
