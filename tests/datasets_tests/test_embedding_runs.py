@@ -123,7 +123,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
 PROGRAM = """
 import sys, time
 sys.path[:0] = {tests!r}
-import test_embed as t
+from support import embedded_data as t
 from data.stores.chunks import open_store
 def slow(job, tasks):
     for done in t.local(job, tasks):

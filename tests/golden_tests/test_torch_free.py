@@ -14,6 +14,8 @@ import infra
 from support.golden_texts import GOLDEN
 from support.registered_before import register
 
+pytestmark = pytest.mark.slow  # a process each, some of which load a model in one more
+
 CHECKOUT = Path(infra.__file__).parents[1]
 LOOKS = """
 import sys

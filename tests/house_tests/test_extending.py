@@ -85,6 +85,7 @@ def run(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_one_file_adds_a_part(copy: Path) -> None:
     done = run(copy, FOLLOWS)
     assert done.returncode == 0, done.stderr
