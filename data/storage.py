@@ -37,6 +37,11 @@ def is_remote(uri: str) -> bool:
     return object_stores.scheme_of(uri) is not None
 
 
+def absolute(place: str) -> str:
+    """A folder or file for processes that work in another folder, as Ray's workers do; an address stays as it is."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
+
+
 def join(root: str, *parts: str) -> str:
     """`root` and the parts below it, whichever kind `root` is."""
     return "/".join([root.rstrip("/") if "://" in root or root != "/" else "", *parts])

@@ -16,7 +16,7 @@ from data.near import near
 from data.parts import Registry
 from search_spaces.space import SearchSpace
 
-_NO_SPACES = {"files", "presets", "presets_text", "registry", "space"}
+_NO_SPACES = {"files", "preset_sizes", "presets", "presets_text", "registry", "space"}
 """Modules of this package that define none."""
 
 
@@ -68,6 +68,15 @@ def _from_yaml(path: str) -> SearchSpace:
 
 READERS: dict[str, Callable[[str], SearchSpace]] = {".py": _from_python, ".yaml": _from_yaml, ".yml": _from_yaml}
 """How a file becomes a space, by its ending."""
+
+
+def space_name(name: str) -> str:
+    """The own name of the space that `find_space` finds; one of this package's is not imported for that.
+
+    Raises:
+        UserError: see `find_space`.
+    """
+    return name if name in SPACES else find_space(name).name
 
 
 def find_space(name: str) -> SearchSpace:

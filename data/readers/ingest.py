@@ -115,7 +115,7 @@ def _tasks(reader: str, tree: Tree, clips: Sequence[Clip], settings: IngestSetti
     return [
         FilesTask(
             reader,
-            tree.root,
+            storage.absolute(tree.root),
             settings,
             group[0].split,
             tuple(group),

@@ -174,7 +174,7 @@ def build(
     """
     storage.check_root(root)
     _check_source(root, source)
-    todo = [WriteTask(root, task) for task in tasks]
+    todo = [WriteTask(storage.absolute(root), task) for task in tasks]
     there = storage.list_files(root)
     records = {
         task.key: record for task in tasks if (record := finished(root, task.key, there, Record.from_json)) is not None

@@ -170,7 +170,7 @@ def open_store(root: str) -> Store:
     bucket, wrong credentials and an endpoint that does not answer.
     """
     missing = ("data", "make it with `seldtune data synth` or `data ingest`")
-    return Store(root, Manifest.from_json(*read_manifest(root, missing, "store")))
+    return Store(storage.absolute(root), Manifest.from_json(*read_manifest(root, missing, "store")))
 
 
 def read_manifest(root: str, missing: tuple[str, str], place: str) -> tuple[str, str]:

@@ -84,6 +84,7 @@ def synthesise_tree(tree: Path | str, *, run: TreeRun = map, **options: Unpack[S
 
 
 def _synth_settings(options: SceneOptions) -> SynthSettings:
+    from data import storage
     from data.scenes.synth_settings import synth_settings
     from infra.console.yaml_files import read_mapping
 
@@ -92,7 +93,7 @@ def _synth_settings(options: SceneOptions) -> SynthSettings:
         raise TypeError(f"{', '.join(sorted(unknown))}: no option of synthetic data")
     asked: dict[str, Any] = dict(options)
     config, scene, events = asked.pop("config", None), asked.pop("scene", None), asked.pop("events", None)
-    fields = {**fields_of(scene), **({} if events is None else {"events": events})}
+    fields = {**fields_of(scene), **({} if events is None else {"events": storage.absolute(events)})}
     asked["with_video"] = asked.pop("video", None)
     given = {} if config is None else read_mapping(Path(config), "fields, e.g. `train_clips: 20`")
     return synth_settings(given, str(config), asked, fields)

@@ -92,14 +92,14 @@ def _name(options: SweepOptions, settings: Settings, cluster: Cluster) -> str:
     Imports neither torch nor the sweep: a laptop is not to wait for what it does not use.
     """
     from data.storage import is_remote
-    from search_spaces.registry import find_space
+    from search_spaces.registry import space_name
 
     if options.plugin:
         from data.plugins import load_plugins
 
         load_plugins(options.plugin)
-    space = find_space(options.space)
-    name = parse_name(options.name or space.name)
+    of_space = space_name(options.space)
+    name = parse_name(options.name or of_space)
     if options.budget is not None:
         parse_duration_s(options.budget)
     if options.data_memory is not None:

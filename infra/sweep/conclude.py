@@ -32,9 +32,10 @@ from infra.models.predict import plot_prediction
 from infra.models.register import CHALLENGER, ModelVersion, register_best
 from infra.record.folder import SweepStore
 from infra.record.trials import TrialRecord, best_trial
+from infra.search.objectives import SELD
 from infra.sweep.data import SharedData
 from infra.sweep.outcome import SweepOutcome
-from infra.sweep.report import csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.sweep.report import csv_table, front_lines, front_of, markdown_table, plot_sweep, rows_of_table
 from trainables.config.tree import from_dict
 from trainables.evaluation.evaluate import evaluate
 from trainables.networks.model import SeldModel
@@ -53,6 +54,8 @@ class Conclusion:
     rows: list[dict[str, Any]]
     """The comparison (`infra.sweep.report.COLUMNS`), best first."""
     best: TrialRecord | None
+    front: list[dict[str, float]]
+    """Of a sweep with a second objective: the complete trials that none beats in all, each with its objectives."""
     untrained: dict[str, float]
     """Scores of the best trial's model before its first step."""
     version: ModelVersion | None
@@ -76,6 +79,7 @@ class Conclusion:
             "mlflow": self.url,
             "trials": self.rows,
             "best": None if best is None else {"trial": best.number, "config": best.config, "validation": best.best},
+            **({"front": self.front} if self.front else {}),
             "untrained": self.untrained,
             "model": None if self.version is None else self.version.uri,
         }
@@ -93,6 +97,7 @@ class Conclusion:
             if self.untrained:
                 gain = self.untrained[OBJECTIVE] - score[OBJECTIVE]
                 lines.append(f"before   SELD {self.untrained[OBJECTIVE]:.3f} untrained: {gain:.3f} better now")
+        lines += front_lines(self.front)
         lines.append(f"MLflow   {self.url}")
         if self.version is not None:
             lines += [
@@ -150,6 +155,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
     return Conclusion(
         rows=rows,
         best=best,
+        front=front_of(outcome.records, (SELD, *(outcome.sweep.settings() or {}).get("against", ()))),
         untrained=untrained,
         version=version,
         name=outcome.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from infra.console.palette import COLOURS
 from infra.record.trials import TrialRecord, best_trial
+from infra.search.objectives import SELD, pareto_front, values_of
 from trainables.config import FUSIONS
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
@@ -41,6 +43,32 @@ def rows_of_table(records: list[TrialRecord]) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: (row["SELD"] is None, row["SELD"], row["trial"]))
+
+
+def front_of(records: Iterable[TrialRecord], objectives: Sequence[str]) -> list[dict[str, float]]:
+    """What a sweep with several objectives found: `trial` and each objective, best score first; else an empty list."""
+    if len(objectives) < 2:
+        return []
+    front = pareto_front(records, objectives)
+    return [
+        {"trial": record.number, **dict(zip(objectives, values_of(record, objectives) or (), strict=True))}
+        for record in front
+    ]
+
+
+def front_lines(front: Sequence[Mapping[str, float]]) -> list[str]:
+    """The front for a terminal, a line a trial."""
+    lines = []
+    for index, point in enumerate(front):
+        said = ", ".join(_objective_text(name, value) for name, value in point.items() if name != "trial")
+        lines.append(f"{'' if index else 'front':<8} trial {int(point['trial'])}: {said}")
+    return lines
+
+
+def _objective_text(name: str, value: float) -> str:
+    if name == SELD:
+        return f"SELD {value:.3f}"
+    return f"{name} {value:.1f} ms" if name == "latency" else f"{name} {value:,.0f}"
 
 
 def terminal_table(rows: list[dict[str, Any]], title: str) -> Table:

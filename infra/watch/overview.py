@@ -123,8 +123,12 @@ class Overview:
         over = None if all_done else self.facts.used_up
         if self.state == RUNNING:
             return f"the budget of {over} is spent: running trials stop after their next report" if over else ""
+        if self.state == FINISHED and over:
+            return f"the budget of {over} is spent; the same command with a larger budget goes on"
+        if self.state == FINISHED and all_done:
+            return "all its trials are done; the same command with more --trials goes on"
         if self.state == FINISHED:
-            return f"{f'the budget of {over} is spent; ' if over else ''}the same command with a larger budget goes on"
+            return "there is no more to try in its space, or nothing that can be run"
         return "the same command goes on from here"
 
 

@@ -12,7 +12,7 @@ from data.errors import UserError
 from data.near import near
 from search_spaces.space import Trial
 from trainables.config import TrialConfig
-from trainables.config.tree import REGISTRIES, field_value
+from trainables.config.tree import REGISTRIES, field_value, to_dict
 
 KEYS = ("choices", "low", "high", "log", "step", "when")
 
@@ -74,8 +74,12 @@ def read_parameter(name: str, how: Any, base: TrialConfig, earlier: Mapping[str,
     """
     if not isinstance(how, Mapping):
         raise UserError(f"{name} = {how!r}: write {{choices: [...]}} or {{low: ..., high: ...}}")
-    for key in how:
+    if "." not in name and (fields := [f"{part}.{name}" for part, of_part in to_dict(base).items() if name in of_part]):
+        raise UserError(f"{name} is not a field of a trial (did you mean {' or '.join(fields)}?)")
+    for key, below in how.items():
         if key not in KEYS:
+            if isinstance(below, Mapping):
+                raise UserError(f"{name}.{key}: a field of a part is one word with a dot; write {name}.{key}: {{...}}")
             raise UserError(f"{name}.{key} is not a key{near(str(key), KEYS)}; there are {', '.join(KEYS)}")
     if ("choices" in how) == ("low" in how or "high" in how):
         raise UserError(f"{name} needs either choices, or low and high; got {', '.join(map(str, how)) or 'nothing'}")
@@ -129,7 +133,12 @@ def _choices(name: str, said: Any) -> dict[Any, Any]:
         choices = {}
     if not choices:
         raise UserError(f"{name}.choices = {said!r}: has to be a list of values, or a mapping of labels to them")
-    return choices
+    return {label: part_fields(name, value) for label, value in choices.items()}
+
+
+def part_fields(name: str, said: Any) -> Any:
+    """What is said of a field; of a part, an entry's name alone stands for that entry with its defaults."""
+    return {"name": said} if name in REGISTRIES and isinstance(said, str) else said
 
 
 def _label(value: Any) -> Any:

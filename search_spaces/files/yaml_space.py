@@ -32,8 +32,8 @@ from data.durations import parse_duration_s
 from data.errors import UserError
 from data.near import near
 from data.user_code import hash_text
-from search_spaces.files.yaml_parameter import Parameter, is_number, read_parameter
-from search_spaces.presets import find_preset
+from search_spaces.files.yaml_parameter import Parameter, is_number, part_fields, read_parameter
+from search_spaces.presets import PRESETS, find_preset
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig
 from trainables.config.tree import from_dict, override, to_dict
@@ -55,7 +55,8 @@ def yaml_space(path: str) -> SearchSpace:
 
     Each field of `TrialConfig` under `parameters` is sampled from `choices`, or from `low` to `high` (`log`, `step`);
     whole numbers where the field is one. A choice may stand for several fields: `choices` is then a mapping of labels
-    to them. With `when`, a parameter is there only where the ones named have the choices named.
+    to them. A part's choice may be the name of an entry alone, as in `fusion: {choices: [gru, cmaf]}`. With `when`, a
+    parameter is there only where the ones named have the choices named.
 
     Raises:
         UserError: no such file, no YAML, or something in it that cannot be; with file, key and what was got.
@@ -142,9 +143,14 @@ def _base(said: Any) -> TrialConfig:
     fields = dict(said)
     try:
         if "preset" not in fields:
-            return from_dict(fields)
+            return from_dict({name: part_fields(name, value) for name, value in fields.items()})
+        if fields["preset"] not in PRESETS:
+            raise UserError(
+                f"preset {fields['preset']!r} is not known; choose one of {', '.join(PRESETS)}. A base is one config: "
+                "a space can only be built on in a Python file"
+            )
         preset = find_preset(fields.pop("preset"), fields.pop("size", "paper"), bool(fields.pop("faithful", False)))
-        return override(preset, fields)
+        return override(preset, {name: part_fields(name, value) for name, value in fields.items()})
     except UserError as error:
         raise UserError(f"base: {error}") from error
 

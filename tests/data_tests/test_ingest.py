@@ -121,6 +121,26 @@ def irregular_tree(tree):
     write_text(tree.root / "mic_dev" / "dev-train-tau" / "fold3_room4_mix001.wav", "not for us")
 
 
+def test_folders_may_be_named_from_where_the_user_stands(tree, tmp_path, monkeypatch):
+    """What reads and writes them stands elsewhere: Ray's workers have a working folder of their own."""
+    tree.add("fold3_room4_mix001", csv="4,1,0,10,0,30\n", video=False)
+    tree.add("fold3_room6_mix001", csv="4,1,0,10,0,30\n", video=False)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def elsewhere(write, tasks):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        written = list(map(write, tasks))
+        monkeypatch.chdir(tmp_path)
+        return written
+
+    built = ingest(tree.root.name, "out", SOUND_ONLY, run=elsewhere)
+    assert len(built.report["recordings"]) == 2
+    store = open_store("out")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(rows_of(store)) == 2
+
+
 def test_every_irregularity_is_taken_in_and_named(tree, tmp_path):
     irregular_tree(tree)
     built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room21",)))

@@ -16,7 +16,7 @@ from data.errors import UserError
 from data.object_stores import KINDS, Access
 from support.s3_server import KEY, SECRET, s3_server, set_environment
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -5,34 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from support.packages import PACKAGES
+
 ROOT = Path(__file__).parents[2]
 ORDER = ("data", "trainables", "search_spaces", "infra", "seldtune")
 """A folder imports only from those to its left."""
 MAY_USE_RAY = {"data/feeding/stream.py", "trainables/training/session.py", "trainables/training/worker.py"}
-PACKAGES: dict[str, dict[str, set[str]]] = {
-    "data": {
-        ".": set(),
-        "files": {"."},
-        "stores": {"."},
-        "feeding": {".", "files", "stores"},
-        "readers": {".", "files", "stores"},
-        "scenes": {".", "files", "stores"},
-    },
-    "plan": {"cluster", "costs", "search", "stack", "sweep"},
-    "finals": {"cluster", "models", "record", "stack", "sweep"},
-    "bench": {"cluster", "record", "search", "stack", "sweep", "tracking"},
-    "api": {
-        *("cluster", "comparison", "console", "datasets", "finals", "models", "plan", "record", "stack", "sweep"),
-        "watch",
-    },
-    "commands": {
-        *("api", "cluster", "comparison", "console", "datasets", "finals", "kube", "plan", "provenance", "stack"),
-        *("sweep", "watch"),
-    },
-    "cli": {"commands", "console"},
-}
-"""What each package of a folder imports of the others, bottom up: a package stands below all that use it. A module that
-lies in the folder itself stands for itself; those of `data` are "." together."""
 FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -12,7 +12,8 @@ import torch
 from data.feeding.feed import HeldRows
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import read_shard
-from search_spaces.presets import SIZES, find_preset
+from search_spaces.preset_sizes import SIZES
+from search_spaces.presets import find_preset
 from trainables.config import FUSIONS, TrialConfig
 from trainables.config.tree import override
 from trainables.evaluation.evaluate import predict

@@ -4,7 +4,8 @@ import optuna
 import pytest
 
 from data.errors import UserError
-from search_spaces.presets import PRESETS, SIZES, find_preset
+from search_spaces.preset_sizes import SIZES
+from search_spaces.presets import PRESETS, find_preset
 from search_spaces.presets_text import describe_preset, plan_text
 from search_spaces.table1 import groups, table1_space
 from trainables.config.tree import from_dict, to_dict

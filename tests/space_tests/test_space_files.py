@@ -140,6 +140,27 @@ def test_a_base_can_be_a_config_of_its_own(tmp_path: Path) -> None:
     assert {config.training.epochs for config in configs(space, 3)} == {3}
 
 
+def test_an_entry_of_a_part_can_be_named_alone(tmp_path: Path) -> None:
+    text = """
+    name: named
+    base: {preset: resnet-gru, size: small, schedule: cosine}
+    parameters:
+      fusion: {choices: [gru, cmaf]}
+      fusion.layers: {low: 1, high: 2}
+    first:
+      - {fusion: cmaf, fusion.layers: 2}
+    """
+    space = find_space(write(tmp_path, text))
+    found = configs(space)
+    assert {(config.fusion.name, config.fusion.layers) for config in found} == {
+        (name, layers) for name in ("gru", "cmaf") for layers in (1, 2)
+    }
+    assert {config.schedule.name for config in found} == {"cosine"}
+    text = text.replace("preset: resnet-gru, size: small", "visual: resnet_conformer, fusion: gru")
+    own = find_space(write(tmp_path, text))
+    assert configs(own, 1)[0].visual.name == "resnet_conformer"
+
+
 def test_the_identity_is_of_what_decides_points(tmp_path: Path) -> None:
     identity = find_space(write(tmp_path, YAML)).identity
     for same in (YAML.replace("trials: 12", "trials: 40"), "# a comment\n" + YAML, YAML.replace("90m", "2h")):
@@ -156,6 +177,13 @@ def test_the_identity_is_of_what_decides_points(tmp_path: Path) -> None:
         ("trials: 12", "trails: 12", r"trails is not a key \(did you mean trials\?\)"),
         ("trials: 12", "trials: 1.5", "trials = 1.5: has to be a whole number from 1 on"),
         ("budget: 90m", "budget: 90", "'90' is not a duration"),
+        ("preset: resnet-gru", "preset: quickstart", "base: preset 'quickstart' .*a space can only be built on"),
+        ("optimiser.lr: {low", "lr: {low", r"parameters: lr is not a field of a trial \(did you mean optimiser.lr\?\)"),
+        (
+            "optimiser.lr: {low: 1e-4, high: 3e-3, log: true}",
+            "optimiser: {lr: {low: 1e-4, high: 3e-3, log: true}}",
+            r"parameters: optimiser.lr: a field of a part is one word with a dot; write optimiser.lr: \{...\}",
+        ),
         ("preset: resnet-gru", "preset: resnet-grv", "base: preset 'resnet-grv' is not known; .*resnet-gru"),
         ("training: {epochs", "training: {epoch", r"base: training.epoch is not a field; .*did you mean epochs"),
         (

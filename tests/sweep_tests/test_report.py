@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,8 @@ import numpy as np
 from data.labels import Events
 from infra.models.predict import plot_prediction
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
-from infra.sweep.report import COLUMNS, csv_table, markdown_table, plot_sweep, rows_of_table
+from infra.sweep.conclude import Conclusion
+from infra.sweep.report import COLUMNS, csv_table, front_of, markdown_table, plot_sweep, rows_of_table
 from search_spaces.quickstart import suggest
 from trainables.config.tree import to_dict
 from trainables.networks.model import count_parameters
@@ -66,3 +68,38 @@ def test_plots_are_written_even_of_failed_trials_and_silence(tmp_path: Path) -> 
     plot_prediction(nothing, Events.build([1], [2], [0], [90], [0]), 100, tmp_path / "d.png", "missed")
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_front_of_two_objectives_is_told() -> None:
+    records = [
+        record(0, "audio_only", COMPLETE, [0.9, 0.8]),
+        record(1, "gru", COMPLETE, [0.9, 0.3, 0.4]),
+        record(2, "cmaf", COMPLETE, [0.9]),
+        record(3, "gru", PRUNED, [0.1]),
+    ]
+    for number, parameters in enumerate((1000.0, 719_165.0, 800_000.0, 10.0)):
+        records[number].measures["parameters"] = parameters
+    front = front_of(records, ("seld", "parameters"))
+    assert front == [
+        {"trial": 1, "seld": 0.3, "parameters": 719_165.0},
+        {"trial": 0, "seld": 0.8, "parameters": 1000.0},
+    ]
+    conclusion = Conclusion(
+        rows=rows_of_table(records),
+        best=records[1],
+        front=front,
+        untrained={},
+        version=None,
+        name="two",
+        seconds=1.0,
+        used_up=None,
+        failed={},
+        url="http://127.0.0.1/",
+    )
+    lines = conclusion.lines()
+    at = lines.index("front    trial 1: SELD 0.300, parameters 719,165")
+    assert lines[at + 1] == "         trial 0: SELD 0.800, parameters 1,000"
+    assert conclusion.as_json()["front"] == front
+    one = replace(conclusion, front=front_of(records, ("seld",)))
+    assert not any("front" in line for line in one.lines())
+    assert "front" not in one.as_json()

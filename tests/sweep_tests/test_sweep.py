@@ -1,11 +1,7 @@
-"""Whole sweeps on the embedded stack: a real S3 server, MLflow server and Ray cluster, real recordings, tiny models.
-
-Most commands run in this process, which imports and joins the cluster once; what is to be killed runs in its own.
-"""
+"""Whole sweeps on the embedded stack: a real S3 server, MLflow server and Ray cluster, real recordings, tiny models."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -15,14 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-import ray
 import torch
 from mlflow.entities import Run
 
@@ -32,65 +26,23 @@ from data.files.audio import write_foa_wav
 from data.files.dcase_csv import read_events_csv
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store, open_store, read_shard
-from infra.cli import main
 from infra.record.folder import SweepStore
 from infra.record.trials import TrialRecord
-from infra.stack.settings import load_settings
 from infra.tracking.contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
-from support.ray_nodes import bare_environment
+from support.embedded_stack import Stack
 from trainables.layers.resnet import ResNetBackbone
 from trainables.training.reports import LATENCY, OBJECTIVE
 from trainables.weights.kinds import read_weights
 
 pytestmark = pytest.mark.slow
 
-SELDTUNE = str(Path(sys.executable).parent / "seldtune")
 DATA = "s3://seldtune/data/tiny"
 EPOCHS = ("--set", "training.epochs=2")
 QUICK = ("--data", DATA, "--set", "training.epoch_windows=32")
 
 
-class Stack:
-    """The embedded stack of this module, and the command line on it."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.said = ""
-        """What the last command in this process said on stderr."""
-        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home)}
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [SELDTUNE, *arguments],
-            env=self.environment | environment,
-            cwd=self.home.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, code: int = 0, **environment: str) -> str:
-        """The command in this process: what it says on stdout, or on stderr when it is to fail."""
-        out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
-        os.environ.update(environment)
-        patch = pytest.MonkeyPatch()
-        patch.setattr(sys, "argv", ["seldtune", *arguments])
-        try:
-            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                main()
-        finally:
-            patch.undo()
-            os.environ.clear()
-            os.environ.update(before)
-        assert (ended.value.code or 0) == code, f"{arguments}: exit code {ended.value.code}\n{out}\n{err.getvalue()}"
-        self.said = err.getvalue()
-        return out.getvalue() if code == 0 else self.said
-
-    def finish(self, process: subprocess.Popen[str], code: int = 0) -> str:
-        """Wait for what `start` started; what it said on stderr."""
-        out, err = process.communicate(timeout=400)
-        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-        return err
+class SweepStack(Stack):
+    """A stack of this module's own, which it stops and starts."""
 
     def sweep(self, name: str, *arguments: str) -> dict[str, Any]:
         epochs = () if any("training.epochs" in argument for argument in arguments) else EPOCHS
@@ -98,24 +50,19 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("stack") / ".seldtune")
-    patch = pytest.MonkeyPatch()
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SweepStack]:
+    stack = SweepStack(tmp_path_factory.mktemp("stack") / ".seldtune")
     try:
         stack.finish(stack.start("up"))
-        patch.setenv("SELDTUNE_HOME", str(stack.home))
-        for name, value in load_settings().environment().items():
-            patch.setenv(name, value)
-        stack.run("data", "synth", "tiny", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1")
-        yield stack
+        with stack.active():
+            stack.run("data", "synth", "tiny", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1")
+            yield stack
     finally:
-        ray.shutdown()
         stack.finish(stack.start("down"))
-        patch.undo()
 
 
 @pytest.fixture(scope="module")
-def finished(stack: Stack) -> dict[str, Any]:
+def finished(stack: SweepStack) -> dict[str, Any]:
     """A sweep of one trial per fusion."""
     return stack.sweep("all", "--trials", "4", "--stopper", "none")
 
@@ -183,7 +130,7 @@ def test_mlflow_holds_the_sweep(finished: dict[str, Any]) -> None:
 
 
 def test_the_registered_model_predicts_in_a_fresh_process_what_the_trainer_predicted(
-    stack: Stack, finished: dict[str, Any], tmp_path: Path
+    stack: SweepStack, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     version = mlflow.MlflowClient().get_model_version_by_alias("seld", "challenger")
     assert finished["model"] == f"models:/seld/{version.version}"
@@ -225,14 +172,14 @@ def test_the_model_on_the_server_holds_no_pickle(finished: dict[str, Any]) -> No
     assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".bin"}
 
 
-def test_the_same_command_again_changes_nothing(stack: Stack, finished: dict[str, Any]) -> None:
+def test_the_same_command_again_changes_nothing(stack: SweepStack, finished: dict[str, Any]) -> None:
     again = stack.sweep("all", "--trials", "4", "--stopper", "none")
     assert again["trials"] == finished["trials"]
     assert again["model"] == finished["model"]
     assert_complete("all", 4)
 
 
-def test_more_trials_are_added_to_a_finished_sweep(stack: Stack, finished: dict[str, Any]) -> None:
+def test_more_trials_are_added_to_a_finished_sweep(stack: SweepStack, finished: dict[str, Any]) -> None:
     more = stack.sweep("all", "--trials", "5", "--stopper", "none")
     assert len(more["trials"]) == 5
     assert_complete("all", 5)
@@ -272,7 +219,7 @@ def what_it_found(name: str) -> list[tuple[dict[str, Any], str, list[dict[str, f
     ]
 
 
-def test_three_kills_at_random_moments_change_nothing(stack: Stack) -> None:
+def test_three_kills_at_random_moments_change_nothing(stack: SweepStack) -> None:
     """One trial at a time, so that what the sampler and the early stopping know follows from the seed alone."""
     trials, epochs, moments = 5, 4, random.Random(20)
     sized = ("--trials", str(trials), "--set", f"training.epochs={epochs}", "--concurrency", "1", "--model", "killed")
@@ -294,7 +241,7 @@ def test_three_kills_at_random_moments_change_nothing(stack: Stack) -> None:
     assert set(outcomes) == {"ended", "interrupted"}
 
 
-def test_an_interrupted_sweep_says_how_it_goes_on(stack: Stack) -> None:
+def test_an_interrupted_sweep_says_how_it_goes_on(stack: SweepStack) -> None:
     command = ("sweep", "quickstart", "--name", "hit", *QUICK, "--trials", "3", "--stopper", "none")
     command += ("--set", "training.epochs=8")
     process = stack.start(*command)
@@ -316,7 +263,7 @@ def test_an_interrupted_sweep_says_how_it_goes_on(stack: Stack) -> None:
 
 
 def test_a_sweep_that_fails_at_its_end_leaves_no_run_open_and_concludes_on_the_next_start(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+    stack: SweepStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("sweep", "quickstart", "--name", "late", *QUICK, "--trials", "1", "--set", "training.epochs=1")
     before = {thread for thread in threading.enumerate() if thread.name == "mlflow-writer"}
@@ -345,7 +292,7 @@ def trial_process() -> int:
     return pid
 
 
-def test_a_lost_process_goes_on_from_its_last_epoch_while_a_second_driver_is_refused(stack: Stack) -> None:
+def test_a_lost_process_goes_on_from_its_last_epoch_while_a_second_driver_is_refused(stack: SweepStack) -> None:
     sized = ("--trials", "1", "--stopper", "none", "--set", "training.epochs=8", "--retries", "0", "--model", "lost")
     command = ("sweep", "quickstart", "--name", "lost", *QUICK, *sized)
     process = stack.start(*command)
@@ -370,7 +317,7 @@ def test_a_lost_process_goes_on_from_its_last_epoch_while_a_second_driver_is_ref
 # --- early stopping, budgets, failures, worker groups -----------------------------------------------------------------
 
 
-def test_hours_and_time_end_the_sweep_with_its_best_and_more_of_them_go_on(stack: Stack) -> None:
+def test_hours_and_time_end_the_sweep_with_its_best_and_more_of_them_go_on(stack: SweepStack) -> None:
     sized = ("--trials", "50", "--set", "training.batch_size=16")
     result = stack.sweep("brief", *sized, "--cpu-hours", "0.003")
     assert result["used_up"] == "0.003 CPU-hours"
@@ -386,7 +333,7 @@ def test_hours_and_time_end_the_sweep_with_its_best_and_more_of_them_go_on(stack
     assert_complete("brief", len(more["trials"]))
 
 
-def test_a_trial_that_diverges_is_tried_again_and_then_failed_with_its_reason(stack: Stack) -> None:
+def test_a_trial_that_diverges_is_tried_again_and_then_failed_with_its_reason(stack: SweepStack) -> None:
     wild = ("--set", "optimiser.lr=1e15", "--retries", "1", "--concurrency", "1")
     said = stack.run("sweep", "quickstart", "--name", "wild", *QUICK, *EPOCHS, "--trials", "2", *wild, code=1)
     assert "it is tried again" in said
@@ -399,7 +346,7 @@ def test_a_trial_that_diverges_is_tried_again_and_then_failed_with_its_reason(st
     assert {run.info.status for run in [parent, *children]} == {"FAILED"}
 
 
-def test_two_workers_train_a_trial_together(stack: Stack) -> None:
+def test_two_workers_train_a_trial_together(stack: SweepStack) -> None:
     result = stack.sweep("pair", "--trials", "2", "--workers", "2", "--stopper", "none")
     assert [row["state"] for row in result["trials"]] == ["complete", "complete"]
     assert_complete("pair", 2)
@@ -413,7 +360,7 @@ LITTLE_MEMORY = ("--data-memory", "4MB")
 
 
 @pytest.fixture(scope="module")
-def large(stack: Stack) -> Store:
+def large(stack: SweepStack) -> Store:
     """Twice what `LITTLE_MEMORY` holds."""
     settings = SynthSettings(train_clips=16, val_clips=2, test_clips=1, clip_s=6.0, train_rooms=4, clips_per_task=4)
     return synthesise(settings, LARGE)
@@ -424,7 +371,7 @@ def streamed_sweep(name: str) -> tuple[str, ...]:
     return ("sweep", "quickstart", "--name", name, "--data", LARGE, *sized)
 
 
-def test_a_streamed_sweep_goes_on_as_if_it_had_not_been_stopped(stack: Stack, large: Store) -> None:
+def test_a_streamed_sweep_goes_on_as_if_it_had_not_been_stopped(stack: SweepStack, large: Store) -> None:
     stack.run(*streamed_sweep("straight"), "--stopper", "none")
     assert "train streamed to each trial, val shared" in stack.said
     measured = storage.list_versions("s3://seldtune/statistics")
@@ -440,7 +387,7 @@ def test_a_streamed_sweep_goes_on_as_if_it_had_not_been_stopped(stack: Stack, la
     assert storage.list_versions("s3://seldtune/statistics") == measured
 
 
-def test_streaming_needs_a_cpu_and_some_memory(stack: Stack, large: Store) -> None:
+def test_streaming_needs_a_cpu_and_some_memory(stack: SweepStack, large: Store) -> None:
     streamed = ("sweep", "quickstart", "--name", "r", "--data", LARGE)
     assert "leaves none to decode" in refused(stack, *streamed, *LITTLE_MEMORY, "--workers", "2")
     assert "too little even to stream" in refused(stack, *streamed, "--data-memory", "1MB")
@@ -450,7 +397,9 @@ def test_streaming_needs_a_cpu_and_some_memory(stack: Stack, large: Store) -> No
 # --- prediction -------------------------------------------------------------------------------------------------------
 
 
-def test_prediction_of_a_recording_with_video_and_truth(stack: Stack, finished: dict[str, Any], tmp_path: Path) -> None:
+def test_prediction_of_a_recording_with_video_and_truth(
+    stack: SweepStack, finished: dict[str, Any], tmp_path: Path
+) -> None:
     tree = tmp_path / "tree"
     stack.run("data", "synth", "--train-clips", "1", "--val-clips", "0", "--test-clips", "0", "--tree", str(tree))
     wav, csv, mp4 = (next(tree.rglob(pattern)) for pattern in ("*.wav", "*.csv", "*.mp4"))
@@ -469,7 +418,7 @@ def test_prediction_of_a_recording_with_video_and_truth(stack: Stack, finished: 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def refused(stack: Stack, *arguments: str, **environment: str) -> str:
+def refused(stack: SweepStack, *arguments: str, **environment: str) -> str:
     """The one line that a refusal prints, after checking that nothing was written."""
     before = storage.list_files("s3://seldtune/sweeps").keys()
     err = stack.run(*arguments, code=2, **environment)
@@ -480,7 +429,7 @@ def refused(stack: Stack, *arguments: str, **environment: str) -> str:
     return lines[0]
 
 
-def test_published_systems_side_by_side(stack: Stack, tmp_path: Path) -> None:
+def test_published_systems_side_by_side(stack: SweepStack, tmp_path: Path) -> None:
     """Two groups of inputs, one of them with boxes from csv; scored on the test split, once."""
     store = open_store(DATA)
     for split in ("train", "val", "test"):
@@ -518,7 +467,7 @@ def test_published_systems_side_by_side(stack: Stack, tmp_path: Path) -> None:
     assert storage.read_bytes(counts) == counted
 
 
-def test_weights_are_imported_and_used(stack: Stack, tmp_path: Path) -> None:
+def test_weights_are_imported_and_used(stack: SweepStack, tmp_path: Path) -> None:
     source = tmp_path / "resnet18.pth"
     torch.save(ResNetBackbone("basic", (2, 2, 2, 2), 64).state_dict(), source)
     result = json.loads(stack.run("weights", "import", str(source), "--as", "resnet18", "--json"))
@@ -532,7 +481,7 @@ def test_weights_are_imported_and_used(stack: Stack, tmp_path: Path) -> None:
     assert not storage.exists("s3://seldtune/weights/other.safetensors")
 
 
-def test_wrong_names_and_sizes(stack: Stack) -> None:
+def test_wrong_names_and_sizes(stack: SweepStack) -> None:
     assert "quickstart, fusion" in refused(stack, "sweep", "quickstat")
     quickstart = ("sweep", "quickstart", *QUICK, "--name", "r")
     assert "trials use no GPU" in refused(stack, *quickstart, "--gpu-hours", "40")
@@ -546,7 +495,7 @@ def test_wrong_names_and_sizes(stack: Stack) -> None:
     assert "nobody" in refused(stack, "promote", "nobody", "--reason", "x")
 
 
-def test_places_that_are_not_there(stack: Stack) -> None:
+def test_places_that_are_not_there(stack: SweepStack) -> None:
     sweep = ("sweep", "quickstart", "--name", "r")
     assert "no bucket 'nowhere'" in refused(stack, *sweep, "--data", "s3://nowhere/data")
     assert "no data at" in refused(stack, *sweep, "--data", "s3://seldtune/data/nothing")
@@ -571,7 +520,7 @@ def copy_store(root: str) -> list[str]:
     return [shard.path for shard in open_store(root).split("train").shards]
 
 
-def test_damaged_stores(stack: Stack) -> None:
+def test_damaged_stores(stack: SweepStack) -> None:
     sweep = ("sweep", "quickstart", "--name", "r", "--set", "training.epoch_windows=32", "--data")
     shard = copy_store("s3://seldtune/data/missing")[0]
     storage.delete(f"s3://seldtune/data/missing/{shard}")
@@ -584,7 +533,7 @@ def test_damaged_stores(stack: Stack) -> None:
     assert f"{shard} is corrupted" in refused(stack, *sweep, "s3://seldtune/data/broken")
 
 
-def test_files_that_do_not_fit(stack: Stack, finished: dict[str, Any], tmp_path: Path) -> None:
+def test_files_that_do_not_fit(stack: SweepStack, finished: dict[str, Any], tmp_path: Path) -> None:
     import soundfile
 
     good = tmp_path / "good.wav"
@@ -603,6 +552,6 @@ def test_files_that_do_not_fit(stack: Stack, finished: dict[str, Any], tmp_path:
     assert (tmp_path / "out" / "fast.prediction.csv").exists()
 
 
-def test_a_sweep_is_not_continued_with_other_settings(stack: Stack, finished: dict[str, Any]) -> None:
+def test_a_sweep_is_not_continued_with_other_settings(stack: SweepStack, finished: dict[str, Any]) -> None:
     other = refused(stack, "sweep", "quickstart", "--name", "all", *QUICK, *EPOCHS, "--stopper", "none", "--seed", "7")
     assert "seed: was 0, now 7" in other

@@ -60,6 +60,19 @@ def test_a_driver_that_is_gone_is_told_from_one_that_lives() -> None:
     assert "40 GPU-hours is spent" in look(replace(DRIVER, facts=asdict(spent), state=FINISHED)).next_step()
 
 
+def test_a_finished_sweep_says_what_more_would_take() -> None:
+    """More time brings no more trials, and more trials none of a space that is exhausted."""
+    finished = replace(DRIVER, state=FINISHED)
+    done = look(replace(finished, facts=asdict(replace(FACTS, trials=3)))).next_step()
+    assert "--trials" in done
+    assert "budget" not in done
+    late = look(replace(finished, facts=asdict(replace(FACTS, trials=3, used_up="43200 s")))).next_step()
+    assert late == done
+    exhausted = look(finished).next_step()
+    assert "no more to try" in exhausted
+    assert "goes on" not in exhausted
+
+
 def test_eighty_columns_are_enough() -> None:
     console = Console(file=StringIO(), width=80, highlight=False)
     console.print(render(look()))

@@ -1,0 +1,24 @@
+"""What test files of any folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.embedded_stack import Stack
+
+
+@pytest.fixture(scope="session")
+def embedded_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all test files of a process that leave it as they found it; each enters `Stack.active`."""
+    from support.embedded_stack import Stack
+
+    stack = Stack(tmp_path_factory.mktemp("shared") / ".seldtune")
+    try:
+        stack.finish(stack.start("up"))
+        yield stack
+    finally:
+        stack.finish(stack.start("down"))
