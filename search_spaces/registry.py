@@ -30,10 +30,15 @@ class Spaces(Registry[SearchSpace]):
         self._modules = {name.replace("_", "-"): f"search_spaces.{name}" for name in names}
 
     def __getitem__(self, name: str) -> SearchSpace:
-        if name in self._modules and name not in self._parts:
-            found = vars(importlib.import_module(self._modules[name])).values()
-            self.register(next(space for space in found if isinstance(space, SearchSpace) and space.name == name))
+        if name not in self._parts and (space := self._there(name)) is not None:
+            self.register(space)
         return super().__getitem__(name)
+
+    def _there(self, name: str) -> SearchSpace | None:
+        if name not in self._modules:
+            return super()._there(name)
+        found = vars(importlib.import_module(self._modules[name])).values()
+        return next(space for space in found if isinstance(space, SearchSpace) and space.name == name)
 
     def __iter__(self) -> Iterator[str]:
         names = dict.fromkeys([*sorted(self._modules), *self._parts])

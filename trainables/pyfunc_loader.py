@@ -1,5 +1,7 @@
 """How MLflow loads a model of ours: a bundle of safetensors and JSON, and this function. Nothing is unpickled.
 
+Plugins that parts of the model come from lie beside this code, and are imported as the bundle names them.
+
 Inputs of the loaded model (a dict of arrays; one clip, or several of one length):
     audio   float32 (n, 4, N) first-order ambisonics W Y Z X (SN3D) at 24 kHz, in [-1, 1]
     frames  uint8 (n, V, H, W, 3) equirectangular pictures at the model's size and rate; V = 0: no video.

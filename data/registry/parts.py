@@ -51,7 +51,7 @@ class Registry(Mapping[str, Part]):
         if not isinstance(name, str) or not name:
             raise UserError(f"{_where(part)} has no name: a {self.kind} needs one, e.g. name: ClassVar[str] = 'mine'")
         self._check_contract(part)
-        there = self._parts.get(name)
+        there = self._there(name)
         if there is not None and there is not part:
             raise UserError(
                 f"two parts are {self.kind} {name!r}: {_where(there)} and {_where(part)}; give one another name"
@@ -90,6 +90,10 @@ class Registry(Mapping[str, Part]):
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {', '.join(self._parts)}>"
+
+    def _there(self, name: str) -> Part | None:
+        """The part that has the name."""
+        return self._parts.get(name)
 
     def _place(self, item: tuple[str, Any]) -> int:
         # Sorting is stable: names that are not in the order stay as they came.

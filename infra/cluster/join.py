@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from data import object_stores, storage
 from data.errors import UserError
 from data.feeding.stream import user_errors
-from data.registry.plugins import Plugin, load, loaded
+from data.registry.plugins import Plugin, load, load_plugins, loaded
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.cluster.ray_private import read_environment_again
 from infra.stack.settings import Settings
@@ -53,6 +53,7 @@ def connect(settings: Settings) -> None:
 
     if not ray.is_initialized():
         read_environment_again()
+        load_plugins()
         try:
             # Without an address of its own, data can still be made: a Ray of this process's.
             ray.init(
@@ -90,20 +91,20 @@ def _with_plugins(plugins: Sequence[Plugin]) -> dict[str, Any]:
     if not plugins:
         return {}
 
-    def load_plugins() -> None:
+    def load_all() -> None:
         for plugin in plugins:
             load(plugin)
 
     _handed_on.update(plugins)
-    return {"runtime_env": {"worker_process_setup_hook": load_plugins}}
+    return {"runtime_env": {"worker_process_setup_hook": load_all}}
 
 
 def _require_handed_on(plugins: Sequence[Plugin]) -> None:
     late = [plugin.name for plugin in plugins if plugin not in _handed_on]
     if late:
         raise UserError(
-            f"plugin {late[0]} was loaded after this process had joined Ray, whose workers do not have it: load it "
-            "before the first call that needs Ray, or start a process of its own"
+            f"plugin {late[0]} is not known to the workers of Ray, which this process joined before: load it before "
+            "the first call that needs Ray, or start a process of its own"
         )
 
 

@@ -54,7 +54,7 @@ class SweepRequest:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `TrialConfig` that every trial takes, by dotted name."""
     plugins: tuple[Plugin, ...] = ()
-    """Files of parts that were named for it; packages count where one of their parts is used."""
+    """Files of parts that were named for it; others that are loaded count where one of their parts is used."""
 
     @property
     def objectives(self) -> tuple[str, ...]:

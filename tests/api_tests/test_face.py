@@ -90,7 +90,8 @@ def test_every_command_has_its_function() -> None:
 
 def test_a_sweep_takes_in_python_what_its_command_takes() -> None:
     options = {field for field in CommandOptions.__dataclass_fields__ if field != "space"}
-    assert {"fix" if name == "fixed" else name for name in SweepOptions.__annotations__} == options
+    called = {"fixed": "fix", "plugins": "plugin"}
+    assert {called.get(name, name) for name in SweepOptions.__annotations__} == options
 
 
 def test_options_are_taken_as_numbers_or_as_the_command_line_has_them() -> None:

@@ -100,6 +100,22 @@ def test_an_installed_package_is_loaded_without_being_named(tmp_path, monkeypatc
     assert (plugin.identity, plugin.source, plugin.parts) == ("1.2", None, {("sound", "horn")})
 
 
+def test_the_name_of_a_space_that_nobody_has_asked_for_is_taken_too(tmp_path):
+    text = """
+from dataclasses import replace
+from search_spaces.quickstart import QUICKSTART
+from search_spaces.registry import SPACES
+
+SPACES.register(replace(QUICKSTART, name="depth"))
+"""
+    with pytest.raises(UserError, match=r"horns\.py:6: two parts are search space 'depth'"):
+        load_plugins([written(tmp_path, text)])
+    load_plugins([written(tmp_path, text.replace('"depth"', '"deep"'))])
+    from search_spaces.registry import find_space
+
+    assert find_space("deep").name == "deep"
+
+
 def test_what_needs_a_plugin_says_so_where_there_is_none():
     with pytest.raises(UserError, match=r"parts of plugin horns\.py are needed, which is not here: give --plugin hor"):
         require({"name": "horns.py", "module": "seldtune_plugin_horns", "identity": "0" * 16})

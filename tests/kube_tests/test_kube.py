@@ -35,6 +35,7 @@ from infra.kube.schemas import Schemas
 from infra.kube.shapes import SHAPES
 from infra.sweep.room import cpus_left, trials_at_a_time
 from support.divided_data import HELD
+from support.forgotten_plugins import forgotten_plugins
 from support.kube_requests import render, request
 from support.kube_schemas import needs_schemas
 from trainables.training.resources import TrialResources
@@ -123,6 +124,14 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     assert not out.exists()
     render("fusion", "--out", str(out))
     assert read_documents(out.read_text(), "out")[0]["kind"] == "RayJob"
+
+
+def test_a_plugin_has_to_be_in_the_image() -> None:
+    example = Path(__file__).parents[2] / "examples" / "parts.py"
+    with forgotten_plugins():
+        said = render("fusion", "--data", "s3://b/d", "--plugin", str(example))
+    assert "parts.py is a file, which the image does not have: install it there as a package" in said
+    assert "seldtune.parts" in said
 
 
 def test_a_users_file_is_checked(tmp_path: Path) -> None:

@@ -86,6 +86,11 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
         commands.run("down")
 
 
+def test_a_submitted_sweep_takes_its_plugin_along(commands: Commands) -> None:
+    found = json.loads(commands.run("submit", *SWEEP[1:], "--name", "sent", "--plugin", "parts.py", "--json")[0])
+    assert [job["state"] for job in found["jobs"]] == ["SUCCEEDED"], found
+
+
 def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:
     found = json.loads(commands.run(*SWEEP, "--plugin", "parts.py", "--json")[0])
     (trial,) = found["trials"]
@@ -93,7 +98,7 @@ def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:
 
     # It goes on with this plugin alone.
     _, said = commands.run(*SWEEP, "--json", code=2)
-    assert "stopper 'patience' is not known" in said
+    assert "fusion.name = 'gated' is not known" in said
     changed = EXAMPLE.read_text().replace("hidden: int = 64", "hidden: int = 32")
     (commands.folder / "parts.py").write_text(changed)
     _, said = commands.run(*SWEEP, "--plugin", "parts.py", code=2)

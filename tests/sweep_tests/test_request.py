@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data.errors import UserError
+from infra.api.asked import sweep_request
+from infra.record.folder import require_plugins
 from infra.search.proposals import DRAWN, draw
 from infra.sweep.request import SweepRequest
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.space import Trial
 from search_spaces.table1 import table1_space
+from support.forgotten_plugins import forgotten_plugins
 from trainables.config import TrialConfig
 
 ROOT = "/somewhere"
@@ -49,6 +53,25 @@ def test_what_is_asked_goes_before_the_space() -> None:
         "fixed": {},
         "workers": 2,
     }
+
+
+def test_plugins_belong_to_what_must_not_change() -> None:
+    example = Path(__file__).parents[2] / "examples" / "parts.py"
+    with forgotten_plugins():
+        asked = sweep_request("quickstart", plugins=str(example))
+        (plugin,) = asked.plugins
+        lasting = asked.settle(ROOT).lasting("a1")
+        assert lasting["plugins"] == {"parts.py": plugin.identity}
+        require_plugins("mine", lasting)
+        other = {**lasting, "plugins": {"parts.py": "0123"}}
+        said = rf"'mine' was run with plugin parts\.py \(0123\), here is {plugin.identity}: give --plugin parts\.py"
+        with pytest.raises(UserError, match=said):
+            require_plugins("mine", other)
+        # One that is loaded for something else counts where a part of it is used.
+        assert "plugins" not in SweepRequest(space=QUICKSTART).settle(ROOT).lasting("a1")
+        assert "plugins" in SweepRequest(space=QUICKSTART, stopper="patience").settle(ROOT).lasting("a1")
+    with pytest.raises(UserError, match=r"which is not here: give --plugin parts\.py"):
+        require_plugins("mine", lasting)
 
 
 @pytest.mark.parametrize(
