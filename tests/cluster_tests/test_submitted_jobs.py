@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -95,10 +96,17 @@ def test_the_command_ends_as_the_sweep_did(dashboard: Dashboard) -> None:
     states = (("SUCCEEDED", 0, 0), ("FAILED", 2, 2), ("FAILED", 0, 1), ("STOPPED", 0, 130))
     for number, (state, exit_code, expected) in enumerate(states, start=1):
         job = f"seldtune-quickstart-{number}"
-        timer = threading.Timer(0.3, dashboard.end, (job, state, exit_code, "No module named infra"))
-        timer.start()
+
+        def end_once_it_is_there(*told: Any) -> None:
+            while told[0] not in dashboard.jobs:
+                time.sleep(0.05)
+            time.sleep(0.3)  # so that it is followed for a while
+            dashboard.end(*told)
+
+        ending = threading.Thread(target=end_once_it_is_there, args=(job, state, exit_code, "No module named infra"))
+        ending.start()
         result = run(dashboard, "quickstart", code=expected)
-        timer.join()
+        ending.join()
         assert result.stdout == "trial 0\n"
         assert f"job {job} {state.lower()}" in result.stderr
         assert ("--code sends it" in result.stderr) == (state == "FAILED")
