@@ -18,13 +18,15 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data import storage
 from data.errors import UserError
 from data.registry.plugins import identities, loaded
 from infra.record.trials import INTERRUPTED, Attempt, TrialRecord
-from trainables.training.checkpoint import TrialStore, trial_uri
+
+if TYPE_CHECKING:
+    from trainables.training.checkpoint import TrialStore
 
 _READERS = 16
 """Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""
@@ -43,6 +45,8 @@ class SweepStore:
 
     def trial_store(self, number: int) -> TrialStore:
         """Where a trial keeps its checkpoints and best model."""
+        from trainables.training.checkpoint import TrialStore, trial_uri  # torch: whoever reads records needs none
+
         return TrialStore(trial_uri(self.work_uri, number))
 
     def settings(self) -> dict[str, Any] | None:
