@@ -127,3 +127,6 @@ def test_what_the_blocks_write_is_there(sandbox: Path) -> None:
     assert (sandbox / "reports" / "schedule" / "comparison.html").is_file()
     assert sorted(path.suffix for path in (sandbox / "predictions").iterdir()) == [".csv", ".png"]
     assert list(sandbox.glob("fold*.png")), "the picture of `data inspect`"
+    assert (sandbox / "mini.png").is_file()
+    assert (sandbox / "first-comparison" / "comparison.html").is_file()
+    assert sorted(path.suffix for path in (sandbox / "heard").iterdir()) == [".csv", ".png"]
