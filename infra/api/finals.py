@@ -10,7 +10,6 @@ from infra.api.services import settled
 from infra.stack.settings import Settings
 
 if TYPE_CHECKING:
-    from data.registry.plugins import load_plugins
     from infra.finals.report import Finals
     from infra.finals.table1 import SystemScores
     from search_spaces.presets import Pretrained
@@ -109,6 +108,7 @@ def table1(
         UserError: an unknown preset, or a sweep that cannot run.
     """
     settings = settled(settings)
+    from data.registry.plugins import load_plugins
     from infra.finals.table1 import Table1Request, default_presets, run_table1
     from search_spaces.presets import Pretrained
 
