@@ -82,8 +82,8 @@ class Commands:
         assert_golden(f"commands/{name}.txt", text)
 
     def logged(self, name: str) -> None:
-        """What the last command told of its progress is as before, each sentence once, in any order."""
-        lines = {masked(line, self.places) for line in self.stack.said.splitlines() if " INFO " in line}
+        """What the last command told of its progress is as before, each sentence once, in any order and width."""
+        lines = {" ".join(masked(line, self.places).split()) for line in self.stack.said.splitlines() if " INFO " in line}
         assert_golden(f"commands/{name}.txt", "\n".join(sorted(lines)))
 
 
