@@ -83,7 +83,8 @@ class Commands:
 
     def logged(self, name: str) -> None:
         """What the last command told of its progress is as before, each sentence once, in any order and width."""
-        lines = {" ".join(masked(line, self.places).split()) for line in self.stack.said.splitlines() if " INFO " in line}
+        told = (line for line in self.stack.said.splitlines() if " INFO " in line)
+        lines = {" ".join(masked(line, self.places).split()) for line in told}
         assert_golden(f"commands/{name}.txt", "\n".join(sorted(lines)))
 
 
