@@ -64,6 +64,7 @@ def test_options_are_the_same_again_after_a_round_trip() -> None:
         warm_start=["one", "two"],
         seed=-7,
         fix=["training.epochs=4", 'fusion.name="gru"'],
+        plugin=["parts.py", "more.py"],
     )
     seen: list[SweepOptions] = []
     application = typer.Typer()

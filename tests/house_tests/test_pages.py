@@ -134,8 +134,11 @@ def test_commands_are_those_there_are(block: Block, words: list[str]) -> None:
     parse(words)
 
 
+# A plugin stays in the process that has loaded it: what it adds is followed in processes of their own.
 SEARCHES = [
-    (block, words) for block, words in COMMANDS if words[0] in SWEEP_LIKE and len(words) > 1 and words[1][0] not in "-."
+    (block, words)
+    for block, words in COMMANDS
+    if words[0] in SWEEP_LIKE and len(words) > 1 and words[1][0] not in "-." and "--plugin" not in words
 ]
 
 
