@@ -1,14 +1,14 @@
-"""Parts of one's own: a fusion, a stopper, and a reader of data sets.
+"""Parts of one's own: a fusion, and a reader of data sets.
 
     seldtune data ingest ~/rooms --plugin examples/parts.py --reader flat
-    seldtune sweep gates.yaml --plugin examples/parts.py --stopper patience --data s3://seldtune/data/flat
+    seldtune sweep gates.yaml --plugin examples/parts.py --data s3://seldtune/data/flat
 
 where `gates.yaml` has `base: {preset: resnet-gru, size: small}` and lets `fusion.name` be `gated`.
 
-A plugin is one file that is whole by itself: the models that were built from its parts take it along.
+A plugin is one file that is whole by itself: the models that were built from its parts take it along. So it imports
+nothing of `infra`, and a stopper has a file of its own (`patience.py`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -18,12 +18,8 @@ from torch import Tensor, nn
 from data import storage
 from data.errors import UserError
 from data.readers.contract import READERS, Clip, Reader, Tree
-from infra.record.trials import TrialRecord
-from infra.search.stoppers.contract import STOPPERS, Stopper, StopperSettings
 from trainables.checks import check_positive
 from trainables.parts.fusions.contract import FUSIONS, Fusion, FusionModule
-from trainables.training.decision import GO_ON, STOP, Decision
-from trainables.training.reports import OBJECTIVE
 
 
 @FUSIONS.register
@@ -60,26 +56,6 @@ class GatedFusion(FusionModule):
         assert audio is not None
         assert visual is not None
         return self.audio(audio) * self.gate(visual).sigmoid()
-
-
-@STOPPERS.register
-class Patience(Stopper):
-    """A trial stops when its last epochs brought nothing better, as many as every trial is granted at first."""
-
-    name: ClassVar[str] = "patience"
-
-    def __init__(self, settings: StopperSettings) -> None:
-        super().__init__(settings)
-        self._best: dict[int, tuple[float, int]] = {}
-        """By trial: the best objective, and the epoch that it was reached in."""
-
-    def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
-        epoch, objective = int(report["epoch"]), report[OBJECTIVE]
-        best, since = self._best.setdefault(record.number, (objective, epoch))
-        if objective < best:
-            self._best[record.number] = objective, epoch
-            return GO_ON
-        return STOP if epoch - since >= self.settings.grace_epochs else GO_ON
 
 
 @READERS.register

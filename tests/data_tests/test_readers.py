@@ -41,7 +41,7 @@ def test_the_readers() -> None:
 
 
 def test_the_examples_plugin_reads_its_layout(plugin: Plugin, tree: Path, tmp_path: Path) -> None:
-    assert plugin.parts == {("fusion", "gated"), ("stopper", "patience"), ("reader", "flat")}
+    assert plugin.parts == {("fusion", "gated"), ("reader", "flat")}
     settings = IngestSettings(val_rooms=("hall",))
     built = ingest(str(tree), str(tmp_path / "store"), settings, reader="flat")
     splits = built.store.manifest.splits

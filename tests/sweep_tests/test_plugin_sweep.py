@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples" / "parts.py"
 SWEEP = (
     *("sweep", "gates.yaml", "--data", "s3://seldtune/data/tiny", "--trials", "1", "--stopper", "patience"),
+    *("--plugin", "patience.py"),
     *("--set", "training.epochs=2", "--set", "training.epoch_windows=32"),
 )
 SPACE = """
@@ -80,7 +81,8 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     try:
         commands.run("data", "synth", "tiny", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1")
         (commands.folder / "gates.yaml").write_text(SPACE)
-        shutil.copyfile(EXAMPLE, commands.folder / "parts.py")
+        for name in ("parts.py", "patience.py"):
+            shutil.copyfile(EXAMPLE.with_name(name), commands.folder / name)
         yield commands
     finally:
         commands.run("down")
@@ -102,9 +104,9 @@ def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:
     changed = EXAMPLE.read_text().replace("hidden: int = 64", "hidden: int = 32")
     (commands.folder / "parts.py").write_text(changed)
     _, said = commands.run(*SWEEP, "--plugin", "parts.py", code=2)
-    assert f"plugins: was {{'parts.py': '{read_plugin(str(EXAMPLE)).identity}'}}, now {{'parts.py'" in said
+    assert f"plugins: was {{'parts.py': '{read_plugin(str(EXAMPLE)).identity}'" in said
     _, said = commands.run("compare", "gates", code=2)
-    assert "was run with plugin parts.py" in said
+    assert "was run with plugin" in said
     (commands.folder / "parts.py").unlink()
 
     # The model brings it.

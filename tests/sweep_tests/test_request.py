@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from data.errors import UserError
+from data.registry.plugins import load_plugins
 from infra.api.asked import sweep_request
 from infra.record.folder import require_plugins
 from infra.search.proposals import DRAWN, draw
@@ -69,6 +70,7 @@ def test_plugins_belong_to_what_must_not_change() -> None:
             require_plugins("mine", other)
         # One that is loaded for something else counts where a part of it is used.
         assert "plugins" not in SweepRequest(space=QUICKSTART).settle(ROOT).lasting("a1")
+        load_plugins([str(example.with_name("patience.py"))])
         assert "plugins" in SweepRequest(space=QUICKSTART, stopper="patience").settle(ROOT).lasting("a1")
     with pytest.raises(UserError, match=r"which is not here: give --plugin parts\.py"):
         require_plugins("mine", lasting)
