@@ -250,8 +250,9 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
     except FileNotFoundError:
         return
     for file, entry in below.items():
-        # What a store finds where there is nothing below may be a file of the name itself.
-        if file.startswith(f"{name}/"):
+        # What a store finds where there is nothing below may be a file of the name itself, and what ends in a slash
+        # marks a folder: consoles write such keys, and pyarrow.
+        if file.startswith(f"{name}/") and not file.endswith("/"):
             yield file[len(name) + 1 :], int(entry["size"]), _version(entry)
 
 

@@ -110,6 +110,13 @@ def check_bytes(root):
 
 
 @pytest.mark.slow
+def test_what_marks_a_folder_on_s3_is_no_file(s3):
+    object_stores.arrow_filesystem("s3://store/marked").create_dir("store/marked/folder")
+    storage.write_bytes("s3://store/marked/folder/file", b"1")
+    assert storage.list_files("s3://store/marked") == {"folder/file": 1}
+
+
+@pytest.mark.slow
 def test_bytes_of_odd_names_come_back_from_s3(s3):
     check_bytes("s3://store/odd")
 

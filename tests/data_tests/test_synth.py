@@ -266,7 +266,7 @@ def test_a_trees_videos_are_like_starss23s(tmp_path):
 TREE_KILLED = """
 import sys, time
 from pathlib import Path
-from data import synth
+from data.scenes import synth
 
 videos, write_mp4 = [], synth.write_mp4
 

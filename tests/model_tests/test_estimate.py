@@ -169,7 +169,7 @@ def train(config, windows, steps):
     model = SeldModel(config)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     features = torch.randn(windows, 7, 30 * inputs.features_per_label, inputs.n_mels)
-    size = (windows, inputs.window_images, inputs.frame_height, inputs.frame_width, 3)
+    size = (windows, inputs.window_pictures, inputs.frame_height, inputs.frame_width, 3)
     frames = torch.randint(0, 255, size, dtype=torch.uint8)
     target, valid = torch.rand(windows, 30, 6, 5, 13), torch.ones(windows, 30, dtype=torch.bool)
     for _ in range(steps):

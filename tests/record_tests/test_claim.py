@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 DRIVER = """
 import sys, time
 import ray
-from infra import claim
+from infra.record import claim
 
 address, folder = sys.argv[1:]
 claim.BEAT_S = 0.5
