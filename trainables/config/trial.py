@@ -56,6 +56,11 @@ class TrialConfig:
         return self.visual.width_out(self.width)
 
     @property
+    def fused_widths(self) -> tuple[int, int]:
+        """Widths of the audio and of the visual embedding as the fusion takes them; 0 for one that there is not."""
+        return self.width if self.hears else 0, self.visual_width if self.sees else 0
+
+    @property
     def hears(self) -> bool:
         return self.audio.hears
 

@@ -134,10 +134,9 @@ def _network(config: TrialConfig, at: _At) -> Cost:
     cost = _audio(config.audio, at)
     for member in config.visual.members().values():
         cost += _visual(member, width, at)
-    widths = (width if config.hears else 0, config.visual_width if config.sees else 0)
     if both:
-        cost += _norm(widths[0], at) + _norm(widths[1], at)
-    fused, width_out = _fusion(config.fusion, *widths, at)
+        cost += _norm(width, at) + _norm(config.visual_width, at)
+    fused, width_out = _fusion(config.fusion, *config.fused_widths, at)
     return cost + fused + _head(config.head, config.output, width_out, at)
 
 

@@ -38,7 +38,7 @@ class SeldModel(nn.Module):
         both = config.hears and config.sees
         self.norm_audio = nn.LayerNorm(config.width) if both else nn.Identity()
         self.norm_visual = nn.LayerNorm(config.visual_width) if both else nn.Identity()
-        self.fusion = config.fusion.build(config.width, config.visual_width)
+        self.fusion = config.fusion.build(*config.fused_widths)
         self.head = Head(self.fusion.width_out, config.head, config.output)
 
     feature_mean: Tensor

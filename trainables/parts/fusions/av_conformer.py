@@ -1,4 +1,4 @@
-"""Embeddings side by side, then a Conformer; `audio_only` and `visual_only` are the same on one of them."""
+"""The embeddings that a model has side by side, then a Conformer: of both modalities here, of one in its children."""
 
 from __future__ import annotations
 
