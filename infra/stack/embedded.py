@@ -198,8 +198,9 @@ def _stop(home: Path, state: StackState, name: str) -> int:
 
 
 def _socket_names(ports: dict[str, int]) -> list[str]:
-    names = {"s3": "grpc"} | {part: f"{part}_grpc" for part in ("filer", "master", "volume", "admin")}
-    return [f"{part}-grpc-{ports[name]}.sock" for part, name in names.items() if name in ports]
+    names = {"s3": "http", "s3-grpc": "grpc"}
+    names |= {f"{part}-grpc": f"{part}_grpc" for part in ("filer", "master", "volume", "admin")}
+    return [f"{part}-{ports[name]}.sock" for part, name in names.items() if name in ports]
 
 
 def down() -> int:
