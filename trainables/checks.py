@@ -1,8 +1,24 @@
-"""How a config field refuses a value: its dotted name, what was got, and the rule."""
+"""What fields of configs have in common: how one refuses a value (its dotted name, what was got, and the rule), and how
+one is added."""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from data.errors import UserError
+
+LATER = "later"
+"""In the metadata of fields made by `later`."""
+
+
+def later(default: Any) -> Any:
+    """A field of a config that came when there were models and sweeps without it.
+
+    `default` has to mean what was done before: a config that holds it has the fingerprint that it had without the
+    field, so that what was begun goes on.
+    """
+    return dataclasses.field(default=default, metadata={LATER: True})
 
 
 def check(condition: bool, field_name: str, got: object, rule: str) -> None:

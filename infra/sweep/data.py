@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from data import storage
@@ -27,6 +28,7 @@ from data.remembered import remembered_bytes
 from data.stores.chunks import Store
 from infra.sweep.data_memory import DataDivision
 from trainables.config import TrialConfig
+from trainables.inputs.features import relative_level
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.embedding_source import embedding_stores
 
@@ -83,7 +85,7 @@ def load_shared(
         seconds = time.monotonic() - started
         logger.info("%s decoded once for all trials: %.0f MB in %.0f s", " and ".join(data.shared), size / 1e6, seconds)
     heard = splits["train"] if "train" in data.shared else read_split(store, "train", prepare.looking_at(()))
-    mean, std = feature_statistics(heard, _statistics_uri(root, store, prepare))
+    mean, std = feature_statistics(heard, _statistics_uri(root, store, prepare), prepare.inputs.level)
     return SharedData(splits=splits, feature_mean=mean, feature_std=std)
 
 
@@ -103,20 +105,27 @@ def load_split(
     )
 
 
-def feature_statistics(dataset: Any, uri: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def feature_statistics(
+    dataset: Any, uri: str, level: str = "absolute"
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation, (7, 1, n_mels) each, over all rows; measured once, then read back from `uri`.
 
     They are alike for the channels that a swap exchanges, and the intensity keeps its zero, so that normalising and
     swapping commute: log-mel of W by itself, of Y, Z, X together, intensities together about zero.
+
+    Args:
+        level: of the log-mel channels, as models hear them (`InputConfig.level`).
     """
-    kept = np.load(io.BytesIO(remembered_bytes(uri, lambda: _statistics(dataset))))
+    kept = np.load(io.BytesIO(remembered_bytes(uri, lambda: _statistics(dataset, level))))
     return kept["mean"], kept["std"]
 
 
-def _statistics(dataset: Any) -> bytes:
+def _statistics(dataset: Any, level: str) -> bytes:
     """`mean` and `std` as numpy keeps arrays."""
     with user_errors():
-        moments = dataset.map_batches(_moments, batch_size=None, batch_format="pyarrow").take_all()
+        moments = dataset.map_batches(
+            _moments, batch_size=None, batch_format="pyarrow", fn_kwargs={"level": level}
+        ).take_all()
     count = sum(m["count"] for m in moments)
     mean = np.sum([m["sum"] for m in moments], axis=0) / count
     square = np.sum([m["square"] for m in moments], axis=0) / count
@@ -135,12 +144,16 @@ def _statistics_uri(root: str, store: Store, prepare: PrepareRow) -> str:
     """A name for what the statistics follow from: the data and what features are made of."""
     inputs = prepare.inputs
     made_of = [_FEATURES_VERSION, store.manifest.sha256, inputs.n_fft, inputs.hop, inputs.n_mels]
+    if inputs.level != "absolute":
+        made_of.append(inputs.level)
     return storage.join(root, "statistics", f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.npz")
 
 
-def _moments(table: pa.Table) -> dict[str, NDArray]:
-    """Sums over time of the features and their squares, one entry a row."""
-    features = [row["features"].astype(np.float64) for row in unpack_rows(table)]
+def _moments(table: pa.Table, level: str) -> dict[str, NDArray]:
+    """Sums over time of the features and their squares, one entry a row. What is relative to windows in a model is
+    relative to rows here."""
+    heard = [torch.from_numpy(row["features"].astype(np.float64)) for row in unpack_rows(table)]
+    features = [(relative_level(f) if level == "relative" else f).numpy() for f in heard]
     return {
         "sum": np.stack([f.sum(axis=1) for f in features]),
         "square": np.stack([np.square(f).sum(axis=1) for f in features]),

@@ -1,5 +1,6 @@
 """ADPIT loss and multi-ACCDOA decoding, against the reference figures and a plain enumeration."""
 
+import dataclasses
 from itertools import permutations, product
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def test_loss_equals_the_definition(form):
     expected = loss_by_enumeration(output.flatten(0, 1).numpy(), target.numpy())
     loss = adpit_loss(output, target.unflatten(0, (2, 12)))
     assert loss.item() == pytest.approx(expected.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("form", [MultiAccdoa(), MultiAccddoa(), Accdoa()], ids=lambda form: form.name)
+def test_an_error_of_elevation_weighs_more(form):
+    target = torch.zeros(1, 1, 6, 5, 13)
+    target[..., 0, 0, 3] = 1.0  # one event of a class, dead ahead
+    target[..., 0, 1, 3] = 1.0
+    right = torch.zeros(1, 1, form.tracks, form.axes, 13)
+    right[..., 0, 3] = 1.0
+    assert form.loss(right.flatten(-3), target).item() == 0.0
+    for weight in (1.0, 1.5):
+        weighed = dataclasses.replace(form, vertical_weight=weight)
+        errors = []
+        for axis in (1, 2):  # to the left, and above
+            wrong = right.clone()
+            wrong[..., axis, 3] = 0.5
+            errors.append(weighed.loss(wrong.flatten(-3), target).item())
+        assert errors[1] / errors[0] == pytest.approx(weight**2)
 
 
 def test_only_valid_labels_count():

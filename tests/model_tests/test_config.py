@@ -325,3 +325,25 @@ def test_a_group_cannot_replace_a_value():
     with pytest.raises(UserError, match="already holds a value"):
         nested({"a.b": 1, "a.b.c": 2})
     assert nested({"a.b": 1, "a.c.d": 2, "e": 3}) == {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+
+
+# As the version before the fields that came later computed them.
+BEFORE = {
+    "default": "d09abf7ae0470d3d62878bc5a3dcd3af11bcc698d799166f4f9c6a50df03d879",
+    "av": "1a8d56b7954f0ec7c23a883602fa1a9e348dd327c60fd28cd705e3daf5e03c43",
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_field_that_came_later_leaves_the_fingerprint_where_it_is_not_used(name):
+    assert fingerprint(CONFIGS[name]) == BEFORE[name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"inputs.level": "relative"}, {"output.vertical_weight": 1.5}, {"fusion.visual_gate": True}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_field_that_came_later_counts_where_it_is_used(change):
+    config = CONFIGS["av"]
+    assert fingerprint(override(config, change)) != fingerprint(config)

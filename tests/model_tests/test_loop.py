@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._pytree import tree_leaves
 
 from data.errors import UserError
 from data.feeding.windows import WindowSampler
@@ -36,14 +38,19 @@ def test_it_learns_and_reports_every_epoch(tmp_path: Path) -> None:
     assert all(0 < report[LATENCY] < 1000 * report["epoch_s"] for report in reports)
 
 
-def test_a_stopped_trial_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
-    whole = run(CONFIG, tmp_path / "whole")
-    first = run(CONFIG, tmp_path / "split", stop_after=2)
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_stopped_trial_continues_as_if_it_had_not_been(optimiser: str, tmp_path: Path) -> None:
+    config = override(CONFIG, {"optimiser.name": optimiser})
+    whole = run(config, tmp_path / "whole")
+    first = run(config, tmp_path / "split", stop_after=2)
     assert [r["epoch"] for r in first] == [1, 2]
-    again = run(CONFIG, tmp_path / "split")
+    again = run(config, tmp_path / "split")
     # The last report is repeated, since nobody can know whether it arrived.
     assert [r["epoch"] for r in again] == [2, 3, 4]
     assert numbers(first + again[1:]) == numbers(whole)
+    ends = [TrialStore(str(tmp_path / name)).latest() for name in ("whole", "split")]
+    one, other = ([tensor.tolist() for tensor in tree_leaves(end) if isinstance(tensor, torch.Tensor)] for end in ends)
+    assert one == other
 
 
 def test_a_finished_trial_reports_its_end_and_trains_no_more(tmp_path: Path) -> None:

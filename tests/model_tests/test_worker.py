@@ -97,27 +97,21 @@ def run(store: Store, folder: Path, workers: int, trials: int, **context: Any) -
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_streamed_trials_train_to_their_ends_and_leave_nothing(
+def test_streamed_trials_train_to_their_ends_or_stop_early_and_leave_nothing(
     cluster: None, store: Store, tmp_path: Path, workers: int
 ) -> None:
-    results = run(store, tmp_path, workers, trials=2)
+    def ask(number: int) -> Any:
+        return lambda epoch: STOP if (number, epoch) == (2, 1) else GO_ON
+
+    results = run(store, tmp_path, workers, trials=3, ask=ask)
     assert not results.errors, results.errors
-    first, second = (result.metrics for result in results)
+    first, second, stopped = (result.metrics for result in results)
     assert first["epoch"] == second["epoch"] == 3
+    assert stopped["epoch"] == 1
     assert set(REPORT_KEYS) <= first.keys()
     assert np.isfinite(first["train_loss"])
     # Nothing of the first trial is left in the workers that train the second.
     assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-4)
-    nothing_is_left()
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_streamed_trial_that_is_stopped_early_leaves_nothing(
-    cluster: None, store: Store, tmp_path: Path, workers: int
-) -> None:
-    stops = run(store, tmp_path, workers, 1, ask=lambda number: lambda epoch: STOP if epoch == 1 else GO_ON)
-    assert not stops.errors, stops.errors
-    assert stops[0].metrics["epoch"] == 1
     nothing_is_left()
 
 

@@ -31,8 +31,9 @@ EPOCHS, GRACE, TRIALS, SLOTS, CPUS = 9, 2, 12, 2, 4
 SETTINGS = StopperSettings(max_epochs=EPOCHS, grace_epochs=GRACE, reduction=3)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["no dashboard", "dashboard"])
+@pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With a dashboard or without: beside one, Ray starts and ends workers differently."""
     with own_ray(num_cpus=CPUS, include_dashboard=request.param):
         yield
 
@@ -95,7 +96,9 @@ def epochs_begun(folder: Path) -> dict[int, list[float]]:
     return {int(path.name): [float(at) for at in path.read_text().split()] for path in (folder / "log").iterdir()}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("cluster", "workers"), [(False, 2), (True, 1)], indirect=["cluster"], ids=["no dashboard-2", "dashboard-1"]
+)
 def test_bad_trials_stop_at_a_rung_and_everything_comes_back(cluster: None, tmp_path: Path, workers: int) -> None:
     stopped = run(tmp_path, workers)
     begun = epochs_begun(tmp_path)
@@ -112,6 +115,7 @@ def test_bad_trials_stop_at_a_rung_and_everything_comes_back(cluster: None, tmp_
     wait_until_nothing_is_left(CPUS, timeout_s=10)
 
 
+@pytest.mark.parametrize("cluster", [True], indirect=True, ids=["dashboard"])
 def test_a_spent_budget_stops_every_trial_after_its_report(cluster: None, tmp_path: Path) -> None:
     run(tmp_path, 1, over=lambda: any((tmp_path / "log").glob("*")))
     begun = epochs_begun(tmp_path)

@@ -107,7 +107,7 @@ def test_a_server_that_dies_is_neither_noticed_nor_missed(
     assert tracker.unwritten() == "4 trials and 4 facts and files"
 
     server.start()
-    assert tracker.flush(30.0)
+    assert tracker.flush(300.0)
     assert tracker.close("FINISHED")
     parent, children = server.assert_holds("dies", records)
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
@@ -193,7 +193,7 @@ def test_a_frozen_server_makes_no_run_twice(
         time.sleep(2.5)
     finally:
         server.signal(signal.SIGCONT)
-    assert tracker.flush(60.0)
+    assert tracker.flush(300.0)
     end(records[0], FAILED)
     records[0].error = "x" * 7000
     tracker.update(records[0])
@@ -263,7 +263,7 @@ def test_a_driver_that_dies_leaves_its_record_to_the_next(server: Server, tmp_pa
     moments.clear()
     tracker = SweepTracker(server.url, EXPERIMENT, "crashes", {}, outbox=f"{store.uri}/outbox", limits=EAGER)
     tracker.update(*records)
-    assert tracker.flush(30.0)
+    assert tracker.flush(300.0)
     # Experiment, parent, its tags; a file (2); the trials in one search; two to be brought up to date.
     assert len(moments) == 8
     for record in records[1:]:

@@ -34,7 +34,7 @@ def test_many_trials_stay_below_the_rate(server: Server, moments: list[float]) -
             tracker.update(record)
         time.sleep(1.0)
         longest = max(longest, int(tracker.unwritten().split()[0]))
-    assert tracker.flush(120.0)
+    assert tracker.flush(300.0)
     seconds = time.monotonic() - started
     assert longest <= 200
     for index, moment in enumerate(moments):

@@ -31,6 +31,7 @@ from trainables.parts.head import HeadConfig
 from trainables.parts.optimisers import OPTIMISERS, Optimiser
 from trainables.parts.optimisers.adam import Adam
 from trainables.parts.optimisers.adamw import AdamW
+from trainables.parts.optimisers.muon import Muon
 from trainables.parts.outputs import OUTPUTS, Output
 from trainables.parts.outputs.accdoa import Accdoa
 from trainables.parts.outputs.multi_accddoa import MultiAccddoa
@@ -76,6 +77,7 @@ __all__ = [
     "InputConfig",
     "MultiAccddoa",
     "MultiAccdoa",
+    "Muon",
     "NoAudio",
     "NoVisual",
     "ObjectBoxes",

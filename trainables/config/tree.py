@@ -17,6 +17,7 @@ from typing import Any
 from data.errors import UserError
 from data.near import near
 from data.registry.parts import Registry
+from trainables.checks import LATER
 from trainables.config import AUDIO_ENCODERS, FUSIONS, OPTIMISERS, OUTPUTS, SCHEDULES, VISUAL_ENCODERS, TrialConfig
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -142,8 +143,14 @@ def field_value(path: str, value: Any, entry: str | None = None) -> Any:
 
 
 def fingerprint(config: TrialConfig) -> str:
-    """Hash of what the config says, the same on every machine."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
+    """Hash of what the config says, the same on every machine, and with every version that can compute it."""
+    tree = to_dict(config)
+    for part in dataclasses.fields(config):
+        value = getattr(config, part.name)
+        for field in dataclasses.fields(value):
+            if field.metadata.get(LATER) and getattr(value, field.name) == field.default:
+                del tree[part.name][field.name]
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

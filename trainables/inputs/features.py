@@ -100,3 +100,12 @@ class FeatureExtractor(nn.Module):
             torch.mm(flat_bins[:, used], getattr(self, f"mel_{index}"), out=flat_mel[:, bands])
         torch.log10(mel[:NUM_FOA_CHANNELS].clamp_(min=_POWER_FLOOR), out=out[:NUM_FOA_CHANNELS]).mul_(10.0)
         out[NUM_FOA_CHANNELS:] = mel[NUM_FOA_CHANNELS:]
+
+
+def relative_level(features: Tensor) -> Tensor:
+    """Features (..., 7, T, M) with the log-mel channels in dB above their window's mean log-mel of W.
+
+    Loudness leaves log-mel by a constant, and the intensity not at all: what is returned does not depend on it.
+    """
+    level = features[..., :1, :, :].mean(dim=(-2, -1), keepdim=True)
+    return torch.cat((features[..., :NUM_FOA_CHANNELS, :, :] - level, features[..., NUM_FOA_CHANNELS:, :, :]), dim=-3)

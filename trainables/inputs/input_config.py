@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from data.timing import LABEL_HOP_S, RATE_HZ
-from trainables.checks import check
+from trainables.checks import check, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,9 @@ class InputConfig:
     frame_width: int = 448
     frame_height: int = 224
     frame_rate_hz: float = 10.0
+    level: str = later("absolute")
+    """Of the log-mel channels: `absolute`, as the papers have it, or `relative` to the window's own mean of W, so that
+    a softer recording of the same sounds gives the same output."""
 
     def __post_init__(self) -> None:
         label_hop = round(RATE_HZ * LABEL_HOP_S)
@@ -49,6 +52,7 @@ class InputConfig:
             self.frame_width,
             "has to be a positive multiple of 4, so that a turn by 90 degrees is a whole number of columns",
         )
+        check(self.level in ("absolute", "relative"), "inputs.level", self.level, "choose absolute or relative")
         check(self.frame_height > 0, "inputs.frame_height", self.frame_height, "has to be positive")
         count = self.frame_rate_hz * self.window_s
         check(

@@ -44,6 +44,8 @@ class Cost:
     parameters: int = 0
     trained: int = 0
     """Parameters that are not frozen."""
+    matrices: int = 0
+    """Those of them that are in tensors of two dimensions."""
     forward_flops: int = 0
     training_flops: int = 0
     """Forward and backward."""
@@ -94,7 +96,7 @@ def estimate(config: TrialConfig, workers: int = 1) -> Estimate:
     """
     share = config.training.batch_size // workers
     cost = network_cost(config, share)
-    moments = 2 * cost.trained
+    kept = config.optimiser.kept(cost.trained, cost.matrices)
     # Each worker of several keeps its gradients a second time, to send them.
     gradients = cost.trained * (1 if workers == 1 else 2)
     passes = NUM_SWAPS if config.inference.swap_average else 1
@@ -103,9 +105,9 @@ def estimate(config: TrialConfig, workers: int = 1) -> Estimate:
         parameters=cost.parameters,
         step_flops=cost.training_flops * workers,
         window_flops=round(cost.forward_flops / share * passes * overlap),
-        weights_bytes=FLOAT_BYTES * (cost.parameters + gradients + moments),
+        weights_bytes=FLOAT_BYTES * (cost.parameters + gradients + kept),
         activations_bytes=cost.saved_bytes + cost.passing_bytes + batch_bytes(config, share),
-        checkpoint_bytes=FLOAT_BYTES * (cost.parameters + moments),
+        checkpoint_bytes=FLOAT_BYTES * (cost.parameters + kept),
         model_bytes=FLOAT_BYTES * cost.parameters,
     )
 
@@ -135,7 +137,8 @@ def _network(config: TrialConfig, at: _At) -> Cost:
     for member in config.visual.members().values():
         cost += _visual(member, width, at)
     if both:
-        cost += _norm(width, at) + _norm(config.visual_width, at)
+        gate = int(config.fusion.visual_gate)
+        cost += _norm(width, at) + _norm(config.visual_width, at) + Cost(parameters=gate, trained=gate)
     fused, width_out = _fusion(config.fusion, *config.fused_widths, at)
     return cost + fused + _head(config.head, config.output, width_out, at)
 
@@ -251,6 +254,7 @@ def _measured(module: nn.Module, given: list[Tensor | None], at: _At, run: Calla
     return Cost(
         parameters=sum(p.numel() for p in module.parameters()),
         trained=sum(p.numel() for p in module.parameters() if p.requires_grad),
+        matrices=sum(p.numel() for p in module.parameters() if p.requires_grad and p.ndim == 2),
         forward_flops=forward,
         training_flops=counter.get_total_flops(),
         saved_bytes=sum(t.untyped_storage().nbytes() for key, t in saved.items() if key not in own),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
-from trainables.inputs.features import NUM_FEATURE_CHANNELS
+from trainables.inputs.features import NUM_FEATURE_CHANNELS, relative_level
 from trainables.parts.head import Head
 from trainables.parts.visual.modules import Embedding, Seen
 
@@ -38,6 +38,8 @@ class SeldModel(nn.Module):
         both = config.hears and config.sees
         self.norm_audio = nn.LayerNorm(config.width) if both else nn.Identity()
         self.norm_visual = nn.LayerNorm(config.visual_width) if both else nn.Identity()
+        gated = both and config.fusion.visual_gate
+        self.visual_gate = nn.Parameter(torch.zeros(())) if gated else None
         self.fusion = config.fusion.build(*config.fused_widths)
         self.head = Head(self.fusion.width_out, config.head, config.output)
 
@@ -77,6 +79,8 @@ class SeldModel(nn.Module):
     def _audio(self, features: Tensor) -> Tensor | None:
         if self.audio is None:
             return None
+        if self.config.inputs.level == "relative":
+            features = relative_level(features)
         return self.norm_audio(self.audio((features - self.feature_mean) / self.feature_std))
 
     def _visual(
@@ -87,6 +91,8 @@ class SeldModel(nn.Module):
         if embedding is None:
             return like.new_zeros(*shape, self.config.visual_width)
         visual = self.norm_visual(self.visual.encode(embedding, shape[1]))
+        if self.visual_gate is not None:
+            visual = visual * self.visual_gate
         return visual if has_video is None else visual * has_video[:, None, None]
 
 

@@ -49,11 +49,13 @@ class Learner:
 
     def set_rate(self, step: int) -> None:
         """Give the optimiser its rate for a step, counted from 0 over all epochs."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.optimiser.lr * self._schedule(step)
+        multiplier = self._schedule(step)
+        for group, rate in zip(self.optimiser.param_groups, self.config.optimiser.rates, strict=True):
+            group["lr"] = rate * multiplier
 
     @property
     def rate(self) -> float:
+        """Of the first group of weights."""
         return self.optimiser.param_groups[0]["lr"]
 
     def state(self) -> dict[str, Any]:

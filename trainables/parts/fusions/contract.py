@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from data.registry.parts import Registry
-from trainables.checks import check_heads
+from trainables.checks import check_heads, later
 from trainables.layers.conformer import ConformerConfig
 from trainables.parts.audio import AudioEncoder
 from trainables.parts.contract import Part
@@ -26,9 +27,13 @@ class FusionModule(nn.Module):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, kw_only=True)
 class Fusion(Part):
     """How a model joins what it hears and what it sees; register with `@FUSIONS.register`."""
 
+    visual_gate: bool = later(False)
+    """Where there is sound too: multiply the visual embedding by a learnt number that starts at zero, so that the model
+    first learns to hear, and opens for pictures as far as they help."""
     needs: ClassVar[tuple[str, ...]]
     """Which embeddings it takes: "audio", "visual", or both. A trial has exactly these encoders."""
     recurrent: ClassVar[bool] = False

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from trainables.checks import check, check_positive
-from trainables.parts.optimisers.contract import OPTIMISERS, Optimiser
+from trainables.parts.optimisers.contract import OPTIMISERS, Optimiser, Steps
 
 
 @OPTIMISERS.register
@@ -26,5 +26,5 @@ class Adam(Optimiser):
         check_positive(self, "optimiser", "lr")
         check(self.weight_decay >= 0, "optimiser.weight_decay", self.weight_decay, "has to be 0 or more")
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter]) -> Steps:
         return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)

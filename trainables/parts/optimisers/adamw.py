@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from trainables.parts.optimisers.adam import Adam
-from trainables.parts.optimisers.contract import OPTIMISERS
+from trainables.parts.optimisers.contract import OPTIMISERS, Steps
 
 
 @OPTIMISERS.register
@@ -21,5 +21,5 @@ class AdamW(Adam):
     name: ClassVar[str] = "adamw"
     weight_decay: float = 0.01
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter]) -> Steps:
         return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.classes import NUM_CLASSES
-from trainables.parts.outputs.contract import OUTPUTS, Output, mean_over_valid
+from trainables.checks import check_positive, later
+from trainables.parts.outputs.contract import OUTPUTS, Output, mean_over_valid, stretched
 
 
 @OUTPUTS.register
@@ -20,8 +21,14 @@ class Accdoa(Output):
     name: ClassVar[str] = "accdoa"
     tracks: ClassVar[int] = 1
     axes: ClassVar[int] = 3
+    vertical_weight: float = later(1.0)
+    """How much more than the other two axes z counts in the loss: 1 as published."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "output", "vertical_weight")
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+        output, target = stretched(output, target, self.axes, self.vertical_weight)
         return accdoa_loss(output, target, valid)
 
 

@@ -97,6 +97,20 @@ class Output(Part):
         return tracks, active
 
 
+def stretched(output: Tensor, target: Tensor, axes: int, vertical_weight: float) -> tuple[Tensor, Tensor]:
+    """Output and target of a loss with their z multiplied, so that errors of elevation count more.
+
+    Most sources are near the horizon: z varies little, and a model leaves it at zero for long.
+    """
+    if vertical_weight == 1.0:
+        return output, target
+    scale = output.new_ones(axes, 1)
+    scale[2] = vertical_weight
+    of_target = target.new_ones(target.shape[-2], 1)
+    of_target[3] = vertical_weight  # behind the activity
+    return (output.unflatten(-1, (-1, axes, NUM_CLASSES)) * scale).flatten(-3), target * of_target
+
+
 def mean_over_valid(per_label: Tensor, valid: Tensor | None) -> Tensor:
     """The mean of (B, T) over the valid frames."""
     return per_label.mean() if valid is None else (per_label * valid).sum() / valid.sum().clamp(min=1)

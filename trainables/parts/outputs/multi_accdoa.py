@@ -13,8 +13,8 @@ from torch import Tensor
 
 from data.classes import NUM_CLASSES
 from data.labels import MAX_TRACKS
-from trainables.checks import check
-from trainables.parts.outputs.contract import NUM_DIRECTION_AXES, OUTPUTS, Output, mean_over_valid
+from trainables.checks import check, check_positive, later
+from trainables.parts.outputs.contract import NUM_DIRECTION_AXES, OUTPUTS, Output, mean_over_valid, stretched
 
 # The sources of one cell (label frame and class) as three vectors and a spare: with one event A A A | A, with two
 # B0 B1 B0 | B1, with three C0 C1 C2 | C2. Which of the four each track is compared with, in every allowed way: the six
@@ -32,11 +32,15 @@ class MultiAccdoa(Output):
     axes: ClassVar[int] = 3
     unify_deg: float = 15.0
     """Active tracks of one class closer than this are one event."""
+    vertical_weight: float = later(1.0)
+    """How much more than the other two axes z counts in the loss: 1 as published."""
 
     def __post_init__(self) -> None:
+        check_positive(self, "output", "vertical_weight")
         check(0.0 <= self.unify_deg <= 180.0, "output.unify_deg", self.unify_deg, "has to be in [0, 180]")
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+        output, target = stretched(output, target, self.axes, self.vertical_weight)
         return adpit_loss(output, target, valid)
 
     def unified(

@@ -1,0 +1,85 @@
+"""Muon for the matrices, AdamW for the rest.
+
+Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024): the momentum of a matrix is made
+orthogonal before it is added, so that every direction of it learns alike. Its step is scaled to the size of AdamW's
+(Liu et al., "Muon is scalable for LLM training", 2025, section 2.2), so that both learn at rates of one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from trainables.checks import check, check_positive
+from trainables.parts.optimisers.contract import OPTIMISERS, Optimiser, Steps
+
+
+@OPTIMISERS.register
+@dataclass(frozen=True, kw_only=True)
+class Muon(Optimiser):
+    """Muon for every weight with two dimensions, AdamW for convolutions, norms and biases."""
+
+    name: ClassVar[str] = "muon"
+    lr: float = 3e-3
+    """Of the matrices."""
+    rest_factor: float = 1 / 3
+    """Of AdamW's rate to `lr`."""
+    momentum: float = 0.95
+    weight_decay: float = 0.01
+    """Decoupled, of both."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "optimiser", "lr", "rest_factor")
+        check(0.0 <= self.momentum < 1.0, "optimiser.momentum", self.momentum, "has to be in [0, 1)")
+        check(self.weight_decay >= 0, "optimiser.weight_decay", self.weight_decay, "has to be 0 or more")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        return self.lr, self.lr * self.rest_factor
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Steps:
+        weights = list(parameters)
+        # Groups, since torch refuses an empty list of weights, which either may be.
+        matrices = [{"params": [weight for weight in weights if weight.ndim == 2]}]
+        rest = [{"params": [weight for weight in weights if weight.ndim != 2]}]
+        rate, of_rest = self.rates
+        decay = self.weight_decay
+        return MuonAndAdamW(
+            torch.optim.Muon(
+                matrices, lr=rate, momentum=self.momentum, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(rest, lr=of_rest, weight_decay=decay, fused=True),
+        )
+
+    def kept(self, weights: int, matrices: int) -> int:
+        return matrices + 2 * (weights - matrices)
+
+
+class MuonAndAdamW:
+    """Two of torch's optimisers that step together."""
+
+    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
+        self._parts: dict[str, torch.optim.Optimizer] = {"muon": muon, "adamw": adamw}
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self._parts.values() for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self._parts.values():
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self._parts.values():
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
