@@ -16,7 +16,7 @@ from infra.console.yaml_files import read_mapping
 from infra.models.evidence import Evidence
 from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES, Average
-from trainables.scores.recordings import class_figures, paired_difference
+from trainables.scores.recordings import class_figures, paired_difference, table_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,13 @@ class Rules:
     """Of the SELD score that is compared: present, macro or micro."""
     margin: float = 0.0
     """The whole 95 % interval of the paired difference in SELD has to lie below minus this."""
+    better_than_silence: bool = True
+    """With no holder to beat, the whole 95 % interval of SELD has to lie below the 1 of a model that hears nothing."""
     class_drop: float = 0.1
     """No class's F may lie further below the holder's, as a share."""
     class_floor: float = 0.0
-    """No class's F may lie below this, as a share; classes that the test split does not hold do not count."""
+    """No class's F may lie below this, as a share; classes that the test split does not hold do not count. With 0 there
+    is no such rule."""
     real_time_factor: float = 1.0
     """Time on one processor core over the length of what is heard; 1 just keeps up."""
     megabytes: float = 1000.0
@@ -68,7 +71,7 @@ class Verdict:
 
 
 def judge(candidate: Standing, holder: Standing | None, rules: Rules) -> list[Verdict]:
-    """Every rule's verdict, in a fixed order. Without a holder nothing is compared; everything else counts."""
+    """Every rule's verdict, in a fixed order. Without a holder the comparison is with silence."""
     verdicts = [_files(candidate)]
     if candidate.evidence is None:
         verdicts.append(
@@ -80,10 +83,13 @@ def judge(candidate: Standing, holder: Standing | None, rules: Rules) -> list[Ve
             )
         )
         return verdicts
-    alone: Sequence[Callable[[Evidence, Rules], Verdict]] = (_provenance, _seeds, _floor, _speed, _size)
+    floor = (_floor,) if rules.class_floor else ()
+    alone: Sequence[Callable[[Evidence, Rules], Verdict]] = (_provenance, _seeds, *floor, _speed, _size)
     verdicts += [rule(candidate.evidence, rules) for rule in alone]
     if holder is not None:
         verdicts += _against(candidate.evidence, holder, rules)
+    elif rules.better_than_silence:
+        verdicts.append(_against_silence(candidate.evidence, rules))
     return verdicts
 
 
@@ -173,6 +179,19 @@ def _against(ours: Evidence, holder: Standing, rules: Rules) -> list[Verdict]:
         unknown = [Verdict(rule=name, passed=False, got="cannot be compared", needed=needed) for name in names]
         return [comparable, *unknown]
     return [comparable, _better(ours, theirs, rules), _no_class_worse(ours, theirs, rules)]
+
+
+def _against_silence(ours: Evidence, rules: Rules) -> Verdict:
+    """A model that hears nothing has ER 1, F 0, LE 180 degrees and LR 0, so SELD 1, whatever the recordings."""
+    values, bounds = table_of(ours.per_recording, rules.average)
+    interval = bounds.get("SELD") if bounds else None
+    return Verdict(
+        rule="better than silence",
+        passed=interval is not None and interval[1] < 1.0 - rules.margin,
+        got=f"SELD {values['SELD']:.3f}, "
+        + ("which has no interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"),
+        needed=f"the interval below {1.0 - rules.margin:g}, from two test recordings or more",
+    )
 
 
 def _better(ours: Evidence, theirs: Evidence, rules: Rules) -> Verdict:

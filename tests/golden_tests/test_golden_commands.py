@@ -176,10 +176,10 @@ def test_finals_and_registry(commands: Commands, swept: tuple[str, ...], data: s
     commands.logged("finals-log")
     commands.say("finals", *finals)
     # Whether this checkout has changes is not what is looked at.
-    (commands.folder / "rules.yaml").write_text("clean_commit: false\n")
+    (commands.folder / "rules.yaml").write_text("clean_commit: false\nbetter_than_silence: false\n")
     rules = ("--rules", "rules.yaml")
     commands.say("promote-refused", "promote", "heard", "--reason", "two seeds", *rules, code=3)
-    (commands.folder / "rules.yaml").write_text("clean_commit: false\nseeds: 2\n")
+    (commands.folder / "rules.yaml").write_text("clean_commit: false\nbetter_than_silence: false\nseeds: 2\n")
     commands.say("promote-dry-run", "promote", "heard", *rules, "--dry-run")
     commands.say("promote-dry-run-json", "promote", "heard", *rules, "--dry-run", "--json")
     commands.say("promote", "promote", "heard", *rules, "--reason", "the first")

@@ -58,9 +58,14 @@ def test_it_becomes_champion_and_predicts_a_recording(tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
         return done.stdout
 
-    asked = json.loads(seldtune("promote", "seld", "--dry-run", "--json"))
+    refused = json.loads(seldtune("promote", "seld", "--dry-run", "--json", code=3))
+    # It was trained for two epochs, which was once enough.
+    assert [rule["rule"] for rule in refused["rules"] if not rule["passed"]] == ["better than silence"]
+    rules = ("--rules", "rules.yaml")
+    (tmp_path / "rules.yaml").write_text("better_than_silence: false\n")
+    asked = json.loads(seldtune("promote", "seld", *rules, "--dry-run", "--json"))
     assert asked["passed"], asked["rules"]
-    assert seldtune("promote", "seld", "--reason", "as good as ever").endswith("seld@champion is version 1\n")
+    assert seldtune("promote", "seld", *rules, "--reason", "as good as ever").endswith("seld@champion is version 1\n")
     (move,) = json.loads(seldtune("history", "seld", "--json"))["moves"]
     tags = json.loads((BEFORE / "tags.json").read_text())
     assert (move["version"], move["evidence"]) == ("1", tags["evidence.sha256"])

@@ -29,18 +29,20 @@ assert "torch" not in sys.modules, "torch was imported"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """Where there is a registered model and a sweep."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, str]]:
+    """A folder with rules of the gate, and what leads to a registered model and a sweep."""
     import tarfile
 
     folder = tmp_path_factory.mktemp("place")
+    # What it was trained for in two epochs is hardly better than silence.
+    (folder / "rules.yaml").write_text("better_than_silence: false\n")
     environment = register(folder)
     with tarfile.open(GOLDEN / "sweep_before" / "sweep.tar.gz") as packed:
         packed.extractall(folder, filter="data")
     sweeps = Path(environment["SELDTUNE_ROOT"]) / "sweeps"
     sweeps.mkdir(parents=True)
     (folder / "sweep").rename(sweeps / "begun")
-    return environment
+    return folder, environment
 
 
 # In this order: the model is promoted twice before the alias goes back.
@@ -51,15 +53,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
         ("sweep", "--help"),
         ("status",),
         ("status", "begun"),
-        ("promote", "seld", "--dry-run"),
-        ("promote", "seld", "--reason", "the best"),
+        ("promote", "seld", "--rules", "rules.yaml", "--dry-run"),
+        ("promote", "seld", "--rules", "rules.yaml", "--reason", "the best"),
         ("history", "seld"),
         ("promote", "seld", "--from", "2", "--force", "--reason", "another"),
         ("rollback", "seld", "--reason", "not so good"),
     ],
     ids=" ".join,
 )
-def test_no_torch(command: tuple[str, ...], place: Mapping[str, str]) -> None:
-    environment = {**os.environ, **place, "PYTHONPATH": str(CHECKOUT)}
-    done = subprocess.run([sys.executable, "-c", LOOKS, *command], env=environment, capture_output=True, text=True)
+def test_no_torch(command: tuple[str, ...], place: tuple[Path, Mapping[str, str]]) -> None:
+    folder, variables = place
+    environment = {**os.environ, **variables, "PYTHONPATH": str(CHECKOUT)}
+    looked = [sys.executable, "-c", LOOKS, *command]
+    done = subprocess.run(looked, env=environment, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

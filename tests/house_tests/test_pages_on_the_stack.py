@@ -44,7 +44,7 @@ SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("table1", TRAINS_LITTLE),
 )
 """Beginning of a command -> what is said besides, the first that fits; an option that is there twice counts last."""
-MADE = {"lenient.yaml": "clean_commit: false\nseeds: 2\nclass_drop: 1\n"}
+MADE = {"lenient.yaml": "clean_commit: false\nbetter_than_silence: false\nseeds: 2\nclass_drop: 1\n"}
 REFUSED = {"promote seld --dry-run": 3}
 """Beginning of a command -> its exit code: nothing is better here than a model that has hardly trained."""
 NAMES = (

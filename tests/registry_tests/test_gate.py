@@ -25,8 +25,19 @@ def refused(candidate, holder=None, **rules):
 
 def test_the_first_model_needs_everything_but_the_comparison():
     assert refused(evidence()) == []
-    verdicts = judge(Standing(version="1", evidence=evidence()), None, Rules())
-    assert [verdict.rule for verdict in verdicts] == ["files", "provenance", "seeds", "class floor", "latency", "size"]
+    verdicts = judge(Standing(version="1", evidence=evidence()), None, Rules(class_floor=0.1))
+    rules = ["files", "provenance", "seeds", "class floor", "latency", "size", "better than silence"]
+    assert [verdict.rule for verdict in verdicts] == rules
+
+
+def test_a_model_that_may_be_no_better_than_silence_is_no_first_champion():
+    deaf = evidence(0.0, noise=0.0)
+    assert refused(deaf) == ["better than silence"]
+    assert refused(deaf, better_than_silence=False) == []
+    assert refused(evidence(0.3, noise=0.0)) == []
+    # One recording has no interval; and beyond doubt better, but not by the margin.
+    assert refused(evidence(0.3, recordings=1)) == ["better than silence"]
+    assert refused(evidence(0.3, noise=0.0), margin=0.9) == ["better than silence"]
 
 
 def test_a_model_that_was_never_tested_is_sent_to_the_finals():
