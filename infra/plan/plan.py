@@ -267,6 +267,9 @@ def _forecast(
     # A stopper that is not known was refused before, and what the trials take unstopped is said all the same.
     stopper = make_stopper("none" if unknown_stopper(request.stopper) else request.stopper, rule)
     epochs = stopper.expected_epochs(owed, concurrency) if owed else float(rule.max_epochs)
+    # The first of each fusion is not stopped.
+    whole = min(owed, len({trial.config.fusion.name for trial in trials[: len(request.space.first)]}))
+    epochs += whole / max(owed, 1) * (rule.max_epochs - epochs)
     return forecast_sweep(
         trials,
         trials=owed,

@@ -81,6 +81,8 @@ class GracefulStopping(DriverOnly, FIFOScheduler):
         stopper: the rule.
         is_over: true once the sweep's wall-clock budget is spent; every trial then stops after its next report.
         record_of: the record behind Tune's trial name.
+        first: so many trials are the points that the space names. None of them is stopped before its fusion has a trial
+            that trained in full: what is compared has to have had its chance.
     """
 
     def __init__(
@@ -89,12 +91,16 @@ class GracefulStopping(DriverOnly, FIFOScheduler):
         board: DecisionBoard,
         is_over: Callable[[], bool],
         record_of: Callable[[str], TrialRecord],
+        first: int = 0,
     ) -> None:
         super().__init__()
         self._stopper = stopper
         self._board = board
         self._is_over = is_over
         self._record_of = record_of
+        self._first = first
+        self._trained: set[str] = set()
+        """Fusions that have a trial with all its epochs."""
         self._decisions: dict[tuple[int, int], Decision] = {}
         """The rule's, by (trial number, epoch)."""
         self.stopped: set[int] = set()
@@ -122,7 +128,12 @@ class GracefulStopping(DriverOnly, FIFOScheduler):
     def _decide(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         key = (record.number, int(report["epoch"]))
         if key not in self._decisions:  # an interrupted trial repeats epochs; it was judged by them before
-            self._decisions[key] = self._stopper.judge(record, report)
+            decision, fusion = self._stopper.judge(record, report), record.config["fusion"]["name"]
+            if not decision.go_on and record.number < self._first and fusion not in self._trained:
+                decision = GO_ON
+            if report["epoch"] >= record.config["training"]["epochs"]:
+                self._trained.add(fusion)
+            self._decisions[key] = decision
         return self._decisions[key]
 
     def debug_string(self) -> str:

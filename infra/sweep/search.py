@@ -53,7 +53,7 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
         earlier=standing.earlier,
     )
     board, stopper = DecisionBoard(), make_stopper(asked.stopper, asked.rule)
-    stopping = GracefulStopping(stopper, board, is_over, searcher.record_of)
+    stopping = GracefulStopping(stopper, board, is_over, searcher.record_of, first=len(asked.search.space.first))
     stopping.replay(standing.records)
     context = SweepContext(
         trials_uri=standing.sweep.work_uri,

@@ -20,7 +20,7 @@ from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
 from infra.search.stoppers.halving import Halving
 from infra.search.stoppers.population import FACTORS
-from trainables.config import Adam, AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
+from trainables.config import Adam, AdamW, Cosine, Gru, OneCycle, ResNetConformer, TrainingConfig, TrialConfig
 from trainables.config.tree import from_dict, to_dict
 from trainables.training.decision import GO_ON, STOP, Decision
 from trainables.training.reports import OBJECTIVE
@@ -149,6 +149,33 @@ def test_asha_stops_at_rungs_what_is_behind_there() -> None:
     assert {number for number, epoch in stops if epoch < EPOCHS} == sweep.stopping.stopped
     best = min(range(TRIALS), key=lambda number: sweep._quality[number])
     assert best not in sweep.stopping.stopped
+
+
+def test_the_first_of_a_fusion_is_not_stopped_until_one_of_its_kind_was_trained_in_full() -> None:
+    silent = TrialConfig(visual=ResNetConformer(), fusion=Gru(), training=PLAIN.training)
+    configs = [PLAIN, silent, PLAIN, PLAIN, silent]
+    records = [record_of(number, config) for number, config in enumerate(configs)]
+    by_name = {str(record.number): record for record in records}
+
+    def stopping(first: int) -> tuple[GracefulStopping, Board]:
+        board = Board()
+        rule = make_stopper("asha", SETTINGS)
+        return GracefulStopping(rule, cast(DecisionBoard, board), lambda: False, by_name.__getitem__, first), board
+
+    def train(under: GracefulStopping, board: Board, number: int, objective: float) -> int:
+        """Epochs until it ended."""
+        for epoch in range(1, EPOCHS + 1):
+            result = {"epoch": epoch, OBJECTIVE: objective}
+            under.on_trial_result(cast(Any, None), cast(Any, SimpleNamespace(trial_id=str(number))), result)
+            if not board.told[-1][2].go_on:
+                return epoch
+        return EPOCHS
+
+    objectives = [0.3, 0.9, 0.8, 0.7, 0.95]
+    free, kept = stopping(0), stopping(3)
+    assert [train(*free, number, objective) for number, objective in enumerate(objectives)] == [EPOCHS, 2, 2, 2, 2]
+    # Trial 1 is the first of its fusion; trial 2 is a first point too, but its fusion was trained by then.
+    assert [train(*kept, number, objective) for number, objective in enumerate(objectives)] == [EPOCHS, EPOCHS, 2, 2, 2]
 
 
 def test_brackets_of_hyperband_have_their_shares_and_patience() -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,15 @@ import pytest
 
 from data.files.audio import write_foa_wav
 from data.registry.plugins import read_plugin
-from support.ray_nodes import bare_environment
+from support.embedded_stack import Stack
 
 pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples" / "parts.py"
 SWEEP = (
-    *("sweep", "gates.yaml", "--data", "s3://seldtune/data/tiny", "--trials", "1", "--stopper", "patience"),
-    *("--plugin", "patience.py"),
+    *("sweep", "gates.yaml", "--data", "s3://seldtune/data/gates", "--trials", "1", "--stopper", "patience"),
+    *("--plugin", "patience.py", "--model", "gated"),
     *("--set", "training.epochs=2", "--set", "training.epoch_windows=32"),
 )
 SPACE = """
@@ -47,16 +46,16 @@ FAULTS = """
 from infra.stack.settings import load_settings
 load_settings().export()
 from infra.models.register import faults_of, find_version
-print(faults_of(find_version("seld", "challenger")))
+print(faults_of(find_version("gated", "challenger")))
 """
 
 
 class Commands:
-    """The command line on an embedded stack, each command in a process of its own."""
+    """The command line on the stack, each command in a process of its own: plugins stay where they were loaded."""
 
-    def __init__(self, home: Path) -> None:
-        self.folder = home.parent
-        self.environment = bare_environment() | {"SELDTUNE_HOME": str(home), "PYTHONPATH": str(CHECKOUT)}
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.folder = folder
+        self.environment = stack.environment | {"PYTHONPATH": str(CHECKOUT)}
 
     def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
         return self.python("-m", "infra.cli", *arguments, code=code)
@@ -76,17 +75,15 @@ class Commands:
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    commands = Commands(tmp_path_factory.mktemp("stack") / ".seldtune")
-    commands.run("up")
-    try:
-        commands.run("data", "synth", "tiny", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1")
-        (commands.folder / "gates.yaml").write_text(SPACE)
-        for name in ("parts.py", "patience.py"):
-            shutil.copyfile(EXAMPLE.with_name(name), commands.folder / name)
-        yield commands
-    finally:
-        commands.run("down")
+def commands(embedded_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    commands = Commands(embedded_stack, tmp_path_factory.mktemp("plugins"))
+    (commands.folder / "gates.yaml").write_text(SPACE)
+    for name in ("parts.py", "patience.py"):
+        shutil.copyfile(EXAMPLE.with_name(name), commands.folder / name)
+    commands.run(
+        "data", "synth", "gates", "--train-clips", "2", "--val-clips", "1", "--test-clips", "1", "--clip-s", "6"
+    )
+    return commands
 
 
 def test_a_submitted_sweep_takes_its_plugin_along(commands: Commands) -> None:
@@ -117,6 +114,6 @@ def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:
     # The model brings it.
     noise = np.random.default_rng(0).normal(0, 0.1, (4, 24_000 * 3)).astype(np.float32)
     write_foa_wav(commands.folder / "noise.wav", noise)
-    commands.run("predict", "noise.wav", "--model", "models:/seld@challenger")
+    commands.run("predict", "noise.wav", "--model", "models:/gated@challenger")
     assert list(commands.folder.glob("noise*.csv"))
     assert commands.python("-c", FAULTS)[0].strip() == "[]"
