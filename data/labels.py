@@ -42,7 +42,11 @@ class Events:
         elevation_deg: ArrayLike = (),
         distance_cm: ArrayLike | None = None,
     ) -> Events:
-        """A table from anything array-like; with no arguments an empty one."""
+        """A table from anything array-like; with no arguments an empty one.
+
+        Raises:
+            ValueError: the columns differ in length.
+        """
         at = np.asarray(frame, dtype=np.int64)
         if distance_cm is None:
             distance_cm = np.full(len(at), np.nan)
@@ -54,7 +58,9 @@ class Events:
             np.asarray(elevation_deg, dtype=np.float64),
             np.asarray(distance_cm, dtype=np.float64),
         )
-        assert {len(column) for column in table.columns()} == {len(table)}, "columns differ in length"
+        if {len(column) for column in table.columns()} != {len(table)}:
+            lengths = ", ".join(f"{field.name} {len(getattr(table, field.name))}" for field in fields(cls))
+            raise ValueError(f"columns of events differ in length: {lengths}")
         return table
 
     def __len__(self) -> int:

@@ -242,7 +242,7 @@ def _buffers(column: pa.ChunkedArray) -> list[pa.Buffer]:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raise a UserError from inside a Ray task as itself: one line, without Ray's wrapping and its traceback."""
+    """Raise a UserError from inside a Ray task as itself: a line and its notes, without Ray's wrapping or traceback."""
     ray_data = logging.getLogger("ray.data")
     level = ray_data.level
     # It would print the traceback twice before the exception gets here, which says the same.
@@ -254,7 +254,10 @@ def user_errors() -> Iterator[None]:
         if found is None or found is error:
             raise
         # Ray adds lines of its own advice to a message.
-        raise UserError(str(found).splitlines()[0]) from None
+        told = UserError(str(found).splitlines()[0])
+        for note in getattr(found, "__notes__", ()):
+            told.add_note(note)
+        raise told from None
     finally:
         ray_data.setLevel(level)
 

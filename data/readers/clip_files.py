@@ -37,7 +37,6 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
                 assert clip.csv is not None
                 events, of_csv = parse_events_csv(csv_path.read_bytes(), storage.join(root, clip.csv))
                 notes |= of_csv
-            late = int((events.frame >= labels).sum())
             pictures: list[bytes] = []
             if video_path is not None:
                 pictures, of_video = _pictures(video_path, labels, audio.shape[1] / RATE_HZ)
@@ -46,7 +45,6 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
             # A copy from S3 has a name of its own, which means nothing to anybody.
             reason = str(error).replace(str(wav_path), storage.join(root, clip.wav))
             return Fault(clip.name, reason.replace(str(video_path), storage.join(root, clip.video or "")))
-    notes["rows past the end of the sound dropped"] = late
     notes["recordings without video"] = int(clip.video is None and settings.with_video)
     notes["samples after the last label frame dropped"] = audio.shape[1] % SAMPLES_PER_LABEL
     facts = {"notes": {what: count for what, count in notes.items() if count}}

@@ -13,6 +13,8 @@ from data.stores.build import Fault, Recording
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
 from data.timing import PICTURE_RATE_HZ
 
+__all__ = ["DEFAULT", "INGEST_VERSION", "READERS", "Clip", "Fault", "IngestSettings", "Reader", "Recording", "Tree"]
+
 DEFAULT: Final = "starss23"
 # Raise it when the same files would give other data than before.
 INGEST_VERSION: Final = 1

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from data import storage
 from data.readers import READERS
+from data.readers.checks import find_tree, read_recording
 from data.readers.contract import DEFAULT, Clip, IngestSettings, Tree
-from data.readers.hold_out import hold_out, seconds_of
+from data.readers.hold_out import hold_out, one_sided_classes, seconds_of
 from data.registry.plugins import identities, plugins_behind
 from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
 
@@ -52,7 +53,7 @@ class FilesTask:
         """Read the clips."""
         reader = READERS[self.reader]()
         for clip in self.clips:
-            yield reader.read(self.root, clip, self.settings)
+            yield read_recording(reader, self.root, clip, self.settings)
 
 
 def facts_of(reader: str) -> dict[str, Any]:
@@ -78,11 +79,14 @@ def ingest(root: str, out: str, settings: IngestSettings | None = None, run: Run
     settings = settings or IngestSettings()
     storage.check_root(root)
     storage.check_root(out)
-    tree = READERS.find(reader, "--reader")().find(root)
+    tree = find_tree(READERS.find(reader, "--reader")(), root)
     clips, rooms = hold_out(tree, settings)
+    # Whoever names the rooms knows what is in them.
+    remark_on = one_sided_classes if settings.val_rooms is None else lambda splits: ()
     settings = replace(settings, val_rooms=rooms)
     tasks = _tasks(reader, tree, clips, settings)
-    return build(out, reader, settings.to_dict() | facts_of(reader), tasks, run, tree.faults, _remarks(tree, clips))
+    made_of = settings.to_dict() | facts_of(reader)
+    return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), remark_on)
 
 
 def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:

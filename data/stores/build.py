@@ -159,14 +159,17 @@ def build(
     run: Run = map,
     faults: Sequence[Fault] = (),
     remarks: Sequence[str] = (),
+    remark_on: Callable[[Mapping[str, Split]], Sequence[str]] = lambda splits: (),
 ) -> Built:
     """Make the store at `root` from the tasks, or find it there.
 
-    A store of the same `source` is replaced once the new one is whole. `settings` become part of its identity.
+    A store of the same `source` is replaced once the new one is whole, and the log says so. `settings` become part of
+    its identity.
 
     Args:
         faults: recordings that no task could be made of.
         remarks: what else the report should say of the source.
+        remark_on: what it should say besides of what came into the splits.
 
     Raises:
         UserError: `root` holds data of another source, or cannot be used (see `storage.check_root`), or no task
@@ -201,16 +204,30 @@ def build(
         if parts:
             splits[name] = _split(parts)
             contents[name] = [pair for part in parts for pair in zip(part.shards, part.index, strict=True)]
+    for told in remark_on(splits):
+        logger.warning("%s", told)
+        report["remarks"].append(told)
     plain_settings = json.loads(json.dumps(settings))
     store = Store(root, Manifest(source, plain_settings, splits, write_index(root, contents)))
     storage.write_bytes(storage.join(root, REPORT_NAME), (json.dumps(report, indent=1) + "\n").encode())
-    if _published(root) == store.manifest:
+    before = _published(root)
+    if before == store.manifest:
         logger.info("%s: the data is there already (%s)", root, store.manifest.sha256[:12])
     else:
         _check_nothing_vanished(store)
         write_manifest(root, store.manifest)
+        if before is not None:
+            logger.warning("%s: %s", root, _replaced(before, store.manifest))
     remove_others(root, {shard.path for shard in store.files()}, {one.record_uri for one in todo})
     return Built(store, report)
+
+
+def _replaced(before: Manifest, now: Manifest) -> str:
+    """What became of the data that was there, in a sentence."""
+    names = sorted(before.settings.keys() | now.settings.keys())
+    others = [name for name in names if before.settings.get(name) != now.settings.get(name)]
+    why = f"other {', '.join(others)}" if others else "other recordings"
+    return f"replaces the data there ({before.sha256[:12]}) with {now.sha256[:12]}: {why}"
 
 
 def _check_nothing_vanished(store: Store) -> None:

@@ -110,10 +110,10 @@ def ingest(
     plugins: str | Sequence[str] | None = None,
     settings: Settings | None = None,
 ) -> Built:
-    """Take in STARSS23, or any tree of its layout, as it was downloaded.
+    """Take in recordings as they lie in their folders: STARSS23 as it was downloaded, or what another reader reads.
 
     Args:
-        tree: folder or s3://bucket/path that holds foa_dev, metadata_dev, video_dev.
+        tree: folder or s3://bucket/path as the reader reads it; starss23: with foa_dev, metadata_dev, video_dev.
         out: where the store goes; `<root>/data/<reader>` if not given.
         val_rooms: training rooms to hold out; chosen by name if not given.
         video: take in the video as well.
@@ -125,7 +125,8 @@ def ingest(
         The store, and what became of the recordings: those that could not be read are in `report["faults"]`.
 
     Raises:
-        UserError: it is no such tree, or other data lies where the store goes.
+        UserError: it is no such tree, the reader of a plugin gives or raises something wrong, or other data lies where
+            the store goes.
     """
     from data.readers.contract import IngestSettings
     from data.readers.ingest import ingest as take_in

@@ -178,6 +178,9 @@ def ray_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         return {"result": [pickle.dumps(function(pickle.loads(item))) for item in batch["item"]]}
 
     dataset = ray.data.from_items([pickle.dumps(item) for item in items], override_num_blocks=len(items))
+    results = dataset.map_batches(call, batch_size=1)
+    # Otherwise Ray Data raises an error of its own, and what caused it stays behind in the worker.
+    results.context.raise_original_map_exception = True
     with user_errors():
-        for batch in dataset.map_batches(call, batch_size=1).iter_batches(batch_size=None, prefetch_batches=0):
+        for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
             yield from map(pickle.loads, batch["result"])

@@ -77,7 +77,10 @@ def data_synth(
 @data_app.command("ingest")
 def data_ingest(
     tree: Annotated[
-        str, typer.Argument(help="Folder or s3://bucket/path that holds foa_dev, metadata_dev, video_dev.")
+        str,
+        typer.Argument(
+            help="Folder or s3://bucket/path as the reader reads it; starss23: with foa_dev, metadata_dev, video_dev."
+        ),
     ],
     out: Annotated[str | None, typer.Option(help="Where the store goes; <root>/data/<reader> if not given.")] = None,
     val_rooms: Annotated[
@@ -94,7 +97,7 @@ def data_ingest(
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take in STARSS23, or any tree of its layout, as it was downloaded.
+    """Take in recordings as they lie in their folders: STARSS23 as it was downloaded, or what another reader reads.
 
     What is unusual is counted, what cannot be read is named, the rest is taken in. A crash costs little: say it again.
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`

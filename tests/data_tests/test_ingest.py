@@ -239,6 +239,26 @@ def test_a_mended_file_is_read_again_and_nothing_else(tree, tmp_path, monkeypatc
     assert not written
 
 
+def test_data_that_is_replaced_is_told_with_what_differs(tree, tmp_path, caplog):
+    for number in (1, 2):
+        tree.add(f"fold3_room{number}_mix001", video=False, seed=number)
+    out = str(tmp_path / "out")
+
+    def taken(**settings):
+        caplog.clear()
+        manifest = ingest(str(tree.root), out, IngestSettings(val_rooms=(), **settings)).store.manifest
+        return manifest.sha256[:12], [message for message in caplog.messages if "replaces" in message]
+
+    first, told = taken()
+    assert not told
+    assert taken() == (first, [])
+    second, told = taken(with_video=False)
+    assert told == [f"{out}: replaces the data there ({first}) with {second}: other frames, with_video"]
+    tree.add("fold3_room3_mix001", video=False, seed=3)
+    third, told = taken(with_video=False)
+    assert told == [f"{out}: replaces the data there ({second}) with {third}: other recordings"]
+
+
 def test_nothing_readable_leaves_the_store_as_it_was(tree, tmp_path):
     tree.add("fold3_room1_mix001", video=False)
     out = str(tmp_path / "out")

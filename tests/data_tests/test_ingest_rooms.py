@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from data.errors import UserError
 from data.readers.contract import Clip, IngestSettings, Tree
-from data.readers.hold_out import choose_val_rooms
+from data.readers.hold_out import choose_val_rooms, hold_out, one_sided_classes
 from data.readers.ingest import _tasks, ingest
 from data.readers.starss23 import find_clips
+from data.stores.chunks import Split
 from support.starss23_tree import RATE_HZ
 
 
@@ -48,6 +51,43 @@ def test_held_out_rooms_hold_every_class_and_about_the_share():
     assert held in ("room3", "room7")
     assert choose_val_rooms(dict(reversed(hours.items())), frames) == [held]
     assert choose_val_rooms({"room1": 1.0}, {"room1": [1] * 13}) == []
+
+
+def test_classes_that_one_side_lacks_are_remarked_where_nobody_chose_the_rooms(tree, tmp_path, caplog):
+    for room, heard in (("room1", (0, 3)), ("room2", (0, 3, 12)), ("room3", (1,))):
+        tree.add(f"fold3_{room}_mix001", csv="".join(f"0,{c},0,10,0,150\n" for c in heard), video=False)
+    built = ingest(str(tree.root), str(tmp_path / "chosen"))
+    (held,) = built.store.manifest.splits["val"].rooms
+    assert held == "room1"
+    told = (
+        "validation lacks 2 of the 13 classes that training has: male, knock; room1 was held out, choose other rooms "
+        "with --val-rooms"
+    )
+    assert built.report["remarks"] == [told]
+    assert told in caplog.messages
+    assert json.loads((tmp_path / "chosen" / "report.json").read_text())["remarks"] == [told]
+    named = ingest(str(tree.root), str(tmp_path / "named"), IngestSettings(val_rooms=("room3",)))
+    assert named.report["remarks"] == []
+
+
+def test_training_may_lack_classes_too():
+    def split(frames):
+        return Split(1, 0, 0.1, ("room1",), tuple(frames), (0,) * 6, ())
+
+    sides = {"train": split([5] * 12 + [0]), "val": split([0] + [5] * 12)}
+    lacks = [remark.partition(";")[0] for remark in one_sided_classes(sides)]
+    assert lacks == [
+        "validation lacks 1 of the 13 classes that training has: female",
+        "training lacks 1 of the 13 classes that validation has: knock",
+    ]
+    assert one_sided_classes({"train": sides["train"]}) == []
+
+
+def test_rooms_without_label_files_can_be_held_out():
+    clips = tuple(Clip(f"c{n}", f"room{n}", "train", f"{n}.wav", None, None) for n in range(4))
+    versions = {clip.wav: f"{60 * RATE_HZ * 8}-1" for clip in clips}
+    _, held = hold_out(Tree("root", clips, (), (), versions), IngestSettings())
+    assert len(held) == 1
 
 
 def test_rooms_in_two_splits_are_remarked(tree, tmp_path):

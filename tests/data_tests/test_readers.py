@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.errors import UserError
@@ -13,8 +14,10 @@ from data.readers import READERS
 from data.readers.contract import IngestSettings
 from data.readers.ingest import ingest
 from data.registry.plugins import Plugin, load_plugins
+from data.stores.rows import decode_flac, row_events
 from support.forgotten_plugins import forgotten_plugins
-from support.starss23_tree import noise, write_text, write_wav
+from support.pages import REPOSITORY, blocks
+from support.starss23_tree import noise, rows_of, write_text, write_wav
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "parts.py"
 
@@ -58,3 +61,36 @@ def test_the_layout_of_another_reader_is_refused(plugin: Plugin, tree: Path, tmp
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no recordings: train/<room>_<recording>\.wav"):
         ingest(str(tmp_path / "empty"), str(tmp_path / "store"), reader="flat")
+
+
+def test_the_pages_reader_of_other_labels(tree: Path, tmp_path: Path) -> None:
+    """That of `docs/extending.md`, as a plugin: seconds and words become label frames and classes."""
+    (page,) = (
+        block
+        for block in blocks(REPOSITORY / "docs" / "extending.md")
+        if block.marks.get("file", "").endswith("/field.py")
+    )
+    write_text(tmp_path / "my_parts.py", page.text)
+    for csv in tree.rglob("*.csv"):
+        csv.rename(csv.with_suffix(".txt"))
+        write_text(csv.with_suffix(".txt"), "")
+    write_text(
+        tree / "train" / "hall_1.txt", "0.3 0.6 steps -90 10 1.5\n0.5 0.6 woman 30.5 -20 2\n1.9 2.5 knock 0 0 3\n"
+    )
+    write_text(tree / "test" / "attic_1.txt", "0 1 steps 0 0 1\n0 1 dog 0 0 1\n")
+    with forgotten_plugins():
+        load_plugins([str(tmp_path / "my_parts.py")])
+        built = ingest(str(tree), str(tmp_path / "store"), IngestSettings(val_rooms=()), reader="field")
+    (row,) = rows_of(built.store, "hall_1")
+    events = row_events(row)
+    assert events.frame.tolist() == [3, 4, 5, 5, 19]
+    assert events.class_index.tolist() == [6, 6, 6, 0, 12]
+    assert events.source.tolist() == [1, 1, 1, 2, 3]
+    assert events.azimuth_deg.tolist() == [-90, -90, -90, 30.5, 0]
+    assert events.distance_cm.tolist() == [150, 150, 150, 200, 300]
+    np.testing.assert_array_equal(decode_flac(row["audio"]), noise(2.0))
+    assert built.report["recordings"]["hall_1"]["facts"]["notes"]["rows past the end of the sound dropped"] == 5
+    assert [fault["reason"] for fault in built.report["faults"]] == [
+        f"{tree}/test/attic_1.txt:2: '0 1 dog 0 0 1' is no event ('dog')"
+    ]
+    assert len(row_events(rows_of(built.store, "kitchen_1")[0])) == 0

@@ -57,3 +57,41 @@ def test_a_bad_recording_costs_the_exit_code_unless_it_may_be_skipped(tmp_path):
     assert again.returncode == 0, again.stderr
     assert "left out: " in again.stdout
     assert run("--val-rooms", "room9").returncode == 2
+
+
+BROKEN = """
+from data.readers.contract import READERS, Reader
+from data.readers.starss23 import find_clips
+
+@READERS.register
+class Field(Reader):
+    name = "field"
+    def find(self, root):
+        return find_clips(root)
+    def read(self, root, clip, settings):
+        raise ZeroDivisionError(f"oops\\nat {clip.room}")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_plugins_reader_raises_in_a_worker_is_one_line_and_a_traceback_when_debugging(tmp_path):
+    tree = Tree(tmp_path / "tree")
+    tree.add("fold3_room1_mix001", video=False)
+    (tmp_path / "my_parts.py").write_text(BROKEN)
+    seldtune = Path(sys.executable).parent / "seldtune"
+    environment = {**os.environ, "SELDTUNE_ROOT": str(tmp_path / "root"), "SELDTUNE_HOME": str(tmp_path / "home")}
+
+    def run(*options):
+        command = [seldtune, *options, "data", "ingest", tree.root, "--plugin", "my_parts.py", "--reader", "field"]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+
+    error = "error: reader 'field' (my_parts.py:11) raised ZeroDivisionError: oops on fold3_room1_mix001\n"
+    told = run()
+    assert told.returncode == 2, told.stderr
+    remark, said = told.stderr.splitlines(keepends=True)
+    assert remark.endswith("no room is held out: there is no validation split, which a sweep needs\n")
+    assert said == error
+    debugged = run("--debug")
+    assert debugged.returncode == 2
+    assert debugged.stderr.endswith(error)
+    assert 'File "my_parts.py", line 11, in read' in debugged.stderr

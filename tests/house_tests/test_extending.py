@@ -49,7 +49,7 @@ print(json.dumps({
     "parameters": count_parameters(config),
     "rates": rates,
     "yaml": yaml.fusion.hidden,
-    "around": [STOPPERS["patience"].name, SAMPLERS["late_tpe"].name, READERS["flat"].name],
+    "around": [STOPPERS["patience"].name, SAMPLERS["late_tpe"].name, READERS["flat"].name, READERS["field"].name],
     "expected": patience.expected_epochs(8, 2),
     "clips": [clip.room for clip in READERS["flat"]().find("tree").clips],
     "listed": ["strided" in AUDIO_ENCODERS, "gated" in FUSIONS, "root_decay" in SCHEDULES, "gates" in SPACES],
@@ -97,7 +97,7 @@ def test_one_file_adds_a_part(copy: Path) -> None:
     assert found["rates"] == [1.0, 0.5]
     assert found["yaml"] == 96
     assert all(found["listed"])
-    assert found["around"] == ["patience", "late_tpe", "flat"]
+    assert found["around"] == ["patience", "late_tpe", "flat", "field"]
     assert 2 <= found["expected"] <= 12
     assert sorted(found["clips"]) == ["attic", "hall"]
 
