@@ -219,6 +219,12 @@ def holder_of(name: str, alias: str) -> ModelVersion | None:
     return None if version is None else find_version(name, str(version))
 
 
+def aliases_of(name: str) -> dict[str, str]:
+    """Each alias of a model that MLflow has, and the version that it points at."""
+    aliases = mlflow.MlflowClient().get_registered_model(name).aliases
+    return {alias: str(aliases[alias]) for alias in sorted(aliases)}
+
+
 def find_version(name: str, version_or_alias: str) -> ModelVersion:
     """A version by its number or by an alias.
 

@@ -137,7 +137,7 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
     store = None
     if "s3" in services:
         check_storage(preflight, settings.root)
-        store = check_data(preflight, request.data_uri(settings.root))
+        store = check_data(preflight, request.data_uri(settings.root), settings.root)
     if "mlflow" in services:
         check_mlflow(preflight, settings.mlflow_tracking_uri)
     joined = "ray" in services and check_ray(preflight, settings)

@@ -255,7 +255,10 @@ def test_rules_across_parts(parts, message):
 def test_unknown_names_list_the_choices(part):
     with pytest.raises(UserError) as error:
         from_dict({part: {"name": "nonsense"}})
-    assert str(error.value) == f"{part}.name = 'nonsense' is not known; choose one of {', '.join(REGISTRIES[part])}"
+    choices = ", ".join(REGISTRIES[part])
+    assert str(error.value) == (
+        f"{part}.name = 'nonsense' is not known; choose one of {choices}; a part of your own needs --plugin FILE"
+    )
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_fusion_that_cannot_run_is_named(plugin: str, fault: str, said: str) -
 @pytest.mark.parametrize(("fault", "said"), FAULTS)
 def test_neither_plan_nor_sweep_begins_with_it(plugin: str, fault: str, said: str) -> None:
     asked, root = request(plugin, fault), Path(plugin).parent / "root"
-    settings = Settings(root=str(root), sources={name: "missing" for name in ("s3", "mlflow", "ray")})
+    settings = Settings(root=str(root), sources=dict.fromkeys(("s3", "mlflow", "ray"), "missing"))
     plan = plan_space(asked, settings, samples=12)
     (check,) = [check for check in plan.checks if check.name == "models"]
     assert check.state == REFUSED
@@ -139,7 +139,7 @@ def test_neither_plan_nor_sweep_begins_with_it(plugin: str, fault: str, said: st
 def test_an_encoder_is_held_to_its_width(plugin: str) -> None:
     load_plugins([plugin])
     config = from_dict({**BASE, "audio": {"name": "narrow", "width": 16}})
-    said = rf"audio encoder 'narrow': NarrowEncoder \({plugin}\) gives \(4, 30, 8\), and \(B, T, width\) = \(4, 30, 16\)"
+    said = rf"'narrow': NarrowEncoder \({plugin}\) gives \(4, 30, 8\), and \(B, T, width\) = \(4, 30, 16\) is expected"
     with pytest.raises(BrokenPart, match=said):
         estimate(config)
 

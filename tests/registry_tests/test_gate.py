@@ -32,7 +32,9 @@ def test_the_first_model_needs_everything_but_the_comparison():
 def test_a_model_that_was_never_tested_is_sent_to_the_finals():
     [verdict] = failed(judge(Standing(version="3", evidence=None, sweep="quickstart"), None, Rules()))
     assert verdict.rule == "evidence"
-    assert "seldtune finals quickstart" in verdict.needed
+    assert "`seldtune finals quickstart`" in verdict.needed
+    mine = Standing(version="3", evidence=None, sweep="quickstart", plugins=("my_parts.py",))
+    assert "`seldtune finals quickstart --plugin my_parts.py`" in failed(judge(mine, None, Rules()))[0].needed
 
 
 @pytest.mark.parametrize(

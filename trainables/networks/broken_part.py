@@ -1,4 +1,4 @@
-"""What is said of a part whose network cannot be built, cannot run, or hands on something else than its contract says."""
+"""What is said of a part whose network cannot be built or run, or hands on something else than its contract says."""
 
 from __future__ import annotations
 
