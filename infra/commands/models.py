@@ -96,12 +96,11 @@ def history(
     Example: `seldtune history seld`
     """
     from infra.api import models as api
-    from infra.models.register import aliases_of
 
     moves = api.history(model, alias=alias)
     text = "\n".join(map(str, moves))
     if not moves:
-        there = ", ".join(f"{name} (version {version})" for name, version in aliases_of(model).items())
+        there = ", ".join(f"{name} (version {version})" for name, version in api.aliases(model).items())
         text = f"{model}@{alias} was never moved; aliases of {model}: {there or 'none'}"
     say({"model": model, "alias": alias, "moves": [move.as_json() for move in moves]}, text, as_json=as_json)
 
