@@ -15,9 +15,11 @@ from data.errors import UserError
 from infra.costs.calibration import Calibration
 from infra.costs.forecast import DataSize, forecast_trial
 from trainables.config import TrialConfig
-from trainables.config.tree import fingerprint, parts_of
+from trainables.config.tree import fingerprint
 from trainables.networks.broken_part import BrokenPart
 from trainables.networks.estimate import estimate
+from trainables.parts.audio import AUDIO_ENCODERS
+from trainables.parts.fusions import FUSIONS
 from trainables.parts.visual import VISUAL_ENCODERS
 from trainables.training.resources import TrialResources
 
@@ -112,14 +114,15 @@ def broken_parts(configs: Sequence[TrialConfig], workers: int) -> dict[tuple[str
 
 
 def used_parts(config: TrialConfig) -> set[tuple[str, str]]:
-    """Kinds and names of its parts, with those that a visual encoder consists of."""
-    return parts_of(config) | {(VISUAL_ENCODERS.kind, member.name) for member in config.visual.members().values()}
+    """Kinds and names of its encoders, each of several, and of its fusion."""
+    seen = {(VISUAL_ENCODERS.kind, member.name) for member in config.visual.members().values()}
+    return {(AUDIO_ENCODERS.kind, config.audio.name), *seen, (FUSIONS.kind, config.fusion.name)}
 
 
 def check_parts(configs: Sequence[TrialConfig], workers: int) -> None:
     """UserError where a part is at fault wherever it is used (`broken_parts`): it would never be tried."""
     if broken := broken_parts(configs, workers):
-        raise UserError("\n".join(broken.values()))
+        raise UserError("; ".join(broken.values()))
 
 
 def worker_memory_bytes(resources: TrialResources) -> int | None:
