@@ -1,4 +1,4 @@
-# make sweep | test | lint | audit | up | down | clean   (PYTHON=python3.12 make ... chooses the interpreter)
+# make install | sweep | test | lint | audit | up | down | clean   (PYTHON=python3.12 make ... chooses the interpreter)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,11 +11,13 @@ help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV), which takes some minutes ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 install: $(READY) ## Install everything into .venv
+	@echo "Installed. Next: make sweep, or: source $(BIN)/activate && seldtune --help"
 
 up: $(READY) ## Start S3, MLflow and Ray on this machine, as far as they are not there
 	$(BIN)/seldtune up

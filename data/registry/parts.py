@@ -26,6 +26,10 @@ Part = TypeVar("Part")
 Entry = TypeVar("Entry")
 
 
+OWN = "a part of your own needs --plugin FILE"
+"""What is said of a name that no registry holds."""
+
+
 class Registry(Mapping[str, Part]):
     """Parts of one kind by their names; otherwise a plain read-only mapping.
 
@@ -76,7 +80,7 @@ class Registry(Mapping[str, Part]):
             UserError: there is none, with those that there are.
         """
         if not isinstance(name, str) or name not in self._parts:
-            raise UserError(f"{what} = {name!r} is not known; choose one of {', '.join(self._parts)}")
+            raise UserError(f"{what} = {name!r} is not known; choose one of {', '.join(self._parts)}; {OWN}")
         return self._parts[name]
 
     def __getitem__(self, name: str) -> Part:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -157,6 +158,18 @@ def plugins_behind(parts: Iterable[object]) -> list[Plugin]:
 def identities(plugins: Iterable[Plugin]) -> dict[str, str]:
     """By name, as the settings of what was made with them say it."""
     return {plugin.name: plugin.identity for plugin in plugins}
+
+
+def options_for(names: Iterable[str]) -> str:
+    """What a suggested command needs to load the plugins of these names: ` --plugin FILE` for each file, by the path
+    that it was loaded from, or by its name where it is not. Packages need nothing."""
+    here = {plugin.name: plugin for plugin in loaded()}
+    files = [
+        here[name].path if name in here else name
+        for name in names
+        if (here[name].source is not None if name in here else name.endswith(".py"))
+    ]
+    return "".join(f" --plugin {shlex.quote(file)}" for file in files)
 
 
 def describe(plugin: Plugin) -> dict[str, Any]:

@@ -77,6 +77,18 @@ def history(model: str, *, alias: str = CHAMPION, settings: Settings | None = No
     return aliases.history(settings.root, model, alias)
 
 
+def aliases(model: str, *, settings: Settings | None = None) -> dict[str, str]:
+    """Each alias of a model, and the version that it points at.
+
+    Raises:
+        UserError: no such model.
+    """
+    settled(settings, ("mlflow",))
+    from infra.models.register import aliases_of
+
+    return aliases_of(model)
+
+
 def predict(
     wav: Path | str,
     video: Path | str | None = None,

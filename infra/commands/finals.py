@@ -16,7 +16,7 @@ def finals(
     seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 3,
     name: Annotated[str | None, typer.Option(help="Name of the finals; <sweep>-finals if not given.")] = None,
     model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = "seld",
-    data: Annotated[str | None, typer.Option(help="The sweep's chunk store; <root>/data/<space> if not given.")] = None,
+    data: Annotated[str | None, typer.Option(help="Chunk store; the one that the sweep was on if not given.")] = None,
     workers: Annotated[int, typer.Option(help="Ray Train workers of a training.")] = 1,
     cpus: Annotated[int | None, typer.Option(help="CPUs of a worker.")] = None,
     gpus: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None,

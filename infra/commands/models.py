@@ -98,7 +98,10 @@ def history(
     from infra.api import models as api
 
     moves = api.history(model, alias=alias)
-    text = "\n".join(map(str, moves)) or f"{model}@{alias} was never moved"
+    text = "\n".join(map(str, moves))
+    if not moves:
+        there = ", ".join(f"{name} (version {version})" for name, version in api.aliases(model).items())
+        text = f"{model}@{alias} was never moved; aliases of {model}: {there or 'none'}"
     say({"model": model, "alias": alias, "moves": [move.as_json() for move in moves]}, text, as_json=as_json)
 
 

@@ -81,7 +81,8 @@ def down(
     if as_json:
         print_json(ended.as_json())
     else:
-        typer.echo(f"{ended.processes_ended} processes ended" if ended.processes_ended else "nothing was running")
+        ran = f"{ended.processes_ended} processes ended" if ended.processes_ended else ""
+        typer.echo(ran or f"nothing was running in {ended.home}")
         if ended.deleted:
             typer.echo(f"{ended.home} deleted")
 

@@ -66,6 +66,8 @@ class ClassComparison:
             + "."
             for entry in self.deciding
         ]
+        if not told and not self.lead:
+            return [f"{self.winner} and {self.runner_up} are level, whichever class is left out."]
         return told or [
             f"No single class decides: whichever is left out, {self.winner} stays first and its lead over "
             f"{self.runner_up} ({self.lead:.3f}) changes by {SWAY} at most."

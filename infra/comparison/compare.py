@@ -42,6 +42,8 @@ GROUPINGS = ("fusion", "visual", "audio", "schedule", "depth")
 """What trials can be grouped by."""
 COSTS = {"parameters": "parameters", "seconds": "training time of the trial (s)"}
 """What SELD is weighed against, by the field of `ComparedTrial`."""
+SILENT = 1.0
+"""SELD of a model that predicts nothing: ER 1, F 0, LE 180 degrees, LR 0."""
 LEAST_SHARE = 0.1
 """The score to reach, if none is given: what this share of the trials reached."""
 
@@ -74,6 +76,17 @@ class Comparison:
     def variants(self) -> Sequence[Variant]:
         """Of the main table."""
         return self.groups[self.by]
+
+    @property
+    def tie(self) -> str | None:
+        """What is said in place of a winner where the best scores of all trials are one; None where they differ."""
+        bests = {trial.best_score for trial in self.trials if trial.best_score is not None}
+        if len(bests) > 1:
+            return None
+        if bests == {SILENT}:
+            return f"no trial predicts anything yet: all have SELD {SILENT:.3f}; train for more epochs"
+        scored = sum(trial.best_score is not None for trial in self.trials)
+        return f"all {scored} trials have SELD {min(bests):.3f}: none is better" if scored > 1 else None
 
     def as_json(self) -> dict[str, Any]:
         """All figures but the trials'."""

@@ -81,9 +81,12 @@ def summary_lines(comparison: Comparison) -> list[str]:
     methods = dict.fromkeys(f"{v.interval.method}" for v in comparison.variants if v.interval)
     if methods:
         lines.append(f"interval  {', '.join(methods)}; n counts configs, or seeds of one config")
-    everything = cost_text(comparison.cost)
-    each = "; ".join(f"{v.name} {cost_text(v.cost)}" for v in comparison.variants)
-    lines.append(f"to reach  SELD {comparison.target:.3f}: {everything} of all trials; {each}")
+    if comparison.tie is None:
+        everything = cost_text(comparison.cost)
+        each = "; ".join(f"{v.name} {cost_text(v.cost)}" for v in comparison.variants)
+        lines.append(f"to reach  SELD {comparison.target:.3f}: {everything} of all trials; {each}")
+    else:
+        lines.append(f"tied      {comparison.tie}")
     if comparison.importances:
         shares = ", ".join(f"{name} {value:.2f}" for name, value in comparison.importances[0].spread.items())
         lines.append(f"matters   {shares} (fANOVA over {comparison.importances[0].trials} trials)")
@@ -110,10 +113,13 @@ def markdown(comparison: Comparison) -> str:
         parts.append(_markdown_table(head, rows, [False] + [True] * len(head[1:])))
         if classes.lines():
             parts.append("\n".join(classes.lines()))
-    costs = [[v.name, cost_text(v.cost)] for v in comparison.variants]
-    costs.append(["all trials", cost_text(comparison.cost)])
-    head = [comparison.by, f"until SELD {comparison.target:.3f}"]
-    parts.append(_markdown_table(head, costs, [False, False]))
+    if comparison.tie is None:
+        costs = [[v.name, cost_text(v.cost)] for v in comparison.variants]
+        costs.append(["all trials", cost_text(comparison.cost)])
+        head = [comparison.by, f"until SELD {comparison.target:.3f}"]
+        parts.append(_markdown_table(head, costs, [False, False]))
+    else:
+        parts.append(f"Tied: {comparison.tie}.")
     parts.append("\n".join(f"- {note}" for note in comparison.notes))
     return "\n\n".join(parts) + "\n"
 

@@ -8,13 +8,19 @@ what the other would refuse. The first config of a kind takes up to seconds, lat
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
+from data.errors import UserError
 from infra.costs.calibration import Calibration
 from infra.costs.forecast import DataSize, forecast_trial
 from trainables.config import TrialConfig
 from trainables.config.tree import fingerprint
+from trainables.networks.broken_part import BrokenPart
 from trainables.networks.estimate import estimate
+from trainables.parts.audio import AUDIO_ENCODERS
+from trainables.parts.fusions import FUSIONS
+from trainables.parts.visual import VISUAL_ENCODERS
 from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -83,6 +89,40 @@ class Feasibility:
                 f"budget of {self._budget_s / 3600:.2g} h; raise --budget, or lower training.epoch_windows"
             )
         return None
+
+
+def broken_parts(configs: Sequence[TrialConfig], workers: int) -> dict[tuple[str, str], str]:
+    """Kind and name of each encoder and fusion that is at fault wherever it is used among these configs, and how.
+
+    A part that some config is built with is not among them: the search goes around the others. Few configs are
+    looked at where nothing is broken, one with each part.
+    """
+    built: set[tuple[str, str]] = set()
+    broken: dict[tuple[str, str], str] = {}
+    for config in configs:
+        parts = used_parts(config)
+        if parts <= built or config.training.batch_size % workers:
+            continue
+        try:
+            estimate(config, workers)
+            built |= parts
+        except BrokenPart as error:
+            broken.setdefault(error.part, str(error))
+        except Exception as error:
+            logger.debug("no part is at fault: %s", error)
+    return {part: f"{reason}; no config with it can be built" for part, reason in broken.items() if part not in built}
+
+
+def used_parts(config: TrialConfig) -> set[tuple[str, str]]:
+    """Kinds and names of its encoders, each of several, and of its fusion."""
+    seen = {(VISUAL_ENCODERS.kind, member.name) for member in config.visual.members().values()}
+    return {(AUDIO_ENCODERS.kind, config.audio.name), *seen, (FUSIONS.kind, config.fusion.name)}
+
+
+def check_parts(configs: Sequence[TrialConfig], workers: int) -> None:
+    """UserError where a part is at fault wherever it is used (`broken_parts`): it would never be tried."""
+    if broken := broken_parts(configs, workers):
+        raise UserError("; ".join(broken.values()))
 
 
 def worker_memory_bytes(resources: TrialResources) -> int | None:

@@ -20,7 +20,7 @@ from data import storage
 from data.errors import UserError
 from data.registry.plugins import Plugin
 from data.remembered import remembered
-from data.stores.chunks import Store, open_store
+from data.stores.chunks import Store
 from infra.cluster.join import connect
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.finals.report import Finalist, Finals, Training
@@ -30,6 +30,7 @@ from infra.record.claim import read_driver
 from infra.record.folder import SweepStore, require_plugins
 from infra.record.trials import FAILED, TrialRecord
 from infra.stack.settings import Settings
+from infra.sweep.data import find_store
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
@@ -62,7 +63,7 @@ class FinalsRequest:
     model: str = "seld"
     """In the registry."""
     data: str | None = None
-    """The sweep's store; that of its space's name if not given."""
+    """The sweep's store; the one that it was on if not given."""
     workers: int = 1
     cpus_per_worker: int | None = None
     gpus_per_worker: float | None = None
@@ -92,7 +93,7 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     chosen = choose(searched.trials(), request.best, request.sweep)
     driver = read_driver(searched.uri)
     data_uri = request.data or (driver.facts["data"] if driver else f"{settings.root}/data/{asked['space']}")
-    store = open_store(data_uri)
+    store = find_store(data_uri, settings.root)
     if store.manifest.sha256 != asked["data"]:
         raise UserError(
             f"sweep {request.sweep!r} was on data {asked['data'][:12]}, and {data_uri} holds "

@@ -20,6 +20,7 @@ from infra.models.register import (
     find_version,
     holder_of,
 )
+from infra.record.folder import SweepStore
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -80,7 +81,9 @@ def promote(
     holder = _holder(model, alias, last)
     if holder is not None and holder.version == chosen.version:
         raise UserError(f"{model} version {chosen.version} is {alias!r} already")
-    verdicts = judge(_standing(chosen, files=True), None if holder is None else _standing(holder), rules or Rules())
+    verdicts = judge(
+        _standing(root, chosen, files=True), None if holder is None else _standing(root, holder), rules or Rules()
+    )
     refused = failed(verdicts)
     move = Move(
         sequence=last.sequence + 1 if last else 1,
@@ -177,14 +180,17 @@ def _holder(model: str, alias: str, last: Move | None) -> ModelVersion | None:
         return None
 
 
-def _standing(version: ModelVersion, *, files: bool = False) -> Standing:
+def _standing(root: str, version: ModelVersion, *, files: bool = False) -> Standing:
     try:
         evidence = evidence_of(version)
     except UserError as error:
         logger.warning("%s", error)
         evidence = None
     faults = tuple(faults_of(version)) if files else ()
-    return Standing(version=version.version, evidence=evidence, sweep=version.tags.get("sweep", ""), faults=faults)
+    sweep = version.tags.get("sweep", "")
+    settings = SweepStore(root, sweep).settings() if sweep else None
+    plugins = tuple((settings or {}).get("plugins", ()))
+    return Standing(version=version.version, evidence=evidence, sweep=sweep, plugins=plugins, faults=faults)
 
 
 def _holders(moves: list[Move]) -> list[str]:

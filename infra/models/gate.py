@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from data.registry.plugins import options_for
 from infra.console.yaml_files import read_mapping
 from infra.models.evidence import Evidence
 from trainables.scores.flat import AVERAGES
@@ -53,6 +54,8 @@ class Standing:
     """Nothing: it was never in finals."""
     sweep: str = ""
     """Where it comes from."""
+    plugins: tuple[str, ...] = ()
+    """Names of those that the sweep was run with."""
     faults: tuple[str, ...] = ()
     """Of its files, as they lie in the registry."""
 
@@ -79,7 +82,7 @@ def judge(candidate: Standing, holder: Standing | None, rules: Rules) -> list[Ve
                 rule="evidence",
                 passed=False,
                 got=f"version {candidate.version} was never tested",
-                needed=f"run `seldtune finals {candidate.sweep or 'SWEEP'}`",
+                needed=f"run `seldtune finals {candidate.sweep or 'SWEEP'}{options_for(candidate.plugins)}`",
             )
         )
         return verdicts

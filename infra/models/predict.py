@@ -28,6 +28,8 @@ from trainables.scores.metrics import SCORE_NAMES, score_values, scores, seld_co
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
+_TRUTH = "a DCASE csv with rows of frame,class,source,azimuth,elevation[,distance]"
+
 
 def predict_files(
     model_uri: str,
@@ -48,7 +50,7 @@ def predict_files(
     Raises:
         UserError: no such model, or a file that is not what it should be; nothing is written then.
     """
-    reference = read_events_csv(truth) if truth else None
+    reference = _read_truth(truth) if truth else None
     audio = read_foa_wav(wav, resample=resample)
     model = load_registered(model_uri)
     config = model.config
@@ -166,6 +168,13 @@ def load_registered(model_uri: str) -> RegisteredModel:
     config = from_dict(info.metadata["config"])
     thresholds = info.metadata.get("thresholds") or [config.inference.threshold] * NUM_CLASSES
     return RegisteredModel(uri=model_uri, pyfunc=model, config=config, thresholds=np.array(thresholds))
+
+
+def _read_truth(path: Path) -> Events:
+    try:
+        return read_events_csv(path)
+    except UserError as error:
+        raise UserError(f"{error}; the truth has to be {_TRUTH}") from error
 
 
 def plot_prediction(detections: Detections, reference: Events | None, num_labels: int, path: Path, title: str) -> None:

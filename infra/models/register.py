@@ -210,13 +210,25 @@ def holder_of(name: str, alias: str) -> ModelVersion | None:
     Raises:
         UserError: no such model.
     """
+    version = aliases_of(name, alias).get(alias)
+    return None if version is None else find_version(name, version)
+
+
+def aliases_of(name: str, wanted: str = "") -> dict[str, str]:
+    """Each alias of a model that MLflow has, and the version that it points at.
+
+    Args:
+        wanted: the one that is looked for, for the message.
+
+    Raises:
+        UserError: no such model.
+    """
     client = mlflow.MlflowClient()
     try:
-        model = client.get_registered_model(name)
+        aliases = client.get_registered_model(name).aliases
     except MlflowException as error:
-        raise UserError(_nothing_there(client, name, alias)) from error
-    version = model.aliases.get(alias)
-    return None if version is None else find_version(name, str(version))
+        raise UserError(_nothing_there(client, name, wanted)) from error
+    return {alias: str(aliases[alias]) for alias in sorted(aliases)}
 
 
 def find_version(name: str, version_or_alias: str) -> ModelVersion:

@@ -14,7 +14,7 @@ from typing import Any
 from data.stores.chunks import Store
 from infra.cluster.nodes import require_shared
 from infra.costs.calibration import Calibration, assume, calibrate, fit, from_records, kept_calibration
-from infra.costs.feasible import Feasibility, worker_memory_bytes
+from infra.costs.feasible import Feasibility, broken_parts, used_parts, worker_memory_bytes
 from infra.costs.forecast import (
     DataSize,
     SweepForecast,
@@ -137,7 +137,7 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
     store = None
     if "s3" in services:
         check_storage(preflight, settings.root)
-        store = check_data(preflight, request.data_uri(settings.root))
+        store = check_data(preflight, request.data_uri(settings.root), settings.root)
     if "mlflow" in services:
         check_mlflow(preflight, settings.mlflow_tracking_uri)
     joined = "ray" in services and check_ray(preflight, settings)
@@ -146,6 +146,9 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
     # Once for all: more are seldom shown than a sweep looks at, and the first of them are the same.
     draws = request.draw(max(samples, points_to_draw(request.space)))
     configs = _check_space(preflight, draws.first(samples), resources)
+    broken = {} if resources is None else broken_parts(configs, resources.workers)
+    for line in broken.values():
+        preflight.add("models", REFUSED, line)
     if store is None or not configs or budget is None or resources is None:
         return plan
     size = data_size(store, configs[0].inputs)
@@ -163,8 +166,10 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
             standing = preflight.attempt(
                 "sweep", lambda: look_up(request.settle(settings.root, looked_at), settings), _how_it_stands
             )
-        if standing is not None:
-            plan.calibration = _calibrated(configs, settings.root, standing, size, measure)
+        built = Feasibility(resources)
+        buildable = [config for config in configs if built(config) is None]
+        if standing is not None and buildable:
+            plan.calibration = _calibrated(buildable, settings.root, standing, size, measure)
     refuses = Feasibility(
         resources,
         plan.memory_bytes,
@@ -173,7 +178,8 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
         grace_epochs=request.space.grace_epochs,
         budget_s=budget.wall_s,
     )
-    possible = _check_feasible(preflight, configs, refuses, plan.memory_bytes)
+    sound = [config for config in configs if not broken.keys() & used_parts(config)]
+    possible = _check_feasible(preflight, sound, len(configs), refuses, plan.memory_bytes) if sound else []
     plan.trials = [forecast_trial(config, size, plan.calibration, resources.workers) for config in possible]
     if plan.trials:
         owed = budget.trials if standing is None else standing.owed
@@ -246,15 +252,15 @@ def _calibrated(
 
 
 def _check_feasible(
-    preflight: Preflight, configs: Sequence[TrialConfig], refuses: Feasibility, memory_bytes: int | None
+    preflight: Preflight, configs: Sequence[TrialConfig], of: int, refuses: Feasibility, memory_bytes: int | None
 ) -> list[TrialConfig]:
-    """The configs that a trial may be started with."""
+    """The configs that a trial may be started with, of so many that were drawn."""
     reasons = [refuses(config) for config in configs]
     possible = [config for config, reason in zip(configs, reasons, strict=True) if reason is None]
     # The search goes around what is impossible, as long as something is left.
-    for line in grouped([reason for reason in reasons if reason is not None], len(configs)):
+    for line in grouped([reason for reason in reasons if reason is not None], of):
         preflight.add("models", WARNING if possible else REFUSED, line)
-    if len(possible) == len(configs):
+    if len(possible) == of:
         memory = "" if memory_bytes is None else f" and fit into {memory_bytes / 1e9:.1f} GB a worker"
         preflight.add("models", OK, f"all can be built{memory}")
     return possible

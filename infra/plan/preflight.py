@@ -19,10 +19,11 @@ from typing import TypeVar
 
 from data import storage
 from data.errors import UserError
-from data.stores.chunks import Store, open_store
+from data.stores.chunks import Store
 from infra.cluster.join import cluster_size, connect
 from infra.stack.answers import TIMEOUT_S, mlflow_answers, mlflow_login_refused, ray_answers
 from infra.stack.settings import HOW_TO_GIVE, Settings
+from infra.sweep.data import find_store
 
 T = TypeVar("T")
 
@@ -94,11 +95,11 @@ def check_storage(preflight: Preflight, root: str) -> None:
         preflight.add("disk", state, f"{free / 1e9:.1f} GB free at {root}{fix}")
 
 
-def check_data(preflight: Preflight, uri: str) -> Store | None:
+def check_data(preflight: Preflight, uri: str, root: str) -> Store | None:
     """The store's manifest, and that its files are there with their sizes. Reads no shard."""
 
     def look() -> Store:
-        store = open_store(uri)
+        store = find_store(uri, root)
         store.check()
         for split in ("train", "val"):
             store.split(split)

@@ -21,6 +21,7 @@ import torch
 from data import storage
 from data.feeding.streamed_split import open_feed
 from data.labels import Events
+from data.registry.plugins import options_for
 from data.remembered import remembered
 from data.stores.chunks import Store, read_shard
 from data.stores.rows import row_events
@@ -68,6 +69,8 @@ class Conclusion:
     """Why the trials failed that did, by number."""
     url: str
     """The sweep's page in MLflow."""
+    plugins: tuple[str, ...] = ()
+    """Names of those that it was run with."""
 
     def as_json(self) -> dict[str, Any]:
         best = self.best
@@ -102,7 +105,7 @@ class Conclusion:
         if self.version is not None:
             lines += [
                 f"model    {self.version.uri} is {self.version.name}@{CHALLENGER}",
-                f"next     seldtune finals {self.name}",
+                f"next     seldtune finals {self.name}{options_for(self.plugins)}",
             ]
         lines += [f"failed   trial {number}: {reason}" for number, reason in self.failed.items()]
         lines.append(f"time     {self.seconds:.0f} s of search")
@@ -118,7 +121,7 @@ def _scores_text(score: dict[str, float], average: str) -> str:
 
 def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
     """Table, plot and register; within `run_sweep`, whose runs are then ended."""
-    best = best_trial(outcome.records)
+    best, settings = best_trial(outcome.records), outcome.sweep.settings() or {}
     rows = rows_of_table(outcome.records)
     untrained: dict[str, float] = {}
     version = None
@@ -155,7 +158,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
     return Conclusion(
         rows=rows,
         best=best,
-        front=front_of(outcome.records, (SELD, *(outcome.sweep.settings() or {}).get("against", ()))),
+        front=front_of(outcome.records, (SELD, *settings.get("against", ()))),
         untrained=untrained,
         version=version,
         name=outcome.name,
@@ -163,6 +166,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
         used_up=outcome.used_up,
         failed={record.number: record.reason for record in outcome.records if record.reason},
         url=tracker.url,
+        plugins=tuple(settings.get("plugins", ())),
     )
 
 

@@ -25,7 +25,7 @@ from data.errors import UserError
 from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
 from data.feeding.streamed_split import StreamedSplit
 from data.remembered import remembered_bytes
-from data.stores.chunks import Store
+from data.stores.chunks import MANIFEST_NAME, Store, open_store
 from infra.sweep.data_memory import DataDivision
 from trainables.config import TrialConfig
 from trainables.inputs.features import relative_level
@@ -47,6 +47,23 @@ class SharedData:
     feature_mean: NDArray[np.float32]
     """(7, 1, n_mels)."""
     feature_std: NDArray[np.float32]
+
+
+def find_store(uri: str, root: str) -> Store:
+    """The chunk store that a sweep reads.
+
+    Raises:
+        UserError: there is none, with those that lie below `<root>/data`; or it cannot be read (`open_store`).
+    """
+    try:
+        return open_store(uri)
+    except UserError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        places = (path.rpartition("/") for path in storage.list_files(f"{root}/data"))
+        there = sorted(name for name, _, file in places if file == MANIFEST_NAME and name and "/" not in name)
+        named = f"{root}/data holds {', '.join(there)}" if there else f"there is none below {root}/data"
+        raise UserError(f"{error}, or name another with --data: {named}") from error
 
 
 def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:

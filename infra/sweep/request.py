@@ -10,6 +10,7 @@ from typing import Any
 from data.errors import UserError
 from data.registry.plugins import Plugin, identities, loaded
 from infra.console.arguments import parse_name
+from infra.costs.feasible import check_parts
 from infra.record.budget import Budget
 from infra.record.retries import Retries
 from infra.search.objectives import SELD, check_objectives
@@ -130,6 +131,7 @@ class SweepRequest:
         budget.check_hours(resources)
         configs = draws.require_configs()
         check_batches(configs, resources.workers)
+        check_parts(configs, resources.workers)
         search = SearchSettings(
             space=self.space,
             trials=budget.trials,

@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 
 from data import storage
-from data.stores.chunks import Store, open_store
+from data.stores.chunks import Store
 from infra.cluster.join import cluster_name
 from infra.provenance.checkout import source_version
 from infra.record.budget import Ledger
@@ -19,7 +19,7 @@ from infra.record.trials import TrialRecord
 from infra.search.warm_start import earlier_trials, kept
 from infra.stack.answers import require_answers
 from infra.stack.settings import Settings
-from infra.sweep.data import preparation
+from infra.sweep.data import find_store, preparation
 from infra.sweep.request import SettledRequest
 from trainables.inputs.prepare import PrepareRow
 
@@ -66,7 +66,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     """
     storage.check_root(settings.root)
     require_answers(settings)
-    store = open_store(asked.data_uri)
+    store = find_store(asked.data_uri, settings.root)
     store.check()
     data_sha256 = store.manifest.sha256
     prepare = preparation(asked.configs, data_sha256)

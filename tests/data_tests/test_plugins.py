@@ -13,7 +13,7 @@ import pytest
 from data.errors import UserError
 from data.registry import plugins
 from data.registry.parts import Registry
-from data.registry.plugins import load_plugins, loaded, read_plugin, require
+from data.registry.plugins import load_plugins, loaded, options_for, read_plugin, require
 from support.forgotten_plugins import forgotten_plugins
 
 SOUNDS: Registry[type] = Registry("sound", object, order=("bell",))
@@ -41,6 +41,16 @@ def test_a_file_adds_its_parts_once(tmp_path):
     assert plugin.parts == {("sound", "horn")}
     assert SOUNDS["horn"].__module__ == "seldtune_plugin_horns"
     assert load_plugins([path, path]) == (plugin, plugin)
+
+
+def test_suggested_commands_name_the_files(tmp_path):
+    assert options_for(["horns.py", "a-package"]) == " --plugin horns.py"
+    folder = tmp_path / "my parts"
+    folder.mkdir()
+    path = written(folder)
+    load_plugins([path])
+    assert options_for(["horns.py", "other.py"]) == f" --plugin '{path}' --plugin other.py"
+    assert options_for([]) == ""
 
 
 def test_comments_and_layout_are_not_in_its_identity(tmp_path):

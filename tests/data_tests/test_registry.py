@@ -85,7 +85,8 @@ def test_an_unknown_name_lists_the_choices(sounds):
     assert sounds.find("bell", "scene.sound").name == "bell"
     with pytest.raises(UserError) as error:
         sounds.find("bel", "scene.sound")
-    assert str(error.value) == "scene.sound = 'bel' is not known; choose one of bell, knock, water"
+    own = "a part of your own needs --plugin FILE"
+    assert str(error.value) == f"scene.sound = 'bel' is not known; choose one of bell, knock, water; {own}"
     with pytest.raises(UserError, match=r"^scene\.sound = \['bell'\] is not known; choose one of"):
         sounds.find(["bell"], "scene.sound")
 

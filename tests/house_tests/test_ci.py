@@ -11,6 +11,19 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 
+def test_an_installation_says_that_it_takes_minutes_and_what_comes_next(tmp_path: Path) -> None:
+    """With a Python in place that only writes down what it is asked."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "python $@"\n')
+    python.chmod(0o755)
+    command = ["make", "--silent", "install", f"VENV={tmp_path}/venv"]
+    first, *_, pip, last = subprocess.check_output(command, cwd=REPOSITORY, text=True).splitlines()
+    assert first == f"Installing into {tmp_path}/venv, which takes some minutes ..."
+    assert pip.startswith("python -m pip install")
+    assert last == f"Installed. Next: make sweep, or: source {tmp_path}/venv/bin/activate && seldtune --help"
+
+
 @pytest.mark.parametrize(
     ("fails", "asked", "code"), [("nothing", ["lint", "test"], 0), ("lint", ["lint"], 2), ("test", ["lint", "test"], 2)]
 )

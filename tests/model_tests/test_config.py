@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from data.errors import UserError
+from data.registry.parts import OWN
 from data.timing import RATE_HZ
 from trainables.config import (
     Adam,
@@ -254,8 +255,8 @@ def test_rules_across_parts(parts, message):
 @pytest.mark.parametrize("part", REGISTRIES)
 def test_unknown_names_list_the_choices(part):
     with pytest.raises(UserError) as error:
-        from_dict({part: {"name": "nonsense"}})
-    assert str(error.value) == f"{part}.name = 'nonsense' is not known; choose one of {', '.join(REGISTRIES[part])}"
+        from_dict({part: {"name": "luck"}})
+    assert str(error.value) == f"{part}.name = 'luck' is not known; choose one of {', '.join(REGISTRIES[part])}; {OWN}"
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ class TestFromOutside:
             outside_config(**{"fusion.hidden": 0})
         with pytest.raises(UserError, match=r"^fusion\.heads is not a field; fusion has hidden"):
             outside_config(**{"fusion.heads": 2})
-        with pytest.raises(UserError, match=r"choose one of .*gru, concat, weighed$"):
+        with pytest.raises(UserError, match=r"one of .*gru, concat, weighed; a part of your own needs --plugin FILE$"):
             from_dict({"fusion": {"name": "weihed"}})
 
     def test_a_model_trains_and_is_estimated(self):

@@ -82,19 +82,28 @@ def test_storage_is_written_and_left_as_it_was(tmp_path: Path) -> None:
 
 def test_data_has_to_be_whole(tmp_path: Path) -> None:
     preflight = Preflight()
-    assert check_data(preflight, str(tmp_path / "none")) is None
+    assert check_data(preflight, str(tmp_path / "none"), str(tmp_path)) is None
     assert only(preflight)[0] == REFUSED
+    assert only(preflight)[1].endswith(f"name another with --data: there is none below {tmp_path}/data")
     publish(tmp_path, {"train": []})
     preflight = Preflight()
-    assert check_data(preflight, str(tmp_path)) is None
+    assert check_data(preflight, str(tmp_path), str(tmp_path)) is None
     assert "has no split 'val'" in only(preflight)[1]
     publish(tmp_path, {"train": [], "val": []})
     preflight = Preflight()
-    assert check_data(preflight, str(tmp_path)) is not None
+    assert check_data(preflight, str(tmp_path), str(tmp_path)) is not None
     assert only(preflight)[0] == OK
     next(tmp_path.glob("index*")).unlink()
     preflight = Preflight()
-    assert check_data(preflight, str(tmp_path)) is None
+    assert check_data(preflight, str(tmp_path), str(tmp_path)) is None
+
+
+def test_of_data_that_is_not_there_the_others_are_named(tmp_path: Path) -> None:
+    for name in ("quickstart", "mine"):
+        publish(tmp_path / "data" / name, {"train": [], "val": []})
+    preflight = Preflight()
+    assert check_data(preflight, str(tmp_path / "data" / "myspace"), str(tmp_path)) is None
+    assert f"or name another with --data: {tmp_path}/data holds mine, quickstart" in only(preflight)[1]
 
 
 def test_services_that_nobody_gives_are_named_with_how_to_give_them() -> None:

@@ -43,7 +43,9 @@ def test_a_model_that_may_be_no_better_than_silence_is_no_first_champion():
 def test_a_model_that_was_never_tested_is_sent_to_the_finals():
     [verdict] = failed(judge(Standing(version="3", evidence=None, sweep="quickstart"), None, Rules()))
     assert verdict.rule == "evidence"
-    assert "seldtune finals quickstart" in verdict.needed
+    assert "`seldtune finals quickstart`" in verdict.needed
+    mine = Standing(version="3", evidence=None, sweep="quickstart", plugins=("my_parts.py",))
+    assert "`seldtune finals quickstart --plugin my_parts.py`" in failed(judge(mine, None, Rules()))[0].needed
 
 
 @pytest.mark.parametrize(

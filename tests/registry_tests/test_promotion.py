@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
+from typer.testing import CliRunner
 
 import seldtune
 from data.errors import GateError, UserError
+from infra.cli import app
 from infra.models.aliases import history, promote, rollback
 from infra.models.gate import failed
 from infra.models.history import PROMOTE, ROLLBACK, AliasLog, Move
@@ -269,6 +271,17 @@ def test_of_four_that_promote_at_once_one_wins_and_the_others_are_told(root, tmp
             assert f"changed meanwhile: it was version 1 and is version {winners[0]}" in out
     assert champion() == winners[0]
     assert [(m.version, m.before) for m in history(root, "seld", "champion")] == [("1", None), (winners[0], "1")]
+
+
+@pytest.mark.slow
+def test_of_an_alias_that_was_never_moved_the_others_are_told(places, monkeypatch):
+    for name, value in (("MLFLOW_TRACKING_URI", os.environ["MLFLOW_TRACKING_URI"]), ("SELDTUNE_ROOT", str(places))):
+        monkeypatch.setenv(name, value)
+    shown = CliRunner().invoke(app, ["history", "seld", "--of", "nobody"])
+    assert (shown.exit_code, shown.stdout) == (
+        0,
+        f"seld@nobody was never moved; aliases of seld: finalist (version {MODELS})\n",
+    )
 
 
 @pytest.mark.slow

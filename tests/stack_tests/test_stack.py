@@ -249,7 +249,7 @@ def test_command_line_without_a_stack(home: Path) -> None:
     assert "`seldtune up` starts what is missing" in shown.stdout
     document = json.loads(run_cli("status", "--json", home=home).stdout)
     assert [one["state"] for one in document["services"]] == ["stopped"] * 3
-    assert run_cli("down", home=home).stdout == "nothing was running\n"
+    assert run_cli("down", home=home).stdout == f"nothing was running in {home}\n"
     assert not home.exists(), "asking creates nothing"
 
 

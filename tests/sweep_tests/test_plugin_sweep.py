@@ -91,10 +91,26 @@ def test_a_submitted_sweep_takes_its_plugin_along(commands: Commands) -> None:
     assert [job["state"] for job in found["jobs"]] == ["SUCCEEDED"], found
 
 
+def test_a_fusion_that_cannot_run_is_refused_before_anything_is_written(commands: Commands) -> None:
+    broken = EXAMPLE.read_text().replace("self.width_out = hidden", "self.width_out = hidden + 1")
+    (commands.folder / "broken.py").write_text(broken)
+    asked = (*SWEEP[1:], "--name", "broken", "--plugin", "broken.py")
+    said = r"fusion 'gated': GatedFusion \(broken\.py\) gives \(16, 30, 16\), and \(B, T, width_out\) = \(16, 30, 17\)"
+    plan = json.loads(commands.run("plan", *asked, "--json", code=2)[0])
+    assert [check["name"] for check in plan["checks"] if check["state"] == "refused"] == ["models"]
+    assert re.search(said, next(check["text"] for check in plan["checks"] if check["name"] == "models"))
+    assert re.search(said, commands.run("sweep", *asked, code=2)[1])
+    assert "there is no sweep 'broken'" in commands.run("status", "broken", code=2)[1]
+
+
 def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:
     found = json.loads(commands.run(*SWEEP, "--plugin", "parts.py", "--json")[0])
     (trial,) = found["trials"]
     assert (trial["fusion"], trial["epochs"], found["failed"]) == ("gated", 2, {})
+
+    # Its suggestion runs as it is printed.
+    told = commands.run(*SWEEP, "--plugin", "parts.py")[0]
+    assert "next     seldtune finals gates --plugin parts.py --plugin patience.py\n" in told
 
     # It goes on with this plugin alone.
     _, said = commands.run(*SWEEP, "--json", code=2)

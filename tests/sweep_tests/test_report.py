@@ -2,9 +2,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from data.errors import UserError
 from data.labels import Events
-from infra.models.predict import plot_prediction
+from infra.models.predict import plot_prediction, predict_files
+from infra.models.register import ModelVersion
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.sweep.conclude import Conclusion
 from infra.sweep.report import COLUMNS, csv_table, front_of, markdown_table, plot_sweep, rows_of_table
@@ -100,6 +103,19 @@ def test_the_front_of_two_objectives_is_told() -> None:
     at = lines.index("front    trial 1: SELD 0.300, parameters 719,165")
     assert lines[at + 1] == "         trial 0: SELD 0.800, parameters 1,000"
     assert conclusion.as_json()["front"] == front
+    version = ModelVersion(name="seld", version="1", run_id="r", tags={})
+    registered = replace(conclusion, version=version, plugins=("my_parts.py", "a-package"))
+    assert "next     seldtune finals two --plugin my_parts.py" in registered.lines()
+    assert "next     seldtune finals two" in replace(registered, plugins=()).lines()
     one = replace(conclusion, front=front_of(records, ("seld",)))
     assert not any("front" in line for line in one.lines())
     assert "front" not in one.as_json()
+
+
+def test_a_truth_of_another_layout_is_told_the_layout(tmp_path: Path) -> None:
+    marks = tmp_path / "marks.csv"
+    marks.write_text("start,end,class,azimuth,elevation\n0.0,1.5,bell,20,0\n")
+    wanted = r"rows of frame,class,source,azimuth,elevation\[,distance\]"
+    with pytest.raises(UserError, match=rf"marks\.csv:2: expected numbers, got .*; the truth has to be .*{wanted}"):
+        predict_files("models:/seld@champion", tmp_path / "clip.wav", truth=marks)
+    assert [path.name for path in tmp_path.iterdir()] == ["marks.csv"]

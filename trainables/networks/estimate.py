@@ -30,7 +30,11 @@ from data.swaps import NUM_SWAPS
 from trainables.config import AudioEncoder, Fusion, InputConfig, Output, TrialConfig, VisualEncoder
 from trainables.inputs.features import NUM_FEATURE_CHANNELS
 from trainables.layers.conformer import Conformer, ConformerConfig
+from trainables.networks.broken_part import Suspect
+from trainables.parts.audio import AUDIO_ENCODERS
+from trainables.parts.fusions import FUSIONS
 from trainables.parts.head import Head, HeadConfig
+from trainables.parts.visual import VISUAL_ENCODERS
 
 FLOAT_BYTES = 4
 SCRATCH = 0.35
@@ -92,7 +96,8 @@ def estimate(config: TrialConfig, workers: int = 1) -> Estimate:
     """What a trial of so many workers costs.
 
     Raises:
-        Exception: whatever building or running the network raises, where the config cannot be.
+        BrokenPart: an encoder or the fusion cannot be built or run, or hands on something else than it says.
+        Exception: whatever else building or running the network raises.
     """
     share = config.training.batch_size // workers
     cost = network_cost(config, share)
@@ -190,35 +195,46 @@ def _norm(width: int, at: _At) -> Cost:
 
 @cache
 def _audio_part(audio: AudioEncoder, at: _At) -> Cost:
-    inputs, module = at.inputs, audio.build(at.inputs.n_mels)
-    assert module is not None
-    shape = (at.windows, NUM_FEATURE_CHANNELS, at.labels * inputs.features_per_label, inputs.n_mels)
-    return _measured(module, [torch.empty(shape)], at)
+    inputs, suspect = at.inputs, Suspect(AUDIO_ENCODERS.kind, audio)
+    with suspect.blamed():
+        module = audio.build(at.inputs.n_mels)
+        assert module is not None
+        run = suspect.checked(module, module, (at.windows, at.labels, audio.width))
+        shape = (at.windows, NUM_FEATURE_CHANNELS, at.labels * inputs.features_per_label, inputs.n_mels)
+        return _measured(module, [torch.empty(shape)], at, run)
 
 
 @cache
 def _visual_part(visual: VisualEncoder, width: int, at: _At) -> Cost:
-    inputs, module = at.inputs, visual.build(width)
-    assert module is not None
-    pictures = (at.windows, inputs.window_pictures)
-    frames = torch.empty(*pictures, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8)
-    if visual.computed_width is not None:
-        # Vectors that are computed elsewhere are no part of the network.
-        seen = torch.empty(*pictures, visual.computed_width)
-    elif visual.columns == (visual.reads,):
-        return _measured(module, [frames], at, lambda frames: module.encode(module.embed(frames), at.labels))
-    else:
-        # Embeddings that all trials read: what they are made from decides their size alone.
-        with torch.no_grad():
-            seen = module.embed(frames)
-    return _measured(module, [seen], at, lambda seen: module.encode(seen, at.labels))
+    inputs, suspect = at.inputs, Suspect(VISUAL_ENCODERS.kind, visual)
+    with suspect.blamed():
+        module = visual.build(width)
+        assert module is not None
+        shape = (at.windows, at.labels, visual.width_out(width))
+        run = suspect.checked(lambda seen: module.encode(seen, at.labels), module, shape)
+        pictures = (at.windows, inputs.window_pictures)
+        frames = torch.empty(*pictures, inputs.frame_height, inputs.frame_width, 3, dtype=torch.uint8)
+        if visual.computed_width is not None:
+            # Vectors that are computed elsewhere are no part of the network.
+            seen = torch.empty(*pictures, visual.computed_width)
+        elif visual.columns == (visual.reads,):
+            return _measured(module, [frames], at, lambda frames: run(module.embed(frames)))
+        else:
+            # Embeddings that all trials read: what they are made from decides their size alone.
+            with torch.no_grad():
+                seen = module.embed(frames)
+        return _measured(module, [seen], at, run)
 
 
 @cache
 def _fusion_part(fusion: Fusion, audio_width: int, visual_width: int, at: _At) -> tuple[Cost, int]:
-    module = fusion.build(audio_width, visual_width)
-    embeddings = [_embedding(width, at) if width else None for width in (audio_width, visual_width)]
-    return _measured(module, embeddings, at), module.width_out
+    suspect = Suspect(FUSIONS.kind, fusion)
+    with suspect.blamed():
+        module = fusion.build(audio_width, visual_width)
+        width_out = suspect.width_out(module)
+        embeddings = [_embedding(width, at) if width else None for width in (audio_width, visual_width)]
+        run = suspect.checked(module, module, (at.windows, at.labels, width_out), "width_out")
+        return _measured(module, embeddings, at, run), width_out
 
 
 @cache

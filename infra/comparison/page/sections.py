@@ -147,6 +147,8 @@ def _classes(comparison: Comparison) -> str:
 
 
 def _cost(comparison: Comparison, shown: Shown) -> str:
+    if comparison.tie is not None:
+        return f"<p>Tied: {escape(comparison.tie)}.</p>"
     rows = []
     for name, cost in [*((v.name, v.cost) for v in comparison.variants), ("all trials", comparison.cost)]:
         reached = cost.reached

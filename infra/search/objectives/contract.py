@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from data.errors import UserError
 from data.near import near
-from data.registry.parts import Registry
+from data.registry.parts import OWN, Registry
 from infra.record.trials import COMPLETE, TrialRecord
 from trainables.config import TrialConfig
 
@@ -36,7 +36,7 @@ def check_objectives(names: Sequence[str]) -> None:
     for name in names:
         if name not in OBJECTIVES:
             raise UserError(
-                f"objective {name!r} is not known{near(name, OBJECTIVES)}; choose of {', '.join(OBJECTIVES)}"
+                f"objective {name!r} is not known{near(name, OBJECTIVES)}; choose of {', '.join(OBJECTIVES)}; {OWN}"
             )
     if not names or names[0] != SELD or len(set(names)) < len(names):
         raise UserError(f"objectives {', '.join(names) or 'none'}: {SELD} has to be the first, and each named once")

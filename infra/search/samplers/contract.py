@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler
 
 from data.errors import UserError
 from data.near import near
-from data.registry.parts import Registry
+from data.registry.parts import OWN, Registry
 
 DEFAULT = "tpe"
 
@@ -40,7 +40,8 @@ def check_sampler(name: str, space: str, points: Sequence[Collection[str]]) -> l
         UserError: no such sampler, or it could learn nothing at all in this space.
     """
     if name not in SAMPLERS:
-        raise UserError(f"sampler {name!r} is not known{near(name, SAMPLERS)}; choose one of {', '.join(SAMPLERS)}")
+        choices = f"choose one of {', '.join(SAMPLERS)}; {OWN}"
+        raise UserError(f"sampler {name!r} is not known{near(name, SAMPLERS)}; {choices}")
     if not SAMPLERS[name].learns_only_shared or not points:
         return []
     shared = set(points[0]).intersection(*points)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from data.errors import UserError
-from data.registry.parts import Registry
+from data.registry.parts import OWN, Registry
 from infra.record.trials import TrialRecord
 from infra.search.stoppers.simulated import simulated_epochs
 from trainables.training.decision import Decision
@@ -59,7 +59,7 @@ STOPPERS: Registry[type[Stopper]] = Registry("stopper", Stopper, order=("asha", 
 
 def unknown_stopper(name: str) -> str | None:
     """What is wrong with a name that no rule has; `None` where one has it."""
-    return None if name in STOPPERS else f"{name!r} is not known; choose one of {', '.join(STOPPERS)}"
+    return None if name in STOPPERS else f"{name!r} is not known; choose one of {', '.join(STOPPERS)}; {OWN}"
 
 
 def check_stopper(name: str) -> None:
