@@ -1,6 +1,5 @@
 """Every registered part keeps its kind's contract, and one from outside works like those that are here."""
 
-import copy
 import dataclasses
 import json
 import logging
@@ -13,8 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from data.errors import UserError
 from data.feeding.feed import HeldRows
@@ -89,11 +86,6 @@ CONTRACTS = {
     "schedule": Schedule,
     "optimiser": Optimiser,
 }
-
-
-def states(tree: Any) -> list[torch.Tensor]:
-    """The tensors of an optimiser's state."""
-    return [leaf for leaf in tree_leaves(tree.state_dict()) if isinstance(leaf, torch.Tensor)]
 
 
 class TestContracts:
@@ -176,27 +168,6 @@ class TestContracts:
         loss.backward()
         assert len(form.decode(torch.zeros(5, form.width))) == 0
         assert form.tells_distance == (form.decode(torch.ones(5, form.width)).distance_m is not None)
-
-    @pytest.mark.parametrize("name", OPTIMISERS)
-    def test_optimisers(self, name):
-        weights = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 3))]
-        config = OPTIMISERS[name](lr=0.25)
-        optimiser = config.build(weights)
-        assert config.rates[0] == 0.25
-        assert [group["lr"] for group in optimiser.param_groups] == list(config.rates)
-        sum((1.5 * w).square().sum() for w in weights).backward()
-        optimiser.step()
-        assert all(not torch.equal(w, torch.ones_like(w)) for w in weights)
-        again = [nn.Parameter(w.detach().clone()) for w in weights]
-        continued = config.build(again)
-        continued.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-        kept = sum(v.numel() for v in states(optimiser) if v.numel() > 1)
-        assert kept == config.kept(weights=9, matrices=6)
-        for some, steps in ((weights, optimiser), (again, continued)):
-            steps.zero_grad(set_to_none=True)
-            sum(w.square().sum() for w in some).backward()
-            steps.step()
-        assert all(torch.equal(w, a) for w, a in zip(weights, again, strict=True))
 
     @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
     def test_an_entry_that_lacks_something_is_refused_when_it_registers(self, contract):

@@ -24,7 +24,7 @@ from trainables.config.tree import from_dict, override
 from trainables.networks.broken_part import BrokenPart
 from trainables.networks.estimate import estimate
 
-PARTS = '''
+PARTS = """
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -78,7 +78,7 @@ class NarrowEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.convolution(features).squeeze(3).transpose(1, 2)
-'''
+"""
 RAISES = PARTS.splitlines().index(next(line for line in PARTS.splitlines() if "joined = self" in line)) + 1
 SEEN = {"name": "resnet_conformer", "block": "basic", "depths": [1, 1, 1, 1], "width": 8}
 BASE = {
