@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import (
+    OPTIMISERS,
     Adam,
     AdamW,
     AudioEncoder,
@@ -25,6 +26,7 @@ from trainables.config import (
     Fusion,
     Gru,
     I3d,
+    Muon,
     NoVisual,
     OneCycle,
     ResNetConformer,
@@ -68,7 +70,7 @@ def suggest(trial: Trial) -> TrialConfig:
     kernel = trial.suggest_categorical("kernel", [7, 15, 31, 51])
     encoder = ConformerConfig(layers=trial.suggest_int("encoder_depth", 2, 6), feed_forward=2 * WIDTH, kernel=kernel)
     schedule = trial.suggest_categorical("schedule", list(SCHEDULES))
-    optimiser = trial.suggest_categorical("optimiser", ["adam", "adamw"])
+    optimiser = trial.suggest_categorical("optimiser", [kind.name for kind in (Adam, AdamW, Muon)])
     lr = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
     augment = trial.suggest_categorical("augment", list(AUGMENTS))
     return TrialConfig(
@@ -76,7 +78,7 @@ def suggest(trial: Trial) -> TrialConfig:
         visual=NoVisual() if fusion == AudioOnly.name else _visual(trial, encoder),
         fusion=_fusion(trial, fusion, kernel),
         schedule=SCHEDULES[schedule],
-        optimiser=Adam(lr=lr) if optimiser == "adam" else AdamW(lr=lr),
+        optimiser=OPTIMISERS[optimiser](lr=lr),
         augment=AUGMENTS[augment],
         training=TrainingConfig(epochs=50, batch_size=32),
     )

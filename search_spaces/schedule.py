@@ -16,6 +16,7 @@ from trainables.config import (
     AdamW,
     ConstantDecay,
     Cosine,
+    Muon,
     OneCycle,
     Optimiser,
     Schedule,
@@ -52,9 +53,11 @@ def _schedule(trial: Trial) -> Schedule:
 
 def _optimiser(trial: Trial) -> Optimiser:
     lr = trial.suggest_float("lr", 1e-5, 2e-3, log=True)
-    if trial.suggest_categorical("optimiser", ["adam", "adamw"]) == Adam.name:
+    optimiser = trial.suggest_categorical("optimiser", [kind.name for kind in (Adam, AdamW, Muon)])
+    if optimiser == Adam.name:
         return Adam(lr=lr)
-    return AdamW(lr=lr, weight_decay=trial.suggest_float("weight_decay", 1e-4, 0.1, log=True))
+    decay = trial.suggest_float("weight_decay", 1e-4, 0.1, log=True)
+    return AdamW(lr=lr, weight_decay=decay) if optimiser == AdamW.name else Muon(lr=lr, weight_decay=decay)
 
 
 SCHEDULE = SearchSpace(
