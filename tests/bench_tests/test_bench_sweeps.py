@@ -27,7 +27,7 @@ from trainables.training.decision import GO_ON, Decision
 from trainables.training.reports import OBJECTIVE, report_of
 
 EPOCHS = 9
-RATES = tuple(float(rate) for rate in np.geomspace(4e-4, 4e-3, 5))
+RATES = tuple(float(rate) for rate in np.geomspace(1.5e-3, 6e-3, 5))
 GOOD = ("gru", RATES[2])
 ORDERED = dataclasses.replace(
     QUICKSTART,

@@ -192,5 +192,7 @@ def test_the_forecast_of_a_sweep_asks_its_own_stopper(name: str) -> None:
     settings = StopperSettings(
         max_epochs=CONFIG.training.epochs, grace_epochs=QUICKSTART.grace_epochs, reduction=QUICKSTART.reduction
     )
-    assert forecast.epochs == make_stopper(name, settings).expected_epochs(40, 4)
+    expected = make_stopper(name, settings).expected_epochs(40, 4)
+    # Of the forty the first of the only fusion is not stopped.
+    assert forecast.epochs == pytest.approx((39 * expected + settings.max_epochs) / 40)
     assert (forecast.wall_s < forecast.whole_wall_s) == (name in ("asha", "hyperband", "median"))

@@ -107,7 +107,11 @@ def test_cost_grows_with_the_batch_and_shrinks_with_the_workers() -> None:
     assert pair.step_flops == pytest.approx(one.step_flops, rel=1e-3)
     assert pair.activations_bytes == pytest.approx(one.activations_bytes / 2, rel=0.05)
     assert pair.weights_bytes == one.weights_bytes + FLOAT_BYTES * one.parameters
-    assert one.weights_bytes == 4 * FLOAT_BYTES * one.parameters
+    by_adam = estimate(override(config, {"optimiser.name": "adam"}))
+    assert by_adam.weights_bytes == 4 * FLOAT_BYTES * one.parameters
+    # Muon keeps one number of each weight of a matrix, where Adam keeps two.
+    matrices = sum(weight.numel() for weight in SeldModel(config).parameters() if weight.ndim == 2)
+    assert by_adam.weights_bytes - one.weights_bytes == FLOAT_BYTES * matrices
 
 
 def test_less_precision_takes_less_memory() -> None:

@@ -34,7 +34,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "fusion": ("audio_only", "av_conformer", "gru", "cmaf"),
     "depth": (1, 2),
     "schedule": ("one_cycle", "warmup_cosine"),
-    "lr": tuple(float(f"{rate:.3g}") for rate in np.geomspace(4e-4, 4e-3, 13)),
+    "lr": tuple(float(f"{rate:.3g}") for rate in np.geomspace(1.5e-3, 6e-3, 13)),
 }
 FIXED = {
     "inputs.window_s": 1.0,
