@@ -98,12 +98,13 @@ def test_data_has_to_be_whole(tmp_path: Path) -> None:
     assert check_data(preflight, str(tmp_path), str(tmp_path)) is None
 
 
-def test_of_data_that_is_not_there_the_others_are_named(tmp_path: Path) -> None:
+def test_of_data_that_is_not_there_the_others_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("quickstart", "mine"):
         publish(tmp_path / "data" / name, {"train": [], "val": []})
+    monkeypatch.chdir(tmp_path)  # the place is named thrice in a text of limited length
     preflight = Preflight()
-    assert check_data(preflight, str(tmp_path / "data" / "myspace"), str(tmp_path)) is None
-    assert f"or name another with --data: {tmp_path}/data holds mine, quickstart" in only(preflight)[1]
+    assert check_data(preflight, "data/myspace", ".") is None
+    assert "or name another with --data: ./data holds mine, quickstart" in only(preflight)[1]
 
 
 def test_services_that_nobody_gives_are_named_with_how_to_give_them() -> None:
