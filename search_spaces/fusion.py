@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import (
-    OPTIMISERS,
     Adam,
     AdamW,
     AudioEncoder,
@@ -54,6 +53,7 @@ SCHEDULES: dict[str, Schedule] = {
     "one_cycle": OneCycle(),
     "warmup_cosine": WarmupCosine(),
 }
+OPTIMISERS: dict[str, type[Adam | Muon]] = {"adam": Adam, "adamw": AdamW, "muon": Muon}
 # What is added to the channel swaps, which every trial has.
 AUGMENTS: dict[str, AugmentConfig] = {
     "swaps": AugmentConfig(),
@@ -70,7 +70,7 @@ def suggest(trial: Trial) -> TrialConfig:
     kernel = trial.suggest_categorical("kernel", [7, 15, 31, 51])
     encoder = ConformerConfig(layers=trial.suggest_int("encoder_depth", 2, 6), feed_forward=2 * WIDTH, kernel=kernel)
     schedule = trial.suggest_categorical("schedule", list(SCHEDULES))
-    optimiser = trial.suggest_categorical("optimiser", [kind.name for kind in (Adam, AdamW, Muon)])
+    optimiser = trial.suggest_categorical("optimiser", list(OPTIMISERS))
     lr = trial.suggest_float("lr", 1e-5, 1e-3, log=True)
     augment = trial.suggest_categorical("augment", list(AUGMENTS))
     return TrialConfig(

@@ -48,6 +48,8 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
 WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
+VALIDATION_TAG = f"validation.{OBJECTIVE.replace('/', '.')}"
+"""The objective of the epoch that was registered."""
 KNOWN_NAMES = ("MLmodel", "registered_model_meta", "py.typed")
 KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
 """A model's files have these names, of MLflow and of its code, or are of these kinds: none is ever unpickled."""
@@ -77,10 +79,10 @@ def register_best(
     run_id: str,
     sweep: str,
     *,
-    alias: str = CHALLENGER,
+    alias: str | None = None,
     evidence: Evidence | None = None,
 ) -> ModelVersion:
-    """Log a trial's best model to its run, register it, and give it the alias; with what the test split said, if asked.
+    """Log a trial's best model to its run, register it, and give it an alias, or what the test split said, if asked.
 
     However often this is called, a trial's best epoch is registered once.
     """
@@ -106,7 +108,8 @@ def register_best(
         chosen = _version(client.get_model_version(name, number))
     if evidence is not None:
         _attach(client, chosen, evidence)
-    client.set_registered_model_alias(name, alias, chosen.version)
+    if alias is not None:
+        client.set_registered_model_alias(name, alias, chosen.version)
     return find_version(name, chosen.version)
 
 

@@ -29,6 +29,7 @@ from infra.comparison.compare import compare
 from infra.comparison.report import FOLDER as COMPARISON
 from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep
+from infra.models.challenge import challenge
 from infra.models.predict import plot_prediction
 from infra.models.register import CHALLENGER, ModelVersion, register_best
 from infra.record.folder import SweepStore
@@ -60,6 +61,8 @@ class Conclusion:
     untrained: dict[str, float]
     """Scores of the best trial's model before its first step."""
     version: ModelVersion | None
+    unchallenged: str | None
+    """Why the version is not challenger; `None` where it is."""
     name: str
     seconds: float
     """Wall-clock time of the search, over all its starts."""
@@ -85,6 +88,7 @@ class Conclusion:
             **({"front": self.front} if self.front else {}),
             "untrained": self.untrained,
             "model": None if self.version is None else self.version.uri,
+            **({"unchallenged": self.unchallenged} if self.unchallenged else {}),
         }
 
     def lines(self) -> list[str]:
@@ -103,8 +107,11 @@ class Conclusion:
         lines += front_lines(self.front)
         lines.append(f"MLflow   {self.url}")
         if self.version is not None:
+            place = (
+                f"not {CHALLENGER}: {self.unchallenged}" if self.unchallenged else f"{self.version.name}@{CHALLENGER}"
+            )
             lines += [
-                f"model    {self.version.uri} is {self.version.name}@{CHALLENGER}",
+                f"model    {self.version.uri} is {place}",
                 f"next     seldtune finals {self.name}{options_for(self.plugins)}",
             ]
         lines += [f"failed   trial {number}: {reason}" for number, reason in self.failed.items()]
@@ -124,7 +131,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
     best, settings = best_trial(outcome.records), outcome.sweep.settings() or {}
     rows = rows_of_table(outcome.records)
     untrained: dict[str, float] = {}
-    version = None
+    version = unchallenged = None
     if best is not None:
         untrained = _untrained(best, outcome.shared, outcome.sweep)
         trial_store = outcome.sweep.trial_store(best.number)
@@ -146,6 +153,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
             for path in _write_comparison(outcome, folder / COMPARISON):
                 tracker.log_file(path, folder=COMPARISON)
             version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
+            unchallenged = challenge(version)
     if best is not None and best.best is not None and version is not None:
         metrics = {f"best/{key}": value for key, value in best.best.items() if "/" in key}
         tags = {
@@ -161,6 +169,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
         front=front_of(outcome.records, (SELD, *settings.get("against", ()))),
         untrained=untrained,
         version=version,
+        unchallenged=unchallenged,
         name=outcome.name,
         seconds=outcome.seconds,
         used_up=outcome.used_up,

@@ -88,6 +88,7 @@ def test_the_front_of_two_objectives_is_told() -> None:
         {"trial": 0, "seld": 0.8, "parameters": 1000.0},
     ]
     conclusion = Conclusion(
+        unchallenged=None,
         rows=rows_of_table(records),
         best=records[1],
         front=front,

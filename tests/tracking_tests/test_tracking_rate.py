@@ -23,7 +23,7 @@ def test_many_trials_stay_below_the_rate(server: Server, moments: list[float]) -
     limits = Limits(requests_per_s=60.0, burst=5)
     tracker = SweepTracker(server.url, EXPERIMENT, "many", {}, limits=limits)
     tracker.watch(lambda: {"system/cpus": 2.0}, every_s=1.0)
-    records = [new_record(number) for number in range(200)]
+    records = [new_record(number) for number in range(100)]
     longest = 0
     started = time.monotonic()
     for epoch in range(1, 6):
@@ -36,18 +36,18 @@ def test_many_trials_stay_below_the_rate(server: Server, moments: list[float]) -
         longest = max(longest, int(tracker.unwritten().split()[0]))
     assert tracker.flush(300.0)
     seconds = time.monotonic() - started
-    assert longest <= 200
+    assert longest <= 100
     for index, moment in enumerate(moments):
         within = sum(moment <= other < moment + 1.0 for other in moments[index:])
         assert within <= limits.requests_per_s + limits.burst + 1  # a file's two requests may be apart
-    print(f"{len(moments)} requests for 1000 reports of 200 trials in {seconds:.1f} s; {longest} trials waited at most")
-    assert len(moments) < 1600
+    print(f"{len(moments)} requests for 500 reports of 100 trials in {seconds:.1f} s; {longest} trials waited at most")
+    assert len(moments) < 800
     assert tracker.close("FINISHED")
     _, children = server.runs("many")
     assert {run.info.status for run in children} == {"FINISHED"}
     assert {run.data.metrics["epoch"] for run in children} == {5.0}
     client = mlflow.MlflowClient(server.url)
-    for run in children[::40]:
+    for run in children[::20]:
         assert [m.step for m in client.get_metric_history(run.info.run_id, OBJECTIVE)] == [1, 2, 3, 4, 5]
     seen = client.get_metric_history(tracker.parent_id, "system/trials_running")
     assert len(seen) >= 3

@@ -1,0 +1,24 @@
+"""Who is challenger: the best on validation that a sweep ever registered under a name."""
+
+from __future__ import annotations
+
+import mlflow
+
+from infra.models.register import CHALLENGER, VALIDATION_TAG, ModelVersion, holder_of
+
+
+def challenge(version: ModelVersion) -> str | None:
+    """Give a version the alias if nobody has it, or if it is better than who has it on the same validation data.
+
+    Returns:
+        Why it is not given; `None` where the version has it now.
+    """
+    holder = holder_of(version.name, CHALLENGER)
+    if holder is not None and holder.version != version.version:
+        if holder.tags.get("data") != version.tags.get("data"):
+            return f"{holder.uri} stays, which was validated on other data; give --model another name to search there"
+        ours, theirs = (float(one.tags[VALIDATION_TAG]) for one in (version, holder))
+        if ours >= theirs:
+            return f"{holder.uri} stays, with SELD {theirs:.3f} on the same validation data"
+    mlflow.MlflowClient().set_registered_model_alias(version.name, CHALLENGER, version.version)
+    return None
