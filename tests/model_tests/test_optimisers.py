@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from trainables.config import OPTIMISERS
+from trainables.config import OPTIMISERS, Muon
 
 
 def states(tree: Any) -> list[torch.Tensor]:
@@ -38,3 +38,20 @@ def test_its_groups_have_its_rates_and_it_goes_on_from_its_state(name: str) -> N
         sum(w.square().sum() for w in some).backward()
         steps.step()
     assert all(torch.equal(w, a) for w, a in zip(weights, again, strict=True))
+
+
+def test_muon_steps_as_torchs_own_does() -> None:
+    """Torch's orthogonalises in bfloat16: a step is the same to a hundredth of its size."""
+    torch.manual_seed(0)
+    start = [torch.randn(shape) for shape in ((6, 6), (6, 6), (4, 9), (9, 4))]
+    config = Muon(lr=0.1, momentum=0.9, weight_decay=0.1)
+    ours, theirs = ([nn.Parameter(weight.clone()) for weight in start] for _ in range(2))
+    reference = torch.optim.Muon(theirs, 0.1, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+    for weights, optimiser in ((ours, config.build(ours)), (theirs, reference)):
+        for step in range(3):
+            for number, weight in enumerate(weights):
+                weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(10 * step + number))
+            optimiser.step()
+    for before, our, their in zip(start, ours, theirs, strict=True):
+        assert (our - their).norm() < 0.02 * (their - before).norm()
+        assert (our - their).norm() < 0.05
