@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,10 @@ def find_store(uri: str, root: str) -> Store:
     except UserError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        places = (path.rpartition("/") for path in storage.list_files(f"{root}/data"))
+        found: dict[str, int] = {}
+        with suppress(UserError):  # what is wrong with the root itself is told elsewhere
+            found = storage.list_files(f"{root}/data")
+        places = (path.rpartition("/") for path in found)
         there = sorted(name for name, _, file in places if file == MANIFEST_NAME and name and "/" not in name)
         named = f"{root}/data holds {', '.join(there)}" if there else f"there is none below {root}/data"
         raise UserError(f"{error}, or name another with --data: {named}") from error

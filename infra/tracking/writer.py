@@ -32,6 +32,9 @@ PAGE_RUNS = 500
 _ENVIRONMENT = {
     # The writer has its own patience, and tells of it once.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    # Seconds without a byte; MLflow's own would let a server that died in the middle keep all trials waiting for two
+    # minutes each time.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
@@ -203,6 +206,9 @@ class MlflowWriter:
             raise Away(f"MLflow at {self.uri} does not answer: {said}") from error
         except OSError as error:
             raise Away(f"MLflow at {self.uri} does not answer: {self._redaction.text(str(error))}") from error
+        except Exception as error:  # of a library further down: whoever writes has to outlive it, and asks again
+            said = self._redaction.text(f"{type(error).__name__}: {error}")
+            raise Away(f"MLflow at {self.uri} was not understood: {said}") from error
 
 
 @dataclass

@@ -36,7 +36,7 @@ from search_spaces.files.yaml_parameter import Parameter, is_number, part_fields
 from search_spaces.presets import PRESETS, find_preset
 from search_spaces.space import SearchSpace, Trial
 from trainables.config import TrialConfig
-from trainables.config.tree import from_dict, override, to_dict
+from trainables.config.tree import from_dict, lasting, override
 
 NUMBERS: dict[str, Any] = {
     "trials": 20,
@@ -69,7 +69,7 @@ def yaml_space(path: str) -> SearchSpace:
         numbers = _numbers(document)
         # Budgets and resources may change from one start to the next.
         decides = {
-            "base": to_dict(base),
+            "base": lasting(base),
             "parameters": [asdict(parameter) for parameter in parameters],
             "first": first,
             "stopping": [numbers["grace_epochs"], numbers["reduction"]],

@@ -6,6 +6,7 @@ of. Nothing else is changed, but for the address of MLflow, which each stack cho
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shutil
@@ -14,6 +15,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from infra.comparison import statistics
@@ -106,8 +108,13 @@ def test_blocks_run_as_written(block: Block, sandbox: Path, embedded_stack: Stac
         program = sandbox / "block.py"
         address = load_settings().mlflow_tracking_uri or ""
         program.write_text(re.sub(r"http://127\.0\.0\.1:\d+", address, block.text))
-        with redirect_stdout(StringIO()) as out:
-            runpy.run_path(str(program))
+        try:
+            with redirect_stdout(StringIO()) as out:
+                runpy.run_path(str(program))
+        finally:
+            # What a page tells MLflow holds for this process and its environment, and other tests come after.
+            mlflow.set_tracking_uri(None)
+            os.environ["MLFLOW_TRACKING_URI"] = address
         printed = out.getvalue()
     else:
         for line in block.text.replace("\\\n", " ").splitlines():

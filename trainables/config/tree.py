@@ -142,15 +142,21 @@ def field_value(path: str, value: Any, entry: str | None = None) -> Any:
     return _convert(hint, value, path)
 
 
-def fingerprint(config: TrialConfig) -> str:
-    """Hash of what the config says, the same on every machine, and with every version that can compute it."""
+def lasting(config: TrialConfig) -> dict[str, Any]:
+    """`to_dict` without the fields that came later (`trainables.checks.later`) and are not used: as a version that did
+    not know them would have said."""
     tree = to_dict(config)
     for part in dataclasses.fields(config):
         value = getattr(config, part.name)
         for field in dataclasses.fields(value):
             if field.metadata.get(LATER) and getattr(value, field.name) == field.default:
                 del tree[part.name][field.name]
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    return tree
+
+
+def fingerprint(config: TrialConfig) -> str:
+    """Hash of what the config says, the same on every machine, and with every version that can compute it."""
+    return hashlib.sha256(json.dumps(lasting(config), sort_keys=True).encode()).hexdigest()
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
