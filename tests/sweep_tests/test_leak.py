@@ -178,7 +178,7 @@ def test_the_finalist_is_registered_with_its_evidence_and_promoted(
     assert "seldtune finals search" in message
     rules = tmp_path / "rules.yaml"
     # The checkout under test may have changes, and this machine be slow.
-    rules.write_text("clean_commit: false\nreal_time_factor: 1000\n")
+    rules.write_text("clean_commit: false\nbetter_than_silence: false\nreal_time_factor: 1000\n")
     judged = json.loads(stack.run("promote", "seld", "--rules", str(rules), "--dry-run", "--json"))
     assert judged["passed"]
     assert "champion" not in client.get_registered_model("seld").aliases
@@ -186,7 +186,7 @@ def test_the_finalist_is_registered_with_its_evidence_and_promoted(
     message = stack.run("promote", "seld", "--rules", str(rules), "--reason", "no", code=3)
     assert "FAILED latency" in message
     assert "FAILED seeds: 3 trainings; needed: 4 or more" in message
-    rules.write_text("clean_commit: false\nreal_time_factor: 1000\n")
+    rules.write_text("clean_commit: false\nbetter_than_silence: false\nreal_time_factor: 1000\n")
     stack.run("promote", "seld", "--rules", str(rules), "--reason", "the best of the finals")
     assert client.get_model_version_by_alias("seld", "champion").version == finalist.version
     # A model that was never tested takes its place by force alone, and gives it back.

@@ -86,7 +86,7 @@ def test_published_systems_side_by_side(stack: SweepStack, tmp_path: Path) -> No
             for row in read_shard(store, shard, ["recording"]):
                 (tmp_path / f"{row['recording']}.csv").write_text("0,0.1,0.2,0.3,0.6,0.9\n7,0.5,0.2,0.6,0.6\n")
     systems = ("audio_only", "dcase2023-audio_visual", "dcase2024-audio")
-    command = ["table1", "--data", DATA, "--size", "small", "--name", "published", "--boxes", str(tmp_path), "--json"]
+    command = ["table1", "--data", DATA, "--size", "small", "--name", "beside", "--boxes", str(tmp_path), "--json"]
     command += [part for name in systems for part in ("--only", name)]
     command += ["--set", "training.epochs=1", "--set", "training.epoch_windows=32"]
     rows = json.loads(stack.run(*command))
@@ -101,16 +101,16 @@ def test_published_systems_side_by_side(stack: SweepStack, tmp_path: Path) -> No
     table = storage.read_bytes("s3://seldtune/sweeps/published/table1.md").decode()
     assert table.count("\n| ") >= len(systems)
     assert "| - | audio only |" in table
-    assert_complete("published-0-0", 2)
-    assert_complete("published-1-0", 1)
-    parent, children = runs_of("published-0-0")
+    assert_complete("beside-0-0", 2)
+    assert_complete("beside-1-0", 1)
+    parent, children = runs_of("beside-0-0")
     assert [run.info.run_name for run in children] == [
-        "published-0-0-000-audio_only",
-        "published-0-0-001-dcase2023-audio_visual",
+        "beside-0-0-000-audio_only",
+        "beside-0-0-001-dcase2023-audio_visual",
     ]
     artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
     assert {"table1.md", "table1.json"} <= artifacts
-    counts = "s3://seldtune/sweeps/published-0-0/test/00000.npy"
+    counts = "s3://seldtune/sweeps/beside-0-0/test/00000.npy"
     counted = storage.read_bytes(counts)
     assert json.loads(stack.run(*command)) == rows
     assert storage.read_bytes(counts) == counted
