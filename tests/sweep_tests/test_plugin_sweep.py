@@ -20,11 +20,12 @@ pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples" / "parts.py"
-SWEEP = (
-    *("sweep", "gates.yaml", "--data", "s3://seldtune/data/gates", "--trials", "1", "--stopper", "patience"),
-    *("--plugin", "patience.py", "--model", "gated"),
+ASKED = (
+    *("gates.yaml", "--data", "s3://seldtune/data/gates", "--trials", "1", "--stopper", "patience"),
+    *("--plugin", "patience.py"),
     *("--set", "training.epochs=2", "--set", "training.epoch_windows=32"),
 )
+SWEEP = ("sweep", *ASKED, "--model", "gated")
 SPACE = """
 name: gates
 base:
@@ -94,7 +95,7 @@ def test_a_submitted_sweep_takes_its_plugin_along(commands: Commands) -> None:
 def test_a_fusion_that_cannot_run_is_refused_before_anything_is_written(commands: Commands) -> None:
     broken = EXAMPLE.read_text().replace("self.width_out = hidden", "self.width_out = hidden + 1")
     (commands.folder / "broken.py").write_text(broken)
-    asked = (*SWEEP[1:], "--name", "broken", "--plugin", "broken.py")
+    asked = (*ASKED, "--name", "broken", "--plugin", "broken.py")
     said = r"fusion 'gated': GatedFusion \(broken\.py\) gives \(16, 30, 16\), and \(B, T, width_out\) = \(16, 30, 17\)"
     plan = json.loads(commands.run("plan", *asked, "--json", code=2)[0])
     assert [check["name"] for check in plan["checks"] if check["state"] == "refused"] == ["models"]
