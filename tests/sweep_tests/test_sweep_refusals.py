@@ -98,7 +98,7 @@ def test_published_systems_side_by_side(stack: SweepStack, tmp_path: Path) -> No
         assert row["intervals"] == {}
     assert rows[0]["published"]["F"] == 50.2
     assert rows[2]["published"] is None
-    table = storage.read_bytes("s3://seldtune/sweeps/published/table1.md").decode()
+    table = storage.read_bytes("s3://seldtune/sweeps/beside/table1.md").decode()
     assert table.count("\n| ") >= len(systems)
     assert "| - | audio only |" in table
     assert_complete("beside-0-0", 2)
