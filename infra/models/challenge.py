@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mlflow
 
-from infra.models.register import CHALLENGER, VALIDATION_TAG, ModelVersion, holder_of
+from infra.models.register import CHALLENGER, ModelVersion, holder_of, validation_tag
+from trainables.training.reports import OBJECTIVE
 
 
 def challenge(version: ModelVersion) -> str | None:
@@ -17,7 +18,7 @@ def challenge(version: ModelVersion) -> str | None:
     if holder is not None and holder.version != version.version:
         if holder.tags.get("data") != version.tags.get("data"):
             return f"{holder.uri} stays, which was validated on other data; give --model another name to search there"
-        ours, theirs = (float(one.tags[VALIDATION_TAG]) for one in (version, holder))
+        ours, theirs = (float(one.tags[validation_tag(OBJECTIVE)]) for one in (version, holder))
         if ours >= theirs:
             return f"{holder.uri} stays, with SELD {theirs:.3f} on the same validation data"
     mlflow.MlflowClient().set_registered_model_alias(version.name, CHALLENGER, version.version)

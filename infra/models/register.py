@@ -48,8 +48,6 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
 WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
-VALIDATION_TAG = f"validation.{OBJECTIVE.replace('/', '.')}"
-"""The objective of the epoch that was registered."""
 KNOWN_NAMES = ("MLmodel", "registered_model_meta", "py.typed")
 KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
 """A model's files have these names, of MLflow and of its code, or are of these kinds: none is ever unpickled."""
@@ -82,7 +80,7 @@ def register_best(
     alias: str | None = None,
     evidence: Evidence | None = None,
 ) -> ModelVersion:
-    """Log a trial's best model to its run, register it, and give it an alias, or what the test split said, if asked.
+    """Log a trial's best model to its run, register it, and give it an alias, and what the test split said, if asked.
 
     However often this is called, a trial's best epoch is registered once.
     """
@@ -100,7 +98,7 @@ def register_best(
             number, extra = _log_model(name, bundle, run_id)
             weights = sha256_of(bundle / WEIGHTS_NAME)
         average = OBJECTIVE.split("/")[0]
-        scores = {f"validation.{key.replace('/', '.')}": f"{best[key]:.6g}" for key in best if key.startswith(average)}
+        scores = {validation_tag(key): f"{best[key]:.6g}" for key in best if key.startswith(average)}
         told = {key: str(extra.get(key, "")) for key in ("data", "git.commit", "git.changed")}
         # The origin comes last: a version that has it has everything.
         for key, value in {**scores, **told, WEIGHTS_TAG: weights, **origin}.items():
@@ -111,6 +109,11 @@ def register_best(
     if alias is not None:
         client.set_registered_model_alias(name, alias, chosen.version)
     return find_version(name, chosen.version)
+
+
+def validation_tag(key: str) -> str:
+    """The tag of a version that holds a score, by its key in reports, of the epoch that was registered."""
+    return f"validation.{key.replace('/', '.')}"
 
 
 def _attach(client: mlflow.MlflowClient, version: ModelVersion, evidence: Evidence) -> None:

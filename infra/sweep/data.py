@@ -29,7 +29,7 @@ from data.remembered import remembered_bytes
 from data.stores.chunks import MANIFEST_NAME, Store, open_store
 from infra.sweep.data_memory import DataDivision
 from trainables.config import TrialConfig
-from trainables.inputs.features import relative_level
+from trainables.inputs.features import at_level
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.embedding_source import embedding_stores
 
@@ -174,7 +174,7 @@ def _moments(table: pa.Table, level: str) -> dict[str, NDArray]:
     """Sums over time of the features and their squares, one entry a row. What is relative to windows in a model is
     relative to rows here."""
     heard = [torch.from_numpy(row["features"].astype(np.float64)) for row in unpack_rows(table)]
-    features = [(relative_level(f) if level == "relative" else f).numpy() for f in heard]
+    features = [at_level(f, level).numpy() for f in heard]
     return {
         "sum": np.stack([f.sum(axis=1) for f in features]),
         "square": np.stack([np.square(f).sum(axis=1) for f in features]),

@@ -8,7 +8,8 @@ import mlflow
 import pytest
 
 from infra.models.challenge import challenge
-from infra.models.register import VALIDATION_TAG, find_version
+from infra.models.register import find_version, validation_tag
+from trainables.training.reports import OBJECTIVE
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowCl
     client.create_registered_model("seld")
     for seld, data in ((0.4, "a"), (0.5, "a"), (0.4, "a"), (0.3, "a"), (0.2, "b")):
         version = client.create_model_version("seld", f"file://{tmp_path}/model")
-        for key, value in ((VALIDATION_TAG, f"{seld:g}"), ("data", data)):
+        for key, value in ((validation_tag(OBJECTIVE), f"{seld:g}"), ("data", data)):
             client.set_model_version_tag("seld", version.version, key, value)
     return client
 

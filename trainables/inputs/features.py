@@ -102,10 +102,13 @@ class FeatureExtractor(nn.Module):
         out[NUM_FOA_CHANNELS:] = mel[NUM_FOA_CHANNELS:]
 
 
-def relative_level(features: Tensor) -> Tensor:
-    """Features (..., 7, T, M) with the log-mel channels in dB above their window's mean log-mel of W.
+def at_level(features: Tensor, level: str) -> Tensor:
+    """Features (..., 7, T, M) as `InputConfig.level` says: as they are, or with the log-mel channels in dB above their
+    window's mean log-mel of W.
 
-    Loudness leaves log-mel by a constant, and the intensity not at all: what is returned does not depend on it.
+    Loudness leaves log-mel by a constant, and the intensity not at all: what is relative does not depend on it.
     """
-    level = features[..., :1, :, :].mean(dim=(-2, -1), keepdim=True)
-    return torch.cat((features[..., :NUM_FOA_CHANNELS, :, :] - level, features[..., NUM_FOA_CHANNELS:, :, :]), dim=-3)
+    if level == "absolute":
+        return features
+    mean = features[..., :1, :, :].mean(dim=(-2, -1), keepdim=True)
+    return torch.cat((features[..., :NUM_FOA_CHANNELS, :, :] - mean, features[..., NUM_FOA_CHANNELS:, :, :]), dim=-3)

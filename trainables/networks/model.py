@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import TrialConfig
-from trainables.inputs.features import NUM_FEATURE_CHANNELS, relative_level
+from trainables.inputs.features import NUM_FEATURE_CHANNELS, at_level
 from trainables.parts.head import Head
 from trainables.parts.visual.modules import Embedding, Seen
 
@@ -79,8 +79,7 @@ class SeldModel(nn.Module):
     def _audio(self, features: Tensor) -> Tensor | None:
         if self.audio is None:
             return None
-        if self.config.inputs.level == "relative":
-            features = relative_level(features)
+        features = at_level(features, self.config.inputs.level)
         return self.norm_audio(self.audio((features - self.feature_mean) / self.feature_std))
 
     def _visual(
