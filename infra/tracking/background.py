@@ -137,6 +137,8 @@ class BackgroundWriter:
         written = True
         try:
             self._caught_up["reports"] += self._runs.write(waiting.record, waiting.live)
+            with self._pending.changed:
+                self._pending.held.clear()  # some may have waited for this trial's run
         except Away:
             written = False
             raise

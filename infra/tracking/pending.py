@@ -35,7 +35,7 @@ class Pending:
         self.outbox = outbox
         """Facts and files, for the sweep's run or a trial's."""
         self.held: set[int] = set()
-        """Entries of the outbox for trials that no record has told of yet."""
+        """Entries of the outbox for trials that had no run when they were looked at."""
         self.waiting: dict[int, Waiting] = {}
         """Trials by number, the one that waits for longest first."""
         self.progress = Progress(written)

@@ -123,7 +123,6 @@ class SweepTracker:
             for record in records:
                 self._pending.waiting[record.number] = Waiting(replace(record, reports=list(record.reports)), record)
             self._pending.points += self._pending.progress.add(records)
-            self._pending.held.clear()
             self._pending.changed.notify_all()
 
     def log_sweep(self, params: dict[str, Any], metrics: dict[str, float], tags: dict[str, str]) -> None:

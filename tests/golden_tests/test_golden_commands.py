@@ -52,7 +52,7 @@ trials: 2
 """
 OF_THIS_MACHINE = (
     (re.compile(r"one core of .*?, # cores"), "one core of <processor>"),
-    (re.compile(rf"(#  #  |by: '){getpass.getuser()}"), r"\1<user>"),
+    (re.compile(rf"(# #  |by: '){getpass.getuser()}"), r"\1<user>"),
     (re.compile(rf"(on |'){socket.gethostname()}\b"), r"\1<host>"),
     # What a model that has learnt nothing believes to hear.
     (re.compile(r"(?<=# rows: ).*"), "<classes>"),

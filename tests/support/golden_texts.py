@@ -30,6 +30,8 @@ _MEASURED = (
 )
 """In whatever unit."""
 _GAP = re.compile(r" {2,}|[-─━]{3,}")
+_COLUMNS = re.compile(r"(?<=[#)]) +(?=[#(])")
+"""Between numbers; how far they are apart is how many digits they have."""
 
 
 def assert_golden(name: str, text: str) -> None:
@@ -58,7 +60,8 @@ def masked(text: str, places: dict[str, str]) -> str:
         text = pattern.sub("#", text)
     for pattern, kept in _MEASURED:
         text = pattern.sub(kept, text)
-    return "\n".join(_GAP.sub(lambda found: found.group()[0] * 2, line).rstrip() for line in text.split("\n"))
+    text = "\n".join(_GAP.sub(lambda found: found.group()[0] * 2, line).rstrip() for line in text.split("\n"))
+    return _COLUMNS.sub(" ", text)
 
 
 def masked_json(text: str, places: dict[str, str]) -> str:

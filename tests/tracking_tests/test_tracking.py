@@ -137,21 +137,22 @@ def test_what_is_found_of_a_trial_later_waits_for_its_run_and_is_one_request(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
     tracker = SweepTracker(server.url, EXPERIMENT, "later", {}, outbox=str(tmp_path / "outbox"), limits=EAGER)
     metrics = {f"test/class/{index}": index / 100 for index in range(100)}
-    tracker.log_trial(0, {}, {PROTOCOL_TAG: "test, once", "said": "wJalrXUtnFEMI"})
+    tracker.log_trial(1, {}, {PROTOCOL_TAG: "test, once", "said": "wJalrXUtnFEMI"})
     assert not tracker.flush(1.0)  # the trial has no run yet
     assert tracker.unwritten() == "1 facts and files"
-    record = new_record(0)
-    record.add_report(report(0, 1))
-    end(record)
-    tracker.update(record)
+    records = [new_record(number) for number in range(2)]
+    for record in records:
+        record.add_report(report(record.number, 1))
+        end(record)
+    tracker.update(*records)  # and has none either once the first of them is written
     tracker.require_written()
     for _ in range(2):  # the same again is the same
         before = len(moments)
-        tracker.log_trial(0, metrics, {})
+        tracker.log_trial(1, metrics, {})
         tracker.require_written()
         assert len(moments) - before == 1
     assert tracker.close("FINISHED")
-    _, (child,) = server.assert_holds("later", [record])
+    _, (_, child) = server.assert_holds("later", records)
     assert {key: value for key, value in child.data.metrics.items() if key.startswith("test/")} == metrics
     assert len(mlflow.MlflowClient(server.url).get_metric_history(child.info.run_id, "test/class/7")) == 1
     assert (child.data.tags[PROTOCOL_TAG], child.data.tags["said"]) == ("test, once", MASK)
