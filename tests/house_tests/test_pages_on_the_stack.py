@@ -101,6 +101,11 @@ def run(stack: Stack, words: list[str]) -> str:
     return stack.run(*words[1:], *more, code=code)
 
 
+def lines_of(text: str) -> list[str]:
+    """The kinds of lines of an output, but for what `plan` says of time: that hangs on how fast the machine is now."""
+    return [line for line in shape(text, NAMES) if not line.startswith(("ok models", "warning models", "warning time"))]
+
+
 @pytest.mark.parametrize("block", ON_THE_STACK, ids=lambda block: block.name)
 def test_blocks_run_as_written(block: Block, sandbox: Path, embedded_stack: Stack) -> None:
     printed = ""
@@ -125,7 +130,7 @@ def test_blocks_run_as_written(block: Block, sandbox: Path, embedded_stack: Stac
                 else:
                     printed = said
     if block.output:  # of the last command of a block
-        assert shape(printed, NAMES) == shape(block.output, NAMES)
+        assert lines_of(printed) == lines_of(block.output)
 
 
 def test_what_the_blocks_write_is_there(sandbox: Path) -> None:
