@@ -146,10 +146,11 @@ def load_model(model: str = DEFAULT_MODEL, *, settings: Settings | None = None) 
 def import_weights(
     source: str, name: str, *, sha256: str | None = None, settings: Settings | None = None
 ) -> dict[str, Any]:
-    """Check published weights and store them without pickle as `<root>/weights/<name>.safetensors`.
+    """Check weights and store them without pickle as `<root>/weights/<name>.safetensors`.
 
     Args:
-        source: a file, s3:// or https:// address.
+        source: a file, s3:// or https:// address, or a model that was trained here: `models:/<name>@<alias>`,
+            `models:/<name>/<version>`, `runs:/<id of a trial's run>`.
         sha256: what the file's SHA-256 has to be.
 
     Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Unpack, overload
 
 from infra.api.asked import SweepOptions, names, sweep_request
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from infra.plan.plan import Plan
     from infra.stack.status import StackStatus
     from infra.sweep.conclude import Conclusion
+    from infra.sweep.request import SweepRequest
     from infra.sweep.run import Screen
     from infra.watch.overview import Overview
     from infra.watch.reader import SweepReader
@@ -49,7 +50,7 @@ def plan(
     settings = settled(settings, ())
     from infra.plan.plan import plan_space
 
-    return plan_space(sweep_request(space, **options), settings, samples=samples, measure=calibrate)
+    return plan_space(_request(space, settings, options), settings, samples=samples, measure=calibrate)
 
 
 def sweep(
@@ -79,11 +80,23 @@ def sweep(
     from infra.sweep.conclude import conclude
     from infra.sweep.run import run_sweep
 
-    with run_sweep(sweep_request(space, **options), settings, screen) as outcome:
+    with run_sweep(_request(space, settings, options), settings, screen) as outcome:
         if outcome.finished:
             return conclude(outcome, model)
     logger.warning("interrupted; the same command goes on from here (`seldtune status %s`)", outcome.name)
     return None
+
+
+def _request(space: str | SearchSpace, settings: Settings, options: SweepOptions) -> SweepRequest:
+    """What is asked, with models of MLflow that trials are to begin with where workers can read them."""
+    from infra.models.own_weights import is_own
+
+    request = sweep_request(space, **options)
+    if not any(is_own(value) for value in request.fixed.values()):
+        return request
+    from infra.models.import_weights import bring_own_weights
+
+    return replace(request, fixed=bring_own_weights(request.fixed, settings.root))
 
 
 @overload

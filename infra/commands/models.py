@@ -14,15 +14,18 @@ weights_app = typer.Typer(help="Bring pre-trained weights in.", no_args_is_help=
 
 @weights_app.command("import")
 def weights_import(
-    source: Annotated[str, typer.Argument(help="A file, s3:// or https:// address of published weights.")],
+    source: Annotated[
+        str, typer.Argument(help="Of weights: a file, s3:// or https:// address, models:/<name>@<alias>, runs:/<id>.")
+    ],
     name: Annotated[str, typer.Option("--as", help="Name to keep them under.")],
     sha256: Annotated[str | None, typer.Option(help="What the file's SHA-256 has to be.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check published weights and store them without pickle, with where they came from.
+    """Check weights and store them without pickle, with where they came from.
 
-    Understood are torchvision's ResNets, I3D (rgb_imagenet.pt), the audio encoder and the models of AV-SELD, and the
-    DCASE audio baseline. Example: `seldtune weights import resnet50-11ad3fa6.pth --as resnet50`
+    Understood are torchvision's ResNets, I3D (rgb_imagenet.pt), the audio encoder and the models of AV-SELD, the DCASE
+    audio baseline, and models that were trained here.
+    Example: `seldtune weights import resnet50-11ad3fa6.pth --as resnet50`
     """
     from infra.api import models as api
 

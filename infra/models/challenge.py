@@ -1,11 +1,22 @@
-"""Who is challenger: the best on validation that a sweep ever registered under a name."""
+"""Which models of sweeps are registered, and who is challenger: the best on validation ever registered under a name."""
 
 from __future__ import annotations
 
 import mlflow
 
 from infra.models.register import CHALLENGER, ModelVersion, holder_of, validation_tag
+from infra.record.trials import TrialRecord
 from trainables.training.reports import OBJECTIVE
+
+F_SCORE = OBJECTIVE.replace("SELD", "F")
+
+
+def why_unfit(record: TrialRecord) -> str | None:
+    """Why a trial's best model is not worth a version; `None` where it is."""
+    assert record.best is not None, "a trial without a report has no model"
+    if record.best[F_SCORE] > 0:
+        return None
+    return f"trial {record.number} finds no event of the validation recordings (F 0.000); train for longer"
 
 
 def challenge(version: ModelVersion) -> str | None:

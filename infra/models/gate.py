@@ -16,7 +16,7 @@ from data.registry.plugins import options_for
 from infra.console.yaml_files import read_mapping
 from infra.models.evidence import Evidence
 from trainables.scores.flat import AVERAGES
-from trainables.scores.metrics import SCORE_NAMES, Average
+from trainables.scores.metrics import SCORE_NAMES, SELD_OF_SILENCE, Average
 from trainables.scores.recordings import class_figures, paired_difference, table_of
 
 
@@ -185,15 +185,15 @@ def _against(ours: Evidence, holder: Standing, rules: Rules) -> list[Verdict]:
 
 
 def _against_silence(ours: Evidence, rules: Rules) -> Verdict:
-    """A model that hears nothing has ER 1, F 0, LE 180 degrees and LR 0, so SELD 1, whatever the recordings."""
     values, bounds = table_of(ours.per_recording, rules.average)
     interval = bounds.get("SELD") if bounds else None
+    bound = SELD_OF_SILENCE - rules.margin
     return Verdict(
         rule="better than silence",
-        passed=interval is not None and interval[1] < 1.0 - rules.margin,
+        passed=interval is not None and interval[1] < bound,
         got=f"SELD {values['SELD']:.3f}, "
         + ("which has no interval" if interval is None else f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}"),
-        needed=f"the interval below {1.0 - rules.margin:g}, from two test recordings or more",
+        needed=f"the interval below {bound:g}, from two test recordings or more",
     )
 
 

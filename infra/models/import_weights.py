@@ -1,4 +1,4 @@
-"""Bring published weights in: recognised, checked against the network they are for, and stored without pickle.
+"""Bring weights in, published ones and those of models in MLflow: recognised, checked, and stored without pickle.
 
 An import is one safetensors file under the root, entries under our names, with where it came from in its own metadata:
 whatever loads it can say what it is, and it is there whole or not at all.
@@ -10,7 +10,7 @@ import hashlib
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -21,6 +21,7 @@ from torch import nn
 
 from data import storage
 from data.errors import UserError
+from infra.models.own_weights import is_own, read_own
 from trainables.config import (
     AudioOnly,
     AvConformer,
@@ -39,14 +40,27 @@ from trainables.networks.model import SeldModel
 from trainables.networks.pretrained import slots
 from trainables.weights.files import State, parse_state, read_content
 from trainables.weights.fitting import misfits
-from trainables.weights.kinds import WeightsKind, parse_weights
+from trainables.weights.kinds import OWN, WeightsKind, parse_weights
 
 
-def import_weights(source: str, name: str, root: str, sha256: str | None = None) -> dict[str, Any]:
-    """Store published weights as `<root>/weights/<name>.safetensors`.
+def bring_own_weights(fixed: Mapping[str, Any], root: str) -> dict[str, Any]:
+    """The fields of a config with models of MLflow brought to storage, where workers read them.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    return {
+        field: import_weights(value, None, root)["uri"] if is_own(value) else value for field, value in fixed.items()
+    }
+
+
+def import_weights(source: str, name: str | None, root: str, sha256: str | None = None) -> dict[str, Any]:
+    """Store weights as `<root>/weights/<name>.safetensors`.
 
     Args:
-        source: a file, s3:// or https:// address.
+        source: of published weights, a file, s3:// or https:// address; of a model that was trained here also
+            `models:/<name>@<alias>`, `models:/<name>/<version>` or `runs:/<id of a trial's run>`.
+        name: nothing: by the hash of what is stored.
         sha256: what the file's SHA-256 has to be; nothing: it is only written down.
 
     Returns:
@@ -56,15 +70,15 @@ def import_weights(source: str, name: str, root: str, sha256: str | None = None)
         UserError: the file is missing, truncated, foreign or not the one expected, its keys do not fit the network it
             is for, or the name is taken by other weights. Nothing is written then.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         raise UserError(f"--as {name!r}: use letters, digits, - _ and .")
-    content = _fetch(source)
+    content = _fetch(source, root)
     digest = hashlib.sha256(content).hexdigest()
     if sha256 is not None and digest != sha256.lower():
         raise UserError(f"{source} has SHA-256 {digest}, not {sha256}: it is another file, or it was damaged")
     kind, state = parse_weights(content, source)
-    module, own = _network(kind, state)
-    wrong = misfits(module, state, own)
+    # What was trained here was registered with its config, and starts others in part.
+    wrong = [] if kind.name == OWN else misfits(*_network(kind, state))
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(f"{source} is not {kind.title} as published: {', '.join(wrong[:3])}{more}")
@@ -75,7 +89,7 @@ def import_weights(source: str, name: str, root: str, sha256: str | None = None)
         "imported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "imported_by": f"seldtune {version('seldtune')}",
     }
-    uri = f"{root.rstrip('/')}/weights/{name}.safetensors"
+    uri = f"{root.rstrip('/')}/weights/{name or digest[:16]}.safetensors"
     if storage.exists(uri):
         _, there = parse_state(storage.read_bytes(uri), uri)
         if there.get("source_sha256") != digest:
@@ -96,7 +110,9 @@ def import_weights(source: str, name: str, root: str, sha256: str | None = None)
     }
 
 
-def _fetch(source: str) -> bytes:
+def _fetch(source: str, root: str) -> bytes:
+    if is_own(source):
+        return read_own(source, root)
     if not source.startswith(("http://", "https://")):
         return read_content(source, "SOURCE")
     try:
@@ -106,13 +122,13 @@ def _fetch(source: str) -> bytes:
         raise UserError(f"{source} cannot be fetched ({error}); download it by hand and name the file") from error
 
 
-def _network(kind: WeightsKind, state: State) -> tuple[nn.Module, tuple[str, ...]]:
+def _network(kind: WeightsKind, state: State) -> tuple[nn.Module, State, tuple[str, ...]]:
     """The network that weights of a kind are for, without memory, and the beginnings of keys they need not have."""
     with torch.device("meta"):
         if kind.network is not None:
-            return kind.network(state), ()
+            return kind.network(state), state, ()
         config = _WHOLE_MODELS[kind.name](state)
-        return SeldModel(config), slots(config)[0].own
+        return SeldModel(config), state, slots(config)[0].own
 
 
 def _av_seld(state: State) -> TrialConfig:

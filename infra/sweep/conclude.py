@@ -29,7 +29,7 @@ from infra.comparison.compare import compare
 from infra.comparison.report import FOLDER as COMPARISON
 from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep
-from infra.models.challenge import challenge
+from infra.models.challenge import challenge, why_unfit
 from infra.models.predict import plot_prediction
 from infra.models.register import CHALLENGER, ModelVersion, register_best
 from infra.record.folder import SweepStore
@@ -42,7 +42,7 @@ from trainables.config.tree import from_dict
 from trainables.evaluation.evaluate import evaluate
 from trainables.networks.model import SeldModel
 from trainables.scores.flat import flat_scores
-from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.metrics import SCORE_NAMES, SELD_OF_SILENCE
 from trainables.training.checkpoint import EXAMPLE_NAME, TrialStore
 from trainables.training.reports import OBJECTIVE
 
@@ -61,8 +61,8 @@ class Conclusion:
     untrained: dict[str, float]
     """Scores of the best trial's model before its first step."""
     version: ModelVersion | None
-    unchallenged: str | None
-    """Why the version is not challenger; `None` where it is."""
+    withheld: str | None
+    """Why there is no version of the best trial, or why it is not challenger; `None` where it is."""
     name: str
     seconds: float
     """Wall-clock time of the search, over all its starts."""
@@ -88,7 +88,7 @@ class Conclusion:
             **({"front": self.front} if self.front else {}),
             "untrained": self.untrained,
             "model": None if self.version is None else self.version.uri,
-            **({"unchallenged": self.unchallenged} if self.unchallenged else {}),
+            **({"withheld": self.withheld} if self.withheld else {}),
         }
 
     def lines(self) -> list[str]:
@@ -101,19 +101,20 @@ class Conclusion:
                 + ", ".join(f"{name} {value}" for name, value in self.best.params.items()),
                 *(f"{average:<8} " + _scores_text(score, average) for average in ("present", "macro", "micro")),
             ]
-            if self.untrained:
+            # An untrained model may be far worse than one that says nothing; to beat that is no news.
+            if self.untrained and self.untrained[OBJECTIVE] <= SELD_OF_SILENCE:
                 gain = self.untrained[OBJECTIVE] - score[OBJECTIVE]
                 lines.append(f"before   SELD {self.untrained[OBJECTIVE]:.3f} untrained: {gain:.3f} better now")
         lines += front_lines(self.front)
         lines.append(f"MLflow   {self.url}")
         if self.version is not None:
-            place = (
-                f"not {CHALLENGER}: {self.unchallenged}" if self.unchallenged else f"{self.version.name}@{CHALLENGER}"
-            )
+            place = f"not {CHALLENGER}: {self.withheld}" if self.withheld else f"{self.version.name}@{CHALLENGER}"
             lines += [
                 f"model    {self.version.uri} is {place}",
                 f"next     seldtune finals {self.name}{options_for(self.plugins)}",
             ]
+        elif self.withheld:
+            lines.append(f"model    none is registered: {self.withheld}")
         lines += [f"failed   trial {number}: {reason}" for number, reason in self.failed.items()]
         lines.append(f"time     {self.seconds:.0f} s of search")
         if self.used_up:
@@ -131,7 +132,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
     best, settings = best_trial(outcome.records), outcome.sweep.settings() or {}
     rows = rows_of_table(outcome.records)
     untrained: dict[str, float] = {}
-    version = unchallenged = None
+    version = withheld = None
     if best is not None:
         untrained = _untrained(best, outcome.shared, outcome.sweep)
         trial_store = outcome.sweep.trial_store(best.number)
@@ -152,15 +153,17 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
             tracker.log_file(picture, number=best.number)
             for path in _write_comparison(outcome, folder / COMPARISON):
                 tracker.log_file(path, folder=COMPARISON)
-            version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
-            unchallenged = challenge(version)
-    if best is not None and best.best is not None and version is not None:
+            withheld = why_unfit(best)
+            if withheld is None:
+                version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
+                withheld = challenge(version)
+    if best is not None and best.best is not None:
         metrics = {f"best/{key}": value for key, value in best.best.items() if "/" in key}
         tags = {
             "mlflow.note.content": f"{markdown_table(rows)}\nScores: validation, mean over the classes present.",
             "best.trial": str(best.number),
             "best.fusion": best.config["fusion"]["name"],
-            "best.model": version.uri,
+            **({} if version is None else {"best.model": version.uri}),
         }
         tracker.log_sweep({}, {**metrics, **{f"untrained/{k}": v for k, v in untrained.items()}}, tags)
     return Conclusion(
@@ -169,7 +172,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
         front=front_of(outcome.records, (SELD, *settings.get("against", ()))),
         untrained=untrained,
         version=version,
-        unchallenged=unchallenged,
+        withheld=withheld,
         name=outcome.name,
         seconds=outcome.seconds,
         used_up=outcome.used_up,

@@ -42,6 +42,8 @@ base:
   fusion: {name: audio_only, conformer: {layers: 1, heads: 2, feed_forward: 8, kernel: 3}}
   head: {hidden: 8}
   training: {epochs: 2, batch_size: 8, epoch_windows: 16}
+  # What has hardly trained finds something, and is worth registering.
+  inference: {threshold: 0.02}
 parameters:
   fusion.conformer.layers: {choices: [1, 2]}
   optimiser.lr: {low: 1e-3, high: 4e-3, log: true}

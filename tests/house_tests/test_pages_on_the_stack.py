@@ -22,19 +22,26 @@ from infra.comparison import statistics
 from infra.record.trials import COMPLETE, FAILED, PRUNED
 from infra.stack.settings import load_settings
 from search_spaces.presets import PRESETS
+from support.checked_models import each_model_loaded_once
 from support.embedded_stack import Stack
 from support.pages import REPOSITORY, Block, blocks, pages, shape, shell_commands
 from trainables.config import FUSIONS, SCHEDULES
 
 pytestmark = pytest.mark.slow
 
-TRAINS_LITTLE = ("--set", "training.epochs=1", "--set", "training.epoch_windows=16", "--set", "training.batch_size=8")
+# With so low a threshold what has hardly trained finds something, and is worth registering.
+TRAINS_LITTLE = tuple(
+    word
+    for field in ("training.epochs=1", "training.epoch_windows=16", "training.batch_size=8", "inference.threshold=0.02")
+    for word in ("--set", field)
+)
 FEW_CLIPS = ("--train-clips", "2", "--val-clips", "1", "--test-clips", "2", "--clip-s", "6")
 SMALLER: tuple[tuple[str, tuple[str, ...]], ...] = (
     # It has been run by then, with other settings; and the little that there is to train would fit into its budget.
     ("plan quickstart", ("--name", "planned", "--budget", "1s")),
     ("sweep quickstart --trials 20", ("--trials", "5", *TRAINS_LITTLE)),
     ("sweep quickstart --name deep", ("--trials", "1", *TRAINS_LITTLE)),
+    ("sweep quickstart --name tuned", ("--trials", "1", *TRAINS_LITTLE)),
     ("sweep quickstart --name small", ("--trials", "3", *TRAINS_LITTLE)),
     ("sweep quickstart", ("--trials", "4", *TRAINS_LITTLE)),
     ("sweep examples/population.yaml", ("--set", "training.epoch_windows=16", "--set", "training.batch_size=8")),
@@ -73,7 +80,7 @@ def sandbox(embedded_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> 
         rows = [f"{frame},{c},0,{30 * c + shift},{5 - shift},150\n" for frame in range(20) for c in (1, 8)]
         for room in range(2):
             (folder / name / f"fold4_room{room}_mix001.csv").write_text("".join(rows))
-    with pytest.MonkeyPatch.context() as patch, embedded_stack.active():
+    with pytest.MonkeyPatch.context() as patch, each_model_loaded_once(), embedded_stack.active():
         patch.chdir(folder)
         for name, value in (("COLUMNS", "140"), ("NO_COLOR", "1"), ("TERM", "dumb"), ("SELDTUNE_NO_LIVE", "1")):
             patch.setenv(name, value)

@@ -7,8 +7,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from infra.models.challenge import challenge
+from infra.models.challenge import challenge, why_unfit
 from infra.models.register import find_version, validation_tag
+from infra.record.trials import TrialRecord
 from trainables.training.reports import OBJECTIVE
 
 
@@ -40,3 +41,11 @@ def test_only_what_is_better_on_the_same_data_becomes_challenger(registry: mlflo
     assert (said(4), challenger()) == ("", "4"), "a sweep may conclude twice"
     assert "models:/seld/4 stays, which was validated on other data" in said(5)
     assert challenger() == "4"
+
+
+@pytest.mark.parametrize(("f_score", "unfit"), [(0.0, "trial 7 finds no event"), (0.01, "")])
+def test_what_finds_nothing_is_no_winner(f_score: float, unfit: str) -> None:
+    report = {"epoch": 1.0, OBJECTIVE: 0.92, "present/F": f_score}
+    said = why_unfit(TrialRecord(7, {}, {}, {}, reports=[report])) or ""
+    assert said.startswith(unfit)
+    assert bool(said) == bool(unfit)

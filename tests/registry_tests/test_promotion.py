@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,20 +16,24 @@ from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
 import seldtune
+from data import storage
 from data.errors import GateError, UserError
 from infra.cli import app
 from infra.models.aliases import history, promote, rollback
 from infra.models.gate import failed
 from infra.models.history import PROMOTE, ROLLBACK, AliasLog, Move
+from infra.models.import_weights import bring_own_weights
 from infra.models.register import FINALIST, evidence_of, faults_of, find_version, register_best
 from infra.record.trials import COMPLETE, TrialRecord
 from support.checked_models import each_model_loaded_once
 from support.tested_models import evidence
 from support.tiny_models import tiny_config
-from trainables.config.tree import to_dict
+from trainables.config.tree import override, to_dict
 from trainables.networks.model import SeldModel
+from trainables.networks.pretrained import load_pretrained
 from trainables.training.checkpoint import TrialStore
 from trainables.training.reports import OBJECTIVE
+from trainables.weights.files import parse_state
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -204,19 +209,41 @@ def test_a_model_is_judged_by_the_code_that_it_brings(root, shipped, monkeypatch
     version, path = find_version("seld", "5"), list(sys.path)
     content = shipped.read_text()
     shipped.write_text(content + "\nraise ValueError('broken since it was shipped')\n")
-    said = "the model does not load and predict: ValueError: broken since it was shipped"
-    assert faults_of(version) == [said]
-    with pytest.raises(GateError, match="FAILED files"):
+    with pytest.raises(GateError, match=r"FAILED files: .*ValueError: broken since it was shipped"):
         promote(root, "seld", "5", "champion", "no matter what", force=True)
     shipped.write_text(content + "\nimport os\nos._exit(7)\n")
     assert faults_of(version) == ["the model does not load and predict: exit code 7: nothing said"]
     # What it is given, and where the rest comes from.
-    shipped.write_text(content + "\nimport os\nassert 'AWS_SECRET_ACCESS_KEY' not in os.environ\n")
-    assert faults_of(version) == []
-    shipped.write_text(content + f"\nimport sys\nsys.path.append({str(REPOSITORY)!r})\nimport infra.console.output\n")
+    given = "import os, sys\nassert 'AWS_SECRET_ACCESS_KEY' not in os.environ\n"
+    elsewhere = f"sys.path.append({str(REPOSITORY)!r})\nimport infra.console.output\n"
+    shipped.write_text(f"{content}\n{given}{elsewhere}")
     (said,) = faults_of(version)
     assert "does not bring all of its code: infra, infra.console, infra.console.output came from elsewhere" in said
     assert sys.path == path
+
+
+@pytest.mark.slow
+def test_a_registered_model_starts_trials_elsewhere(root):
+    brought = bring_own_weights({"audio.weights": "models:/seld/5", "optimiser.lr": 0.1}, root)
+    assert brought["optimiser.lr"] == 0.1
+    config = override(tiny_config("audio_only"), {"audio.weights": brought["audio.weights"]})
+    model = SeldModel(config)
+    (taken,) = load_pretrained(model, config)
+    assert taken.kind == "own"
+    assert set(taken.keys) == {key for key in model.state_dict() if key.startswith("audio.")}
+    _, provenance = parse_state(storage.read_bytes(brought["audio.weights"]), "weights")
+    assert provenance["source"] == "models:/seld/5"
+    assert bring_own_weights({"audio.weights": "models:/seld@finalist"}, root) == {
+        "audio.weights": brought["audio.weights"]
+    }, "the same numbers are there once"
+    for source, said in {
+        "models:/seld/77": "the registry has no '77' of model 'seld'",
+        "models:/seld": "'models:/seld': write models:/<name>@<alias>",
+        "runs:/nobody": "runs:/nobody: MLflow has no such run",
+        f"runs:/{find_version('seld', '5').run_id}": "is no trial's run",
+    }.items():
+        with pytest.raises(UserError, match=re.escape(said)):
+            bring_own_weights({"audio.weights": source}, root)
 
 
 PROMOTER = """

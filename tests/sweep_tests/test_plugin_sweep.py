@@ -95,13 +95,13 @@ def test_a_submitted_sweep_takes_its_plugin_along(commands: Commands) -> None:
 def test_a_fusion_that_cannot_run_is_refused_before_anything_is_written(commands: Commands) -> None:
     broken = EXAMPLE.read_text().replace("self.width_out = hidden", "self.width_out = hidden + 1")
     (commands.folder / "broken.py").write_text(broken)
-    asked = (*ASKED, "--name", "broken", "--plugin", "broken.py")
+    asked = (*ASKED, "--name", "ill-shaped", "--plugin", "broken.py")
     said = r"fusion 'gated': GatedFusion \(broken\.py\) gives \(16, 30, 16\), and \(B, T, width_out\) = \(16, 30, 17\)"
     plan = json.loads(commands.run("plan", *asked, "--json", code=2)[0])
     assert [check["name"] for check in plan["checks"] if check["state"] == "refused"] == ["models"]
     assert re.search(said, next(check["text"] for check in plan["checks"] if check["name"] == "models"))
     assert re.search(said, commands.run("sweep", *asked, code=2)[1])
-    assert "there is no sweep 'broken'" in commands.run("status", "broken", code=2)[1]
+    assert "there is no sweep 'ill-shaped'" in commands.run("status", "ill-shaped", code=2)[1]
 
 
 def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:

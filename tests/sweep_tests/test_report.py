@@ -15,7 +15,7 @@ from search_spaces.quickstart import suggest
 from trainables.config.tree import to_dict
 from trainables.networks.model import count_parameters
 from trainables.scores.detections import Detections
-from trainables.training.reports import REPORT_KEYS
+from trainables.training.reports import OBJECTIVE, REPORT_KEYS
 
 
 class Point:
@@ -88,7 +88,7 @@ def test_the_front_of_two_objectives_is_told() -> None:
         {"trial": 0, "seld": 0.8, "parameters": 1000.0},
     ]
     conclusion = Conclusion(
-        unchallenged=None,
+        withheld=None,
         rows=rows_of_table(records),
         best=records[1],
         front=front,
@@ -108,6 +108,12 @@ def test_the_front_of_two_objectives_is_told() -> None:
     registered = replace(conclusion, version=version, plugins=("my_parts.py", "a-package"))
     assert "next     seldtune finals two --plugin my_parts.py" in registered.lines()
     assert "next     seldtune finals two" in replace(registered, plugins=()).lines()
+    silent = replace(conclusion, withheld="trial 1 finds no event", untrained={OBJECTIVE: 3.4})
+    assert "model    none is registered: trial 1 finds no event" in silent.lines()
+    assert not any(line.startswith(("before", "next")) for line in silent.lines())
+    assert silent.as_json()["withheld"] == "trial 1 finds no event"
+    told = replace(conclusion, untrained={OBJECTIVE: 0.99}).lines()
+    assert "before   SELD 0.990 untrained: 0.690 better now" in told
     one = replace(conclusion, front=front_of(records, ("seld",)))
     assert not any("front" in line for line in one.lines())
     assert "front" not in one.as_json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.checks import check, check_positive
+from trainables.checks import check, check_positive, check_share, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,17 @@ class TrainingConfig:
     """Compile the network with `torch.compile`: a minute or more at the start, faster steps on GPUs."""
     initial_weights: str | None = None
     """URI of a whole model's weights to start from (`seldtune weights import`), or nothing: random ones."""
+    taken_rate: float = later(1.0)
+    """Share of each step that weights from elsewhere take, whatever the optimiser: 0.1 is a tenth of the rate."""
+    taken_frozen_epochs: int = later(0)
+    """First epochs in which weights from elsewhere stay as they came; statistics of batch norms follow the data."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_positive(self, "training", "epochs", "batch_size", "clip_norm")
+        check_share(self, "training", "taken_rate")
+        frozen = self.taken_frozen_epochs
+        check(frozen >= 0, "training.taken_frozen_epochs", frozen, "has to be 0 or more")
         check(self.precision in ("fp32", "bf16"), "training.precision", self.precision, "choose fp32 or bf16")
         check(
             self.epoch_windows is None or self.epoch_windows >= self.batch_size,

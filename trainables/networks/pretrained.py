@@ -1,20 +1,45 @@
 """Pre-trained weights into the network of a trial.
 
-A file is recognised by its keys alone, and either fits or is refused with the first keys that do not.
+A file is recognised by its keys alone. Published weights either fit or are refused with the first keys that do not; of
+a model that was trained here whatever fits is taken, and the rest is left.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from data.errors import UserError
 from trainables.config import TrialConfig
-from trainables.weights.fitting import WeightsSlot, load_fitting
-from trainables.weights.kinds import KINDS, read_weights
+from trainables.weights.files import State, weights_sha256
+from trainables.weights.fitting import WeightsSlot, load_fitting, take_fitting
+from trainables.weights.kinds import KINDS, OWN, read_weights
 
 logger = logging.getLogger(f"seldtune.{__name__}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a model began with from one file."""
+
+    field: str
+    """Of the config, that names the file."""
+    uri: str
+    kind: str
+    sha256: str
+    """Of the numbers under their names (`weights_sha256`)."""
+    keys: tuple[str, ...]
+    """Entries of the model that came from there."""
+    left: int
+    """Entries of the file, for that place, that the model has no place for."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For a model's provenance."""
+        said = {"field": self.field, "uri": self.uri, "kind": self.kind, "weights_sha256": self.sha256}
+        return {**said, "taken": len(self.keys), "left": self.left}
 
 
 def slots(config: TrialConfig) -> list[WeightsSlot]:
@@ -31,20 +56,52 @@ def slots(config: TrialConfig) -> list[WeightsSlot]:
     return [whole, *config.audio.slots(), *seeing]
 
 
-def load_pretrained(model: nn.Module, config: TrialConfig) -> None:
-    """Load the pre-trained weights that the config names, if it names any; parts after the whole.
+def load_pretrained(model: nn.Module, config: TrialConfig) -> list[Taken]:
+    """Load the pre-trained weights that the config names, if it names any, parts after the whole; what was taken.
 
     Raises:
         UserError: a file is missing, foreign or truncated, or does not fit; the first keys that do not are named.
     """
+    taken = []
     for slot in slots(config):
         if slot.uri is None:
             continue
         kind, state = read_weights(slot.uri, slot.field)
-        if kind.name not in slot.kinds:
+        what = f"{slot.field} = {slot.uri!r}"
+        if kind.name == OWN:
+            keys, left = _take_own(model, state, slot, what)
+        elif kind.name in slot.kinds:
+            load_fitting(model.get_submodule(slot.place), state, what, slot.own)
+            keys, left = [f"{slot.place}.{key}" if slot.place else key for key in state], 0
+        else:
             wanted = " or ".join(KINDS[name].title for name in slot.kinds)
-            raise UserError(f"{slot.field} = {slot.uri!r} holds {kind.title}; {wanted} is expected there")
-        load_fitting(model.get_submodule(slot.place), state, f"{slot.field} = {slot.uri!r}", slot.own)
+            raise UserError(f"{what} holds {kind.title}; {wanted} is expected there")
+        taken.append(
+            Taken(
+                field=slot.field,
+                uri=slot.uri,
+                kind=kind.name,
+                sha256=weights_sha256(state),
+                keys=tuple(keys),
+                left=left,
+            )
+        )
+    return taken
+
+
+def _take_own(model: nn.Module, state: State, slot: WeightsSlot, what: str) -> tuple[list[str], int]:
+    """What fits of another trained model: all of it, or of its encoder where an encoder's field names it."""
+    part = slot.place.partition(".")[0]
+    # Statistics of features belong to the data that a model is trained on.
+    of_part = {key: value for key, value in state.items() if key.startswith(part) and not key.startswith("feature_")}
+    keys = take_fitting(model, of_part, what)
+    left = len(of_part) - len(keys)
+    logger.info("%s: %d entries taken, %d left%s", what, len(keys), left, _first(set(of_part) - set(keys)))
+    return keys, left
+
+
+def _first(keys: set[str]) -> str:
+    return f" ({', '.join(sorted(keys)[:3])}{', ...' if len(keys) > 3 else ''})" if keys else ""
 
 
 def warn_random_weights(config: TrialConfig) -> None:

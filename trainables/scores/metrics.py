@@ -27,6 +27,8 @@ THRESHOLD_DEG = 20.0
 SEGMENT_LABELS = LABEL_RATE_HZ
 SCORE_NAMES = ("ER", "F", "LE", "LR", "SELD")
 Average = Literal["macro", "micro", "present"]
+SELD_OF_SILENCE = 1.0
+"""Of predictions without an event, whatever the recordings: ER 1, F 0, LE 180 degrees, LR 0."""
 
 EPS = float(np.finfo(np.float64).eps)
 """Added to denominators, as the challenge's evaluators do."""

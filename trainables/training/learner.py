@@ -10,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
+from torch import nn
+
 from trainables.config import Adam, ConstantDecay, TrialConfig
 from trainables.config.tree import fingerprint, from_dict, to_dict
 from trainables.networks.model import SeldModel
@@ -37,6 +40,9 @@ class Learner:
         self._steps_per_epoch = steps_per_epoch
         self.model = model
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.began_with: dict[str, Any] = {"files": [], "keys": []}
+        """Weights from elsewhere: what is known of their files, and which of the model's entries came from there."""
+        self._taken: list[nn.Parameter] = []
         self.taken_over: dict[str, Any] | None = None
         """The last `TakeOver`, and the trial's own `epoch` that it followed."""
         self._train_by(config)
@@ -53,6 +59,23 @@ class Learner:
         for group, rate in zip(self.optimiser.param_groups, self.config.optimiser.rates, strict=True):
             group["lr"] = rate * multiplier
 
+    def begin_with(self, files: list[dict[str, Any]], keys: list[str]) -> None:
+        """Train the named entries of the model as weights from elsewhere."""
+        self.began_with = {"files": files, "keys": keys}
+        ours = dict(self.model.named_parameters())
+        self._taken = [ours[key] for key in keys if key in ours and ours[key].requires_grad]
+
+    def step(self, epoch: int) -> None:
+        """Let the optimiser step; weights from elsewhere go a share of the way."""
+        training = self._own.training
+        share = 0.0 if epoch <= training.taken_frozen_epochs else training.taken_rate
+        held_back = [] if share == 1.0 else self._taken
+        before = [weight.detach().clone() for weight in held_back]
+        self.optimiser.step()
+        with torch.no_grad():
+            for weight, old in zip(held_back, before, strict=True):
+                weight.lerp_(old, 1.0 - share)
+
     @property
     def rate(self) -> float:
         """Of the first group of weights."""
@@ -66,11 +89,13 @@ class Learner:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "taken_over": self.taken_over,
+            "began_with": self.began_with,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint of the trial's own."""
         self.taken_over = state.get("taken_over")
+        self.begin_with(**state.get("began_with", self.began_with))
         self._continue(state)
 
     def take_over(self, taking: TakeOver, epoch: int, state: dict[str, Any]) -> None:

@@ -139,7 +139,9 @@ class Training:
         """
         state = self._store.latest()
         if state is None:
-            load_pretrained(self._model, self._config)
+            taken = load_pretrained(self._model, self._config)
+            keys = sorted({key for one in taken for key in one.keys})
+            self._learner.begin_with([one.as_json() for one in taken], keys)
             return True
         if state["config"] != fingerprint(self._config):
             raise RuntimeError(
@@ -192,6 +194,8 @@ class Training:
         metrics["best_epoch"] = self._best_epoch
         if session.rank == 0 and improved:
             facts = {"epoch": epoch, "validation": metrics, "thresholds": thresholds.tolist(), **self._provenance}
+            if files := self._learner.began_with["files"]:
+                facts["began_with"] = files
             self._store.save_best(epoch, self._model, self._learner.config, facts, example)
         return metrics
 
@@ -310,6 +314,6 @@ def _train_epoch(session: Session, model: nn.Module, learner: Learner, sampler: 
         learner.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(learner.parameters, config.training.clip_norm)
-        learner.optimiser.step()
+        learner.step(epoch)
         total += loss.detach()
     return float(session.sum(np.array([total.item()]))[0]) / session.world_size / len(sampler)

@@ -15,6 +15,8 @@ from torch import Tensor
 from data.errors import UserError
 
 State = dict[str, Tensor]
+OWN_SCHEMES = ("models:/", "runs:/")
+"""Of addresses that MLflow knows; whoever starts a sweep brings what they name to storage first."""
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
@@ -34,6 +36,11 @@ def read_content(uri: str, what: str) -> bytes:
     Raises:
         UserError: it cannot be read; the message begins with `what`.
     """
+    if uri.startswith(OWN_SCHEMES):
+        raise UserError(
+            f"{what} = {uri!r}: models in MLflow are fetched where they are given with --set; here, name the file that "
+            f"`seldtune weights import {uri} --as NAME` stores"
+        )
     try:
         if "://" in uri:
             from data import storage  # local paths need none of its dependencies

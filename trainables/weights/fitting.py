@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 
+COUNTER = "num_batches_tracked"
+"""End of keys of batch norms' counters, which say nothing of a network."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSlot:
@@ -41,13 +44,32 @@ def load_fitting(module: nn.Module, state: Mapping[str, Tensor], what: str, own:
     module.load_state_dict(state, strict=False)
 
 
+def take_fitting(module: nn.Module, state: Mapping[str, Tensor], what: str) -> list[str]:
+    """Load those entries of another model that `module` has in the same shape, and return their keys.
+
+    Raises:
+        UserError: naming `what`, and the first keys that do not fit, where none does.
+    """
+    expected = module.state_dict()
+    fitting = {
+        key: value
+        for key, value in state.items()
+        if key in expected and value.shape == expected[key].shape
+    }
+    if all(key.endswith(COUNTER) for key in fitting):
+        strange = ", ".join([f"{key} {tuple(value.shape)}" for key, value in state.items()][:3])
+        raise UserError(f"{what} fits the configured network nowhere; it has {strange or 'no such part'}")
+    module.load_state_dict(fitting, strict=False)
+    return list(fitting)
+
+
 def misfits(module: nn.Module, state: Mapping[str, Tensor], own: tuple[str, ...] = ()) -> list[str]:
     """The keys of either side that the other does not have in that shape, with the reason."""
     expected = module.state_dict()
     wrong = [
         f"{key} (missing)"
         for key in expected
-        if key not in state and not key.endswith("num_batches_tracked") and not key.startswith(own)
+        if key not in state and not key.endswith(COUNTER) and not key.startswith(own)
     ]
     wrong += [f"{key} (not in the model)" for key in state if key not in expected]
     wrong += [

@@ -38,9 +38,12 @@ def without(prefix: str) -> Callable[[State], State]:
     return lambda state: {key: value for key, value in state.items() if not key.startswith(prefix)}
 
 
+OWN = "own"
+"""The kind of a model that was trained here, which may start any other in whatever fits."""
+
 # A later kind may hold the marks of an earlier one.
 KINDS: Registry[WeightsKind] = Registry(
-    "kind of weights", WeightsKind, order=("resnet", "i3d", "av_seld_audio", "av_seld", "dcase")
+    "kind of weights", WeightsKind, order=("resnet", "i3d", "av_seld_audio", "av_seld", "dcase", OWN)
 )
 KINDS.register(
     WeightsKind(
@@ -57,6 +60,15 @@ KINDS.register(
         title="the audio baseline of DCASE Task 3 (SELDnet)",
         marks=("conv_block_list.0.conv.weight", "mhsa_block_list.0.in_proj_weight", "fnn_list.0.weight"),
         rename=from_dcase,
+        field="training.initial_weights",
+    )
+)
+KINDS.register(
+    WeightsKind(
+        name=OWN,
+        title="a model of seldtune",
+        marks=("feature_mean", "feature_std", "head.out.weight"),
+        rename=dict,
         field="training.initial_weights",
     )
 )
