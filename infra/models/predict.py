@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import torch
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
@@ -20,14 +21,18 @@ from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
 from data.timing import LABEL_HOP_S, RATE_HZ
+from infra.models.register import LEVEL
 from trainables.config import InputConfig, TrialConfig, VisualEncoder
 from trainables.config.tree import from_dict
 from trainables.inputs.box_source import BoxSource, boxes_at
+from trainables.inputs.features import FeatureExtractor
 from trainables.scores.detections import Detections
 from trainables.scores.metrics import SCORE_NAMES, score_values, scores, seld_counts
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
+FAR_LEVEL_DB = 10.0
+"""A recording that is louder or softer by more than that is said to be far from what a model was trained on."""
 _TRUTH = "a DCASE csv with rows of frame,class,source,azimuth,elevation[,distance]"
 
 
@@ -65,6 +70,13 @@ def predict_files(
     for path, needed in ((video, reads is not None), (boxes, reads == "boxes")):
         if path is not None and not needed:
             logger.warning("%s does not look at %s", model_uri, path)
+    above_db = model.level_above_training_db(audio)
+    if above_db is not None and abs(above_db) > FAR_LEVEL_DB:
+        logger.warning(
+            "%s is %.0f dB %s than what %s was trained on, which may hear it wrongly; one that is trained with "
+            "inputs.level=relative does not mind",
+            *(wav.name, abs(above_db), "louder" if above_db > 0 else "softer", model_uri),
+        )
     output = model.output(audio, seen)
     detections = model.decode(output)
 
@@ -85,6 +97,7 @@ def predict_files(
         "classes": found,
         "csv": str(csv_path),
         "picture": str(picture),
+        "level_above_training_db": None if above_db is None else round(above_db, 1),
         "micro": scored,
     }
 
@@ -124,6 +137,16 @@ class RegisteredModel:
     config: TrialConfig
     thresholds: NDArray[np.float64]
     """(13,): above which a class counts as heard."""
+    level_db: float | None = None
+    """Mean log-mel of W of what it was trained on; None: it does not mind how loud a recording is, or is not known."""
+
+    def level_above_training_db(self, audio: NDArray[np.float32]) -> float | None:
+        """By how many dB audio (4, samples) is louder than what the model was trained on; None: it does not matter."""
+        if self.level_db is None:
+            return None
+        inputs = self.config.inputs
+        features = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)(torch.from_numpy(audio))
+        return float(features[0].mean()) - self.level_db
 
     def predict(self, audio: NDArray[np.float32], seen: NDArray[Any] | None = None) -> Detections:
         """What the model hears in a recording, and where; its `events()` are what a DCASE csv holds.
@@ -167,7 +190,13 @@ def load_registered(model_uri: str) -> RegisteredModel:
         raise UserError(f"{model_uri} is no model that a sweep registered: it carries no config")
     config = from_dict(info.metadata["config"])
     thresholds = info.metadata.get("thresholds") or [config.inference.threshold] * NUM_CLASSES
-    return RegisteredModel(uri=model_uri, pyfunc=model, config=config, thresholds=np.array(thresholds))
+    return RegisteredModel(
+        uri=model_uri,
+        pyfunc=model,
+        config=config,
+        thresholds=np.array(thresholds),
+        level_db=info.metadata.get(LEVEL),
+    )
 
 
 def _read_truth(path: Path) -> Events:

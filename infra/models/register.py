@@ -47,6 +47,8 @@ if TYPE_CHECKING:  # torch comes with them: a dry run of a promotion needs none
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
+LEVEL = "level_db"
+"""In a model's metadata: mean log-mel of W of the recordings that it was trained on; null where it does not matter."""
 WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
 KNOWN_NAMES = ("MLmodel", "registered_model_meta", "py.typed")
 KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
@@ -263,7 +265,9 @@ def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any
     from trainables import pyfunc_loader
     from trainables.config.tree import to_dict
 
-    _, config, extra = load_bundle(bundle)
+    model, config, extra = load_bundle(bundle)
+    # What is relative to its own level does not mind how loud it is.
+    level_db = float(model.feature_mean[0].mean()) if config.inputs.level == "absolute" else None
     plugins = plugins_behind(getattr(config, field.name) for field in dataclasses.fields(config))
     with mlflow.start_run(run_id=run_id), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # MLflow would like an input example as well; the signature says it all
@@ -277,7 +281,11 @@ def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any
                 *(str(write_module(plugin, folder)) for plugin in plugins if plugin.source is not None),
             ],
             signature=_signature(config),
-            metadata={"config": to_dict(config), **{key: extra.get(key) for key in ("epoch", "data", "thresholds")}},
+            metadata={
+                "config": to_dict(config),
+                LEVEL: level_db,
+                **{key: extra.get(key) for key in ("epoch", "data", "thresholds")},
+            },
             pip_requirements=[
                 *(f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS),
                 *(f"{plugin.name}=={plugin.identity}" for plugin in plugins if plugin.source is None),

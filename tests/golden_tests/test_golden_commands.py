@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import ray
+import soundfile
 import torch
 
 from data import storage
@@ -198,6 +199,11 @@ def test_finals_and_registry(commands: Commands, swept: tuple[str, ...], data: s
     predict = ("predict", str(wav), "--model", "models:/heard@champion", "--truth", str(truth), "--out", "predicted")
     commands.say("predict", *predict)
     commands.say("predict-json", *predict, "--json")
+    samples, rate_hz = soundfile.read(wav, dtype="int16")
+    soundfile.write(commands.folder / "soft.wav", samples // 32, rate_hz)
+    commands.stack.run("predict", "soft.wav", "--model", "models:/heard@champion")
+    said = r"soft\.wav is \d\d dB softer than what models:/heard@champion was trained on"
+    assert re.search(said, " ".join(commands.stack.said.split()))
 
 
 def test_published_systems(commands: Commands, data: str) -> None:

@@ -6,12 +6,13 @@ import pytest
 
 from data.errors import UserError
 from data.labels import Events
-from infra.models.predict import plot_prediction, predict_files
+from infra.models.predict import RegisteredModel, plot_prediction, predict_files
 from infra.models.register import ModelVersion
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.sweep.conclude import Conclusion
 from infra.sweep.report import COLUMNS, csv_table, front_of, markdown_table, plot_sweep, rows_of_table
 from search_spaces.quickstart import suggest
+from trainables.config import TrialConfig
 from trainables.config.tree import to_dict
 from trainables.networks.model import count_parameters
 from trainables.scores.detections import Detections
@@ -117,6 +118,15 @@ def test_the_front_of_two_objectives_is_told() -> None:
     one = replace(conclusion, front=front_of(records, ("seld",)))
     assert not any("front" in line for line in one.lines())
     assert "front" not in one.as_json()
+
+
+def test_how_much_louder_a_recording_is_than_what_a_model_was_trained_on() -> None:
+    audio = np.random.default_rng(0).normal(0, 0.05, (4, 48_000)).astype(np.float32)
+    model = RegisteredModel(uri="x", pyfunc=None, config=TrialConfig(), thresholds=np.full(13, 0.5), level_db=-40.0)
+    at_own, softer = (model.level_above_training_db(part) for part in (audio, audio / 10))
+    assert at_own is not None
+    assert softer == pytest.approx(at_own - 20.0, abs=0.01)
+    assert replace(model, level_db=None).level_above_training_db(audio) is None
 
 
 def test_a_truth_of_another_layout_is_told_the_layout(tmp_path: Path) -> None:
