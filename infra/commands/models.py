@@ -134,5 +134,8 @@ def _prediction_text(result: dict[str, Any]) -> str:
     heard = ", ".join(result["classes"]) or "nothing"
     scored = " ".join(f"{name} {value:g}" for name, value in result["micro"].items())
     lines = [f"{result['seconds']} s, {result['rows']} rows: {heard}"]
-    lines += [f"micro {scored}"] if scored else []
+    if scored:
+        from trainables.scores.matching import axis_errors_text
+
+        lines += [f"micro {scored}", axis_errors_text(result["axes"])]
     return "\n".join([*lines, result["csv"], result["picture"]])

@@ -27,6 +27,7 @@ from trainables.config.tree import from_dict
 from trainables.inputs.box_source import BoxSource, boxes_at
 from trainables.inputs.features import FeatureExtractor
 from trainables.scores.detections import Detections
+from trainables.scores.matching import median_axis_errors_deg
 from trainables.scores.metrics import SCORE_NAMES, score_values, scores, seld_counts
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -85,8 +86,10 @@ def predict_files(
     csv_path, picture = folder / f"{wav.stem}.prediction.csv", folder / f"{wav.stem}.prediction.png"
     write_events_csv(csv_path, detections.events())
     plot_prediction(detections, reference, len(output), picture, f"{wav.name} by {model_uri}")
-    scored = {}
+    scored: dict[str, float] = {}
+    axes: dict[str, float | None] = {}
     if reference is not None:
+        axes = median_axis_errors_deg([(reference, detections)])
         values = score_values(scores(seld_counts(reference, detections), "micro"))
         scored = {name: round(value, 4) for name, value in zip(SCORE_NAMES, values, strict=True)}
     found = sorted({SHORT_NAMES[c] for c in detections.class_index.tolist()})
@@ -99,6 +102,7 @@ def predict_files(
         "picture": str(picture),
         "level_above_training_db": None if above_db is None else round(above_db, 1),
         "micro": scored,
+        "axes": axes,
     }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.labels import Events
-from trainables.scores.matching import Cells, assignment, match
+from trainables.scores.matching import Cells, assignment, axis_errors_deg, match, median_axis_errors_deg
 
 
 def table(*rows: tuple[float, ...]) -> Events:
@@ -63,3 +63,15 @@ def test_pairs_name_cell_track_and_rows():
 def test_nothing_in_common_gives_no_pairs():
     assert len(match(Cells(table((0, 1, 0)), 1), Cells(table(), 1)).cell) == 0
     assert len(match(Cells(table(), 0), Cells(table((0, 1, 0)), 0)).cell) == 0
+
+
+def test_each_axis_has_an_error_of_its_own():
+    true = Events.build([0, 1, 1, 2], [3, 3, 4, 5], [0, 0, 0, 0], [175, 10, -90, 0], [0, 20, -30, 0])
+    predicted = Events.build([0, 1, 1, 3], [3, 3, 4, 5], [0, 0, 0, 0], [-175, 14, -90, 0], [5, 20, -50, 0])
+    azimuth, elevation = axis_errors_deg(true, predicted)
+    np.testing.assert_allclose(sorted(azimuth), [0, 4, 10], atol=1e-6)
+    np.testing.assert_allclose(sorted(elevation), [0, 5, 20], atol=1e-6)
+    assert median_axis_errors_deg([(true, predicted)] * 2) == pytest.approx({"azimuth": 4, "elevation": 5})
+    nothing = Events.build([], [], [], [], [])
+    assert median_axis_errors_deg([(true, nothing)]) == {"azimuth": None, "elevation": None}
+    assert median_axis_errors_deg([(nothing, nothing)]) == {"azimuth": None, "elevation": None}

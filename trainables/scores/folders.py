@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.files.dcase_csv import Form
 from data.files.label_folder import LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
 from trainables.scores import metrics, metrics2024
-from trainables.scores.matching import FloatArray
+from trainables.scores.matching import FloatArray, axis_errors_text, median_axis_errors_deg
 from trainables.scores.metrics import Average, Intervals, jackknife
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -63,7 +63,8 @@ def score_folders(
 
     Returns:
         A document ready for JSON: `edition`, `average`, `recordings`, `reference` and `prediction` (folder, form,
-        columns, unit of distance), `scores` {name: {value, low, high}}, and `per_class`, a list of the same with the
+        columns, unit of distance), `scores` {name: {value, low, high}}, `axes` (median error of azimuth and elevation
+        of matched events), and `per_class`, a list of the same with the
         class's `index`, `name` and whether it is `present`. Nothing (None) stands where there is no number, and for
         the bounds of a single recording. F20, F and LR are parts of 1, LE and DOAE degrees.
 
@@ -104,6 +105,7 @@ def score_folders(
         intervals = Intervals(value, value, *np.full((2, *value.shape), np.nan))
     present = sum(count.reference for count in counts) > 0
     table = np.stack((intervals.value, intervals.low, intervals.high), axis=-1)
+    located = ((true.recordings[name], predicted.recordings[name]) for name in reference_files)
     per_class = [
         {"index": index, "name": name, "present": bool(present[index])}
         # The error rate is one over all classes.
@@ -117,6 +119,7 @@ def score_folders(
         "reference": _described(reference_folder, true),
         "prediction": _described(prediction_folder, predicted),
         "scores": _entries(scoring.names, table[:, 0]),
+        "axes": median_axis_errors_deg(located),
         "per_class": per_class,
     }
 
@@ -137,6 +140,7 @@ def score_text(result: dict[str, Any]) -> str:
         lines.append(f"{name:<6}{_shown(name, entry['value']):>10}   {interval}")
     if result["recordings"] == 1:
         lines.append("One recording alone has no interval.")
+    lines.append(axis_errors_text(result["axes"]))
     names = [name for name in result["scores"] if name in result["per_class"][0]]
     lines += ["", f"{'class':<32}" + "".join(f"{name:>10}" for name in names)]
     for row in result["per_class"]:

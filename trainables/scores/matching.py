@@ -5,6 +5,7 @@ Every score of sound event localisation begins with this. Whole recordings are p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
-from data.geometry import unit_vector
+from data.geometry import angles_deg, unit_vector, wrap_azimuth_deg
 from data.labels import Events
 
 FloatArray = NDArray[np.float64]
@@ -97,6 +98,36 @@ def match(true: Cells, predicted: Cells, cosine_factor: float = 1.0) -> Matches:
         return Matches(none, none, none, none, np.zeros(0))
     columns: list[NDArray[Any]] = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Matches(*columns)
+
+
+def axis_errors_deg(reference: Events | Located, predicted: Events | Located) -> tuple[FloatArray, FloatArray]:
+    """|azimuth| and |elevation| error (n,) of each predicted event that is matched with one of the reference.
+
+    LE does not tell which of the two is off. All label frames of a recording count.
+    """
+    num_labels = 1 + max(int(table.frame.max(initial=-1)) for table in (reference, predicted))
+    true, ours = Cells(reference, num_labels), Cells(predicted, num_labels)
+    matches = match(true, ours)
+    (true_azimuth, true_elevation), (azimuth, elevation) = (
+        angles_deg(cells.unit[rows]) for cells, rows in ((true, matches.true), (ours, matches.predicted))
+    )
+    return np.abs(wrap_azimuth_deg(azimuth - true_azimuth)), np.abs(elevation - true_elevation)
+
+
+def median_axis_errors_deg(pairs: Iterable[tuple[Events | Located, Events | Located]]) -> dict[str, float | None]:
+    """Medians of `axis_errors_deg` over recordings, references first; None where nothing is matched."""
+    columns = zip(*(axis_errors_deg(reference, predicted) for reference, predicted in pairs), strict=True)
+    errors = [np.concatenate(column) for column in columns]
+    return {
+        name: float(np.median(error)) if len(error) else None
+        for name, error in zip(("azimuth", "elevation"), errors, strict=True)
+    }
+
+
+def axis_errors_text(errors: dict[str, float | None]) -> str:
+    """As people read them, beside LE."""
+    values = (f"{name} {error:.1f} deg" for name, error in errors.items() if error is not None)
+    return f"median error of matched events: {', '.join(values) or 'nothing is matched'}"
 
 
 def assignment(cost: FloatArray) -> tuple[IntArray, IntArray]:
