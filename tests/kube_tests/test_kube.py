@@ -268,6 +268,23 @@ def test_a_sweep_counts_on_what_its_cluster_grows_to(monkeypatch: pytest.MonkeyP
     assert trials_at_a_time(None, trial, HELD) == 10
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--model", "a/b", "--model 'a/b'"),
+        ("--budget", "infh", "'infh' is not a duration"),
+        ("--gpus", "nan", "gpus_per_worker = nan"),
+        ("--seed", "-1", "seed = -1"),
+        ("--name", "é", "--name 'é'"),
+    ],
+)
+def test_what_no_sweep_takes_is_not_rendered(option: str, value: str, said: str) -> None:
+    rendered = CliRunner().invoke(app, ["render", "quickstart", option, value])
+    assert isinstance(rendered.exception, UserError)
+    assert said in str(rendered.exception)
+    assert not rendered.stdout
+
+
 def test_names_of_jobs() -> None:
     assert job_name("Fusion_v2") == "sweep-fusion-v2"
     with pytest.raises(UserError, match="47"):
