@@ -300,3 +300,12 @@ def test_a_tree_of_other_settings_is_not_mixed_with_ours(tmp_path):
     write_tree(dataclasses.replace(TINY, train_clips=1), str(tmp_path))
     with pytest.raises(UserError, match=r"holds scenes of other settings .*synthetic\.json.*another folder"):
         write_tree(TINY, str(tmp_path))
+
+
+def test_a_tree_in_the_home_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    assert write_tree(TINY, "~/tree", run=lambda _write, clips: asked.extend(clips) or []) == tmp_path / "home" / "tree"
+    assert {clip.root for clip in asked} == {str(tmp_path / "home" / "tree")}
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
