@@ -228,6 +228,15 @@ def test_tasks_can_be_rendered_one_by_one(tmp_path):
     assert [one["recording"] for one in record.recordings] == ["fold3_room1_mix001"]
 
 
+def test_a_broken_record_of_a_task_is_named(tmp_path):
+    record = tmp_path / "records" / f"{clip_tasks(TINY)[0].key}.json"
+    record.parent.mkdir()
+    for content in ("", "{}", "[]"):
+        record.write_text(content)
+        with pytest.raises(UserError, match=rf"{record} is not as .*; delete it, and give the same command again"):
+            synthesise(TINY, str(tmp_path))
+
+
 def test_a_tree_has_the_layout_and_formats_of_starss23(tmp_path):
     settings = dataclasses.replace(TINY, train_clips=1)
     write_tree(settings, str(tmp_path))
