@@ -7,14 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from data import storage
+from data.read_back import read_back
+
+ANEW = "delete it, and give the same command again: it is measured anew"
+"""What to do about a broken file of these."""
 
 
 def remembered(uri: str, make: Callable[[], Any]) -> Any:
     """What `make` gives, as JSON knows it: made where `uri` holds nothing yet, read from it otherwise.
 
-    Costs one request where it is there, and two where it is made.
+    Costs one request where it is there, and two where it is made. UserError, naming the file, where it is broken.
     """
-    return json.loads(remembered_bytes(uri, lambda: json.dumps(make()).encode()))
+    content = remembered_bytes(uri, lambda: json.dumps(make()).encode())
+    with read_back(uri, ANEW):
+        return json.loads(content)
 
 
 def remembered_bytes(uri: str, make: Callable[[], bytes]) -> bytes:

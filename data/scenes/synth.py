@@ -186,13 +186,13 @@ def write_tree(settings: SynthSettings, out_dir: str, run: TreeRun = map) -> Pat
     Raises:
         UserError: the folder holds the scenes of other settings, or cannot be written.
     """
-    root = Path(out_dir)
+    root = Path(storage.absolute(out_dir))
     made_of = root / _TREE_SETTINGS
     text = json.dumps(settings.to_dict(), indent=1, sort_keys=True) + "\n"
     if made_of.exists() and made_of.read_text(encoding="utf-8") != text:
         raise UserError(f"{root} holds scenes of other settings ({made_of}); choose another folder, or delete it")
     storage.write_bytes(str(made_of), text.encode())
-    clips = [ClipFiles(settings, out_dir, split, n) for split in SYNTH_SPLITS for n in range(settings.clips(split))]
+    clips = [ClipFiles(settings, str(root), split, n) for split in SYNTH_SPLITS for n in range(settings.clips(split))]
     for done, name in enumerate(run(write_clip, clips), 1):
         logger.info("%s: %s written, clip %d of %d", root, name, done, len(clips))
     storage.remove_half_written(root)
