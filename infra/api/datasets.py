@@ -85,8 +85,8 @@ def synthesise_tree(tree: Path | str, *, run: TreeRun = map, **options: Unpack[S
 
 def _synth_settings(options: SceneOptions) -> SynthSettings:
     from data import storage
+    from data.files.yaml_files import read_mapping
     from data.scenes.synth_settings import synth_settings
-    from infra.console.yaml_files import read_mapping
 
     unknown = options.keys() - SceneOptions.__annotations__.keys()
     if unknown:
