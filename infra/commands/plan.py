@@ -72,5 +72,5 @@ def _plan_preset(preset: str, size: str, faithful: bool, options: SweepOptions, 
     if preset == "list":
         say({"presets": list(PRESETS)}, "\n".join(PRESETS), as_json=as_json)
         return
-    document = describe_preset(preset, size, faithful, parse_assignments(fix))
+    document = describe_preset(preset, size, faithful, parse_assignments(options.fix or ()))
     say(document, plan_text(document), as_json=as_json)

@@ -56,7 +56,8 @@ class Rules:
         for name in ("class_drop", "class_floor"):
             value = getattr(self, name)
             check(_is_number(value) and value <= 1, name, value, "has to be a share, from 0 to 1")
-        check(_is_number(self.seeds) and isinstance(self.seeds, int), "seeds", self.seeds, "has to be a whole number, 0 or more")
+        whole = _is_number(self.seeds) and isinstance(self.seeds, int)
+        check(whole, "seeds", self.seeds, "has to be a whole number, 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from data.registry.user_code import said, where
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import TrialConfig
 
-
 _MODULE = "seldtune_space"
 """What a file's code takes itself for."""
 

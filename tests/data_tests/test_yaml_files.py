@@ -63,5 +63,5 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(UserError, match=message):
             read_mapping(file, "rules")
-    with pytest.raises(UserError, match="cannot be read: .*directory"):
+    with pytest.raises(UserError, match=r"cannot be read: .*directory"):
         read_yaml(tmp_path)

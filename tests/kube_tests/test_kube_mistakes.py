@@ -103,7 +103,7 @@ def test_a_file_is_read_as_the_api_server_does() -> None:
         read_documents("a: [1", "mine.yaml")
     with pytest.raises(UserError, match="apiVersion and kind"):
         read_documents("- 1", "mine.yaml")
-    with pytest.raises(UserError, match="mine.yaml: is nested more than .* deep, or holds itself"):
+    with pytest.raises(UserError, match=r"mine.yaml: is nested more than .* deep, or holds itself"):
         read_documents("apiVersion: v1\nkind: A\nspec: &spec {spec: *spec}", "mine.yaml")
     (document,) = read_documents("apiVersion: v1\nkind: A\nat: 2026-01-01\nnone: null\n", "mine.yaml")
     assert document == {"apiVersion": "v1", "kind": "A", "at": "2026-01-01"}
