@@ -7,9 +7,15 @@ holds also lists, and mappings by text.
 from __future__ import annotations
 
 import ast
+import dataclasses
+import sys
 import types
 import typing
 from typing import Any
+
+from data.errors import UserError
+
+_PLAIN: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 def typed(value: Any, hint: Any) -> Any:
@@ -34,6 +40,34 @@ def typed(value: Any, hint: Any) -> Any:
     elif type(value) is hint:
         return value
     raise TypeError
+
+
+def check_plain(config: Any, **least: float) -> None:
+    """UserError unless the fields of a dataclass that are of plain types hold whole numbers, numbers, true or false, or
+    text, as their types say; or None where those say so. NaN and infinity are no numbers.
+
+    Annotations have to be postponed where the dataclass is written. Fields of other types are not looked at.
+
+    Args:
+        least: the least number that a field of that name may hold.
+    """
+    for field in dataclasses.fields(config):
+        value, optional = getattr(config, field.name), field.type.endswith(" | None")
+        kind = _PLAIN.get(field.type.removesuffix(" | None"))
+        if kind is None or (optional and value is None):
+            continue
+        if not _is_plain(value, kind) or (field.name in least and value < least[field.name]):
+            start = f" from {least[field.name]:g} on" if field.name in least else ""
+            raise UserError(
+                f"{field.name} = {value!r}: has to be {wording(kind)}{start}{' or None' if optional else ''}"
+            )
+
+
+def _is_plain(value: Any, kind: type) -> bool:
+    if kind is float:
+        # Whole numbers may be too large for one.
+        return isinstance(value, int | float) and type(value) is not bool and abs(value) <= sys.float_info.max
+    return type(value) is kind
 
 
 def from_text(text: str, hint: Any) -> Any:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from data.errors import UserError
+from data.fields import check_plain
+from data.names import check_name
 from data.registry.user_code import code_identity
 
 if TYPE_CHECKING:  # torch comes with it, and the names of spaces need none
@@ -30,7 +33,11 @@ class Trial(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """A named space with the budget, stopping rule and resources that suit its models."""
+    """A named space with the budget, stopping rule and resources that suit its models.
+
+    Raises:
+        UserError: a name that is none, or numbers with which no sweep can run.
+    """
 
     name: str
     summary: str
@@ -46,11 +53,17 @@ class SearchSpace:
     grace_epochs: int
     """Epochs before ASHA may stop a trial."""
     reduction: int
-    """ASHA keeps one in this many at each rung."""
+    """ASHA keeps one in this many at each rung, two or more."""
     cpus_per_worker: int = 1
     gpus_per_worker: float = 0.0
     identity: str = ""
     """Hash of what decides its points: a sweep goes on only with the very space that it was begun with."""
+
+    def __post_init__(self) -> None:
+        check_plain(self, trials=1, grace_epochs=1, reduction=2, cpus_per_worker=1, gpus_per_worker=0)
+        check_name(self.name, "name =")
+        if self.budget_s <= 0:
+            raise UserError(f"budget_s = {self.budget_s!r}: has to be more than 0")
 
 
 def source_identity(path: str | Path) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from data.durations import parse_duration_s
 from data.errors import UserError
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from infra.sweep.request import SweepRequest
     from search_spaces.space import SearchSpace
 
-Fixed = Mapping[str, Any] | Sequence[str]
-"""Fields by dotted name, `{"training.epochs": 4}`, or as `--set` takes them, `["training.epochs=4"]`."""
+Fixed = Mapping[str, Any] | str | Sequence[str]
+"""Fields by dotted name, `{"training.epochs": 4}`, or as `--set` takes them, `["training.epochs=4"]` or one alone."""
 
 
 class SweepOptions(TypedDict, total=False):
@@ -24,7 +25,7 @@ class SweepOptions(TypedDict, total=False):
 
     name: str | None
     """Name of the sweep; an existing one is continued."""
-    data: str | None
+    data: Path | str | None
     """Chunk store; `<root>/data/<space>` if not given."""
     trials: int | None
     """Trials in all."""
@@ -58,24 +59,25 @@ class SweepOptions(TypedDict, total=False):
     """Seed of the search and of every trial."""
     fixed: Fixed | None
     """Fields that every trial takes."""
-    plugins: str | Sequence[str] | None
+    plugins: Path | str | Sequence[Path | str] | None
     """Python files that register parts of your own (`data.registry.plugins`)."""
 
 
-def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> SweepRequest:
+def sweep_request(space: str | Path | SearchSpace, **options: Unpack[SweepOptions]) -> SweepRequest:
     """What `run_sweep` and `plan_space` take.
 
     Args:
         space: itself, or its name or file (`find_space`).
 
     Raises:
-        UserError: an unknown space, or an option in a form that it does not take.
+        UserError: an unknown space, or an option of a type or in a form that it does not take.
         TypeError: an unknown option.
     """
     from data.registry.plugins import load_plugins
     from infra.record.retries import Retries, parse_retries
     from infra.sweep.request import SweepRequest
     from search_spaces.registry import find_space
+    from search_spaces.space import SearchSpace
 
     def retries(value: int | str | Retries) -> Retries:
         return value if isinstance(value, Retries) else parse_retries(str(value))
@@ -93,13 +95,13 @@ def sweep_request(space: str | SearchSpace, **options: Unpack[SweepOptions]) -> 
     }
     # Before anything is looked up by its name.
     options["plugins"] = load_plugins(names(options.get("plugins") or ()))  # type: ignore[typeddict-item]
-    values: dict[str, Any] = {"space": find_space(space) if isinstance(space, str) else space}
+    values: dict[str, Any] = {"space": space if isinstance(space, SearchSpace) else find_space(text_of(space, "space"))}
     for option, value in options.items():
         if option not in SweepOptions.__annotations__:
             raise TypeError(f"{option!r} is no option of a sweep{near(option, SweepOptions.__annotations__)}")
         if value is not None:
             field, convert = converted.get(option, (option, _same))
-            values[field] = convert(value)
+            values[field] = convert(str(value) if isinstance(value, Path) else value)
     return SweepRequest(**values)
 
 
@@ -108,24 +110,43 @@ def _same(value: Any) -> Any:
 
 
 def seconds(value: str | float) -> float:
-    """`15m` or 900 -> 900.0. Raises UserError for a text of another form."""
-    return parse_duration_s(value) if isinstance(value, str) else float(value)
+    """`15m` or 900 -> 900. Raises UserError for a text of another form."""
+    return parse_duration_s(value) if isinstance(value, str) else value
 
 
 def num_bytes(value: str | int) -> int:
     """`20GB` or 20_000_000_000 -> the number. Raises UserError for a text of another form, or less than one."""
     if isinstance(value, str):
         return parse_bytes(value)
-    if value < 1:
+    if not isinstance(value, int) or value < 1:
         raise UserError(f"{value} bytes hold nothing; give a number of bytes, or e.g. 500MB")
     return value
 
 
-def names(value: str | Sequence[str]) -> tuple[str, ...]:
-    """Several names, or one."""
-    return (value,) if isinstance(value, str) else tuple(value)
+@overload
+def text_of(value: Path | str, name: str) -> str: ...
+@overload
+def text_of(value: Path | str | None, name: str) -> str | None: ...
+def text_of(value: Path | str | None, name: str) -> str | None:
+    """A path as text; text and `None` as they are. Raises UserError with the argument's name for anything else."""
+    if value is not None and not isinstance(value, str | Path):
+        raise UserError(f"{name} = {value!r}: has to be text or a path")
+    return None if value is None else str(value)
+
+
+def names(value: Path | str | Sequence[Path | str]) -> tuple[str, ...]:
+    """Several names or paths, or one. Raises UserError for anything else."""
+    several = [value] if isinstance(value, str | Path) else value
+    if not isinstance(several, Sequence) or not all(isinstance(one, str | Path) for one in several):
+        raise UserError(f"{value!r}: has to be a text or a path, or a list of such")
+    return tuple(map(str, several))
 
 
 def fields_of(value: Fixed | None) -> Mapping[str, Any]:
-    """Fields by dotted name. Raises UserError for an assignment that is none."""
-    return value if isinstance(value, Mapping) else parse_assignments(value or ())
+    """Fields by dotted name. Raises UserError for an assignment that is none, or a field whose name is no text."""
+    if not isinstance(value, Mapping):
+        return parse_assignments(names(value or ()))
+    for name in value:
+        if not isinstance(name, str):
+            raise UserError(f"{name!r}: a field's name has to be text, e.g. 'training.epochs'")
+    return value

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from infra.api.asked import Fixed, fields_of, names
+from data.errors import UserError
+from infra.api.asked import Fixed, fields_of, names, text_of
 from infra.api.services import settled, settled_for
 from infra.stack.settings import Settings
 
@@ -44,7 +45,7 @@ class SceneOptions(TypedDict, total=False):
 def synthesise(
     name: str = "quickstart",
     *,
-    out: str | None = None,
+    out: Path | str | None = None,
     settings: Settings | None = None,
     **options: Unpack[SceneOptions],
 ) -> Store:
@@ -66,7 +67,7 @@ def synthesise(
 
     made = _synth_settings(options)
     settings = settled(settings, ("s3",))
-    return synth.synthesise(made, out or f"{settings.root}/data/{name}", run=on_cluster(settings))
+    return synth.synthesise(made, text_of(out, "out") or f"{settings.root}/data/{name}", run=on_cluster(settings))
 
 
 def synthesise_tree(tree: Path | str, *, run: TreeRun = map, **options: Unpack[SceneOptions]) -> Path:
@@ -100,14 +101,14 @@ def _synth_settings(options: SceneOptions) -> SynthSettings:
 
 
 def ingest(
-    tree: str,
-    out: str | None = None,
+    tree: Path | str,
+    out: Path | str | None = None,
     *,
     val_rooms: Sequence[str] | None = None,
     video: bool = True,
     resample: bool = False,
     reader: str = "starss23",
-    plugins: str | Sequence[str] | None = None,
+    plugins: Path | str | Sequence[Path | str] | None = None,
     settings: Settings | None = None,
 ) -> Built:
     """Take in recordings as they lie in their folders: STARSS23 as it was downloaded, or what another reader reads.
@@ -138,10 +139,11 @@ def ingest(
     taken = IngestSettings(
         val_rooms=None if val_rooms is None else tuple(val_rooms), with_video=video, resample=resample
     )
-    return take_in(tree, out or f"{settings.root}/data/{reader}", taken, run=on_cluster(settings), reader=reader)
+    place = text_of(out, "out") or f"{settings.root}/data/{reader}"
+    return take_in(text_of(tree, "tree"), place, taken, run=on_cluster(settings), reader=reader)
 
 
-def open_store(root: str, *, settings: Settings | None = None) -> Store:
+def open_store(root: Path | str, *, settings: Settings | None = None) -> Store:
     """A chunk store: its manifest, which says what it holds.
 
     Args:
@@ -153,10 +155,10 @@ def open_store(root: str, *, settings: Settings | None = None) -> Store:
     settled_for(settings, root)
     from data.stores import chunks
 
-    return chunks.open_store(root)
+    return chunks.open_store(text_of(root, "root"))
 
 
-def verify(root: str, *, settings: Settings | None = None) -> dict[str, Any]:
+def verify(root: Path | str, *, settings: Settings | None = None) -> dict[str, Any]:
     """Read every shard of a store, check its hash, and decode everything in it.
 
     Returns:
@@ -168,11 +170,11 @@ def verify(root: str, *, settings: Settings | None = None) -> dict[str, Any]:
     from data.stores import chunks
 
     opened = open_store(root, settings=settings)
-    return {"root": root, "manifest": opened.manifest.sha256, "rows": chunks.verify(opened)}
+    return {"root": text_of(root, "root"), "manifest": opened.manifest.sha256, "rows": chunks.verify(opened)}
 
 
 def inspect(
-    root: str,
+    root: Path | str,
     recording: str | None = None,
     *,
     at_s: float | None = None,
@@ -199,11 +201,13 @@ def inspect(
     Raises:
         UserError: no store there, no such recording, or a stretch that it does not have.
     """
+    if rows is not None and (not isinstance(rows, int) or rows < 1):
+        raise UserError(f"rows = {rows!r}: has to be a whole number from 1 on, or None for all")
     settled_for(settings, root)
     from infra.datasets.inspection import inspect_store
 
     return inspect_store(
-        root,
+        text_of(root, "root"),
         sound_rows=rows,
         picture=picture,
         recording=recording,
@@ -214,14 +218,14 @@ def inspect(
 
 
 def embed(
-    data: str,
+    data: Path | str,
     *,
     encoder: str = "resnet50",
-    weights: str | None = None,
+    weights: Path | str | None = None,
     random_weights: int | None = None,
     frame_rate_hz: float | None = None,
     fixed: Fixed | None = None,
-    out: str | None = None,
+    out: Path | str | None = None,
     precision: str | None = None,
     settings: Settings | None = None,
 ) -> dict[str, Any]:
@@ -249,12 +253,12 @@ def embed(
     rate = {} if frame_rate_hz is None else {"inputs.frame_rate_hz": frame_rate_hz}
     return embed_on_cluster(
         EmbedRequest(
-            data=data,
+            data=text_of(data, "data"),
             encoder=encoder,
-            weights=weights,
+            weights=text_of(weights, "weights"),
             random_weights=random_weights,
             fixed={**fields_of(fixed), **rate},
-            out=out,
+            out=text_of(out, "out"),
             precision=precision,
         ),
         settings,

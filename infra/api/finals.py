@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infra.api.asked import Fixed, fields_of, names, num_bytes
+from infra.api.asked import Fixed, fields_of, names, num_bytes, text_of
 from infra.api.services import settled
 from infra.stack.settings import Settings
 
@@ -22,13 +23,13 @@ def finals(
     seeds: int = 3,
     name: str | None = None,
     model: str = "seld",
-    data: str | None = None,
+    data: Path | str | None = None,
     workers: int = 1,
     cpus: int | None = None,
     gpus: float | None = None,
     concurrency: int | None = None,
     data_memory: str | int | None = None,
-    plugins: str | Sequence[str] | None = None,
+    plugins: Path | str | Sequence[Path | str] | None = None,
     settings: Settings | None = None,
 ) -> Finals | None:
     """Train the best configs of a sweep again with several seeds, read the test split once, and register the best.
@@ -61,7 +62,7 @@ def finals(
         seeds=seeds,
         name=name,
         model=model,
-        data=data,
+        data=text_of(data, "data"),
         workers=workers,
         cpus_per_worker=cpus,
         gpus_per_worker=gpus,
@@ -73,7 +74,7 @@ def finals(
 
 
 def table1(
-    data: str,
+    data: Path | str,
     *,
     name: str = "table1",
     only: Sequence[str] | None = None,
@@ -85,7 +86,7 @@ def table1(
     gpus: float | None = None,
     concurrency: int | None = None,
     fixed: Fixed | None = None,
-    plugins: str | Sequence[str] | None = None,
+    plugins: Path | str | Sequence[Path | str] | None = None,
     settings: Settings | None = None,
 ) -> list[SystemScores] | None:
     """Train the published systems on a store and score them on its test split, in the form of the paper's Table 1.
@@ -114,7 +115,7 @@ def table1(
 
     weights = pretrained or Pretrained()
     request = Table1Request(
-        data=data,
+        data=text_of(data, "data"),
         name=name,
         presets=only or default_presets(weights),
         size=size,

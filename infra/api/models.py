@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.api.asked import text_of
 from infra.api.services import settled
 from infra.stack.settings import Settings
 
@@ -48,8 +49,9 @@ def promote(
     from infra.models import aliases
     from infra.models.gate import Rules, read_rules
 
-    read = rules if isinstance(rules, Rules) else read_rules(None if rules is None else Path(rules))
-    return aliases.promote(settings.root, model, candidate, alias, reason, rules=read, force=force, dry_run=dry_run)
+    read = rules if isinstance(rules, Rules) else read_rules(_path(text_of(rules, "rules")))
+    said = text_of(reason, "reason") or ""
+    return aliases.promote(settings.root, model, candidate, alias, said, rules=read, force=force, dry_run=dry_run)
 
 
 def rollback(model: str, reason: str, *, alias: str = CHAMPION, settings: Settings | None = None) -> Move:
@@ -62,7 +64,7 @@ def rollback(model: str, reason: str, *, alias: str = CHAMPION, settings: Settin
     settings = settled(settings, ("s3", "mlflow"))
     from infra.models import aliases
 
-    return aliases.rollback(settings.root, model, alias, reason)
+    return aliases.rollback(settings.root, model, alias, text_of(reason, "reason") or "")
 
 
 def history(model: str, *, alias: str = CHAMPION, settings: Settings | None = None) -> list[Move]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from infra.stack import embedded
@@ -25,9 +26,9 @@ def settled(settings: Settings | None, need: Iterable[str] = SERVICE_NAMES) -> S
     return found
 
 
-def settled_for(settings: Settings | None, *places: str | None) -> Settings:
+def settled_for(settings: Settings | None, *places: Path | str | None) -> Settings:
     """`settled`, with an object store where one of the places lies on it."""
-    return settled(settings, ("s3",) if any(place and place.startswith("s3://") for place in places) else ())
+    return settled(settings, ("s3",) if any(str(place).startswith("s3://") for place in places) else ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, overload
 
-from infra.api.asked import SweepOptions, names, sweep_request
+from data.errors import UserError
+from infra.api.asked import SweepOptions, names, sweep_request, text_of
 from infra.api.services import settled
+from infra.console.arguments import parse_model
 from infra.stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 def plan(
-    space: str | SearchSpace,
+    space: str | Path | SearchSpace,
     *,
     samples: int = 64,
     calibrate: bool = True,
@@ -47,6 +50,8 @@ def plan(
     Raises:
         UserError: an unknown space, or an option in a form that it does not take.
     """
+    if not isinstance(samples, int) or samples < 1:
+        raise UserError(f"samples = {samples!r}: has to be a whole number from 1 on")
     settings = settled(settings, ())
     from infra.plan.plan import plan_space
 
@@ -54,7 +59,7 @@ def plan(
 
 
 def sweep(
-    space: str | SearchSpace,
+    space: str | Path | SearchSpace,
     *,
     model: str = "seld",
     screen: Screen | None = None,
@@ -76,6 +81,7 @@ def sweep(
     Raises:
         UserError: it cannot be carried out as asked, or another process runs it; nothing was written then.
     """
+    parse_model(model)
     settings = settled(settings)
     from infra.sweep.conclude import conclude
     from infra.sweep.run import run_sweep
@@ -87,7 +93,7 @@ def sweep(
     return None
 
 
-def _request(space: str | SearchSpace, settings: Settings, options: SweepOptions) -> SweepRequest:
+def _request(space: str | Path | SearchSpace, settings: Settings, options: SweepOptions) -> SweepRequest:
     """What is asked, with models of MLflow that trials are to begin with where workers can read them."""
     from infra.models.own_weights import is_own
 
@@ -138,7 +144,7 @@ def compare(
     reference: str | None = None,
     epochs: int | None = None,
     target: float | None = None,
-    plugins: str | Sequence[str] | None = None,
+    plugins: Path | str | Sequence[Path | str] | None = None,
     settings: Settings | None = None,
 ) -> Comparison:
     """Which variant of one or several sweeps is better, and how sure that is; nothing is written.
@@ -175,7 +181,7 @@ class WrittenComparison:
 
 
 def write_comparison(
-    comparison: Comparison, out: str | None = None, *, settings: Settings | None = None
+    comparison: Comparison, out: Path | str | None = None, *, settings: Settings | None = None
 ) -> WrittenComparison:
     """Write a comparison as tables and a page, and keep them with each sweep's run in MLflow.
 
@@ -189,5 +195,5 @@ def write_comparison(
     from infra.comparison.report import log_comparison, report_files, write_files
 
     files = report_files(comparison)
-    page = write_files(files, out or f"{'-'.join(comparison.sweeps)}-comparison")
+    page = write_files(files, text_of(out, "out") or f"{'-'.join(comparison.sweeps)}-comparison")
     return WrittenComparison(page=page, mlflow=log_comparison(comparison, files, settings.mlflow_tracking_uri))

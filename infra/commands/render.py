@@ -72,7 +72,7 @@ def render(
         typer.echo(f"{check}: {count} of Ray's documents, nothing wrong with them" if count else _nothing(check))
         return
 
-    from infra.console.arguments import parse_duration_s
+    from infra.console.arguments import parse_duration_s, parse_model
 
     request = options.request()
     resources = request.resources()
@@ -92,7 +92,7 @@ def render(
     job = rayjob(
         JobRequest(
             sweep=name,
-            arguments=[*words, *([] if model == "seld" else ["--model", model])],
+            arguments=[*words, *([] if model == "seld" else ["--model", parse_model(model)])],
             budget_s=budget_s,
             overlay=overlay,
             shape=chosen,

@@ -15,7 +15,7 @@ import typer
 
 from data.errors import UserError
 from infra.commands.options import SweepOptions, with_sweep_options
-from infra.console.arguments import parse_assignments, parse_bytes, parse_duration_s, parse_name
+from infra.console.arguments import parse_assignments, parse_bytes, parse_duration_s, parse_model, parse_name
 from infra.console.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def submit(
     asked = [name for name in (status, follow, stop) if name is not None]
     if len(asked) + bool(options.space) != 1:
         raise UserError("name one search space to submit, or one sweep with --status, --follow or --stop")
+    parse_model(model)
     from infra.stack.settings import load_settings
 
     settings = load_settings(need=())

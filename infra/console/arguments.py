@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from data.durations import parse_duration_s as parse_duration_s
 from data.errors import UserError
+from data.names import check_name
 
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -18,8 +20,20 @@ def parse_name(name: str) -> str:
     Raises:
         UserError: it cannot be a folder's.
     """
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise UserError(f"--name {name!r}: use letters, digits, - and _")
+    check_name(name, "--name")
+    return name
+
+
+def parse_model(name: str) -> str:
+    """The name of a model in the registry, as it is.
+
+    Raises:
+        UserError: MLflow does not take it, or cannot look for it.
+    """
+    if not re.fullmatch(r"[^\s./:'\"\\][^/:'\"\\]{0,199}", name) or not name.isprintable():
+        raise UserError(
+            f"--model {name!r}: use up to 200 characters without / : ' \" and \\, and neither a dot nor a space first"
+        )
     return name
 
 

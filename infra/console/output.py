@@ -14,8 +14,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 def print_json(document: object) -> None:
-    """The one JSON document of a `--json` call."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    """The one JSON document of a `--json` call; what is no number there, NaN or infinity, is null."""
+    plain = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    sys.stdout.write(json.dumps(plain, indent=2) + "\n")
 
 
 def say(document: dict[str, Any], text: str, *, as_json: bool) -> None:

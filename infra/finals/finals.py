@@ -18,10 +18,12 @@ import ray
 
 from data import storage
 from data.errors import UserError
+from data.fields import check_plain
 from data.registry.plugins import Plugin
 from data.remembered import remembered
 from data.stores.chunks import Store
 from infra.cluster.join import connect
+from infra.console.arguments import parse_model
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.finals.report import Finalist, Finals, Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
@@ -53,7 +55,11 @@ _BUDGET_S = 30 * 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class FinalsRequest:
-    """What the user asked for; resources that are not given are those of the sweep's space."""
+    """What the user asked for; resources that are not given are those of the sweep's space.
+
+    Raises:
+        UserError: a field holds something of another type, or the model's name cannot be one.
+    """
 
     sweep: str
     best: int = 3
@@ -70,6 +76,10 @@ class FinalsRequest:
     concurrency: int | None = None
     data_memory_bytes: int | None = None
     plugins: tuple[Plugin, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        parse_model(self.model)
 
 
 def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from data import storage
 from data.errors import UserError
+from data.fields import check_plain
 from data.registry.plugins import Plugin
 from infra.finals.held_out import SPLIT, held_out_counts
 from infra.stack.settings import Settings
@@ -53,6 +54,9 @@ class Table1Request:
     concurrency: int | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_plain(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,9 +142,10 @@ def history(root: str, model: str, alias: str) -> list[Move]:
     """Every move of the alias, oldest first.
 
     Raises:
-        UserError: no such model.
+        UserError: no such model, or a name that is no alias.
     """
-    holder, moves = holder_of(model, alias), _log(root, model, alias).moves()
+    log = _log(root, model, alias)
+    holder, moves = holder_of(model, alias), log.moves()
     now = holder.version if holder else None
     if moves and moves[-1].version != now:
         logger.warning(
@@ -157,9 +158,9 @@ def history(root: str, model: str, alias: str) -> list[Move]:
 
 
 def _log(root: str, model: str, alias: str) -> AliasLog:
-    # MLflow keeps these names for itself, and others could leave the folder of the history.
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", alias) or alias == "latest" or re.fullmatch(r"v\d+", alias):
-        raise UserError(f"--to {alias!r}: use letters, digits, - and _, but not `latest` or `v1`")
+    # MLflow keeps these names for itself, however they are written, and others could leave the folder of the history.
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", alias) or re.fullmatch(r"latest|v\d+", alias.lower()):
+        raise UserError(f"alias {alias!r}: use letters, digits, - and _, but not `latest` or `v1`")
     return AliasLog(root, model, alias)
 
 

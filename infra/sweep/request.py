@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.errors import UserError
+from data.fields import check_plain
 from data.registry.plugins import Plugin, identities, loaded
 from infra.console.arguments import parse_name
 from infra.costs.feasible import check_parts
@@ -23,12 +24,17 @@ from trainables.config import TrialConfig
 from trainables.config.tree import parts_of
 from trainables.training.resources import TrialResources
 
+SEEDS = 2**32
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRequest:
     """What the user asked for; `None` means: what the space is meant for.
 
     `sweep` and `plan` ask it the same, and each answer refuses what it cannot be.
+
+    Raises:
+        UserError: a field holds something of another type, or a seed that random numbers cannot start from.
     """
 
     space: SearchSpace
@@ -57,6 +63,11 @@ class SweepRequest:
     """Fields of `TrialConfig` that every trial takes, by dotted name."""
     plugins: tuple[Plugin, ...] = ()
     """Files of parts that were named for it; others that are loaded count where one of their parts is used."""
+
+    def __post_init__(self) -> None:
+        check_plain(self)
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"seed = {self.seed}: has to be a whole number from 0 to {SEEDS - 1}")
 
     @property
     def objectives(self) -> tuple[str, ...]:

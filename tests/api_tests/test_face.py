@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from infra.commands.options import SweepOptions as CommandOptions
 from infra.models.register import KNOWN_NAMES, KNOWN_SUFFIXES
 from infra.record.retries import Retries, parse_retries
 from search_spaces.registry import find_space
+from support.forgotten_plugins import forgotten_plugins
 
 ROOT = Path(__file__).parents[2]
 RENAMED = {"data synth": "synthesise", "weights import": "import_weights"}
@@ -135,6 +137,50 @@ def test_what_cannot_be_is_refused_with_its_name() -> None:
         synthesise_tree("nowhere", clips=3)  # type: ignore[call-arg]
     assert not Path("nowhere").exists()
     assert "train_clips" in SceneOptions.__annotations__
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trials": "3"}, "trials = '3': has to be a whole number or None"),
+        ({"budget": []}, r"budget_s = \[\]: has to be a number"),
+        ({"gpus": "1"}, "gpus_per_worker = '1': has to be a number"),
+        ({"data_memory": 1.5}, "1.5 bytes hold nothing"),
+        ({"against": 3}, "3: has to be a text or a path, or a list of such"),
+        ({"plugins": [3]}, r"\[3\]: has to be a text or a path, or a list of such"),
+        ({"fixed": {3: 4}}, "3: a field's name has to be text"),
+        ({"fixed": [3]}, r"\[3\]: has to be a text"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_what_is_taken(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sweep_request("quickstart", **options)
+
+
+def test_what_python_alone_can_get_wrong_is_refused_before_anything_is_looked_for() -> None:
+    for call, message in {
+        lambda: seldtune.sweep("quickstart", model="a/b"): "--model 'a/b'",
+        lambda: seldtune.sweep("quickstart", model="it's"): '--model "it\'s"',
+        lambda: seldtune.plan("quickstart", samples=0): "samples = 0: has to be a whole number from 1 on",
+        lambda: seldtune.inspect("nowhere", rows=-1): "rows = -1: has to be a whole number from 1 on",
+        lambda: seldtune.open_store(5): "root = 5: has to be text or a path",
+        lambda: sweep_request(5): "space = 5: has to be text or a path",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_paths_are_taken_where_text_is(tmp_path: Path) -> None:
+    space = tmp_path / "mine.yaml"
+    space.write_text("name: mine\nbase: resnet-gru\nparameters: {optimiser.lr: {low: 1e-4, high: 3e-3}}\n")
+    plugin = ROOT / "examples" / "parts.py"
+    with forgotten_plugins():
+        said = sweep_request(space, data=tmp_path, plugins=plugin, fixed="training.epochs=4")
+        (loaded,) = said.plugins
+    assert (said.space.name, said.data, loaded.name) == ("mine", str(tmp_path), "parts.py")
+    assert said.fixed == {"training.epochs": 4}
+    with pytest.raises(UserError, match="there is no"):
+        seldtune.verify(tmp_path / "none")
 
 
 def test_functions_find_the_services_as_commands_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

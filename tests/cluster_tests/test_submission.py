@@ -277,6 +277,7 @@ def test_what_is_written_wrongly_is_refused_here(monkeypatch: pytest.MonkeyPatch
     address = ("--address", "http://127.0.0.1:9")
     assert "choose one of quickstart" in refused("quickstat", "--name", "a", *address)
     assert "use letters, digits" in refused("quickstart", "--name", "a/b", *address)
+    assert "--model 'a/b': use" in refused("quickstart", "--model", "a/b", *address)
     assert "write <field>=<value>" in refused("quickstart", "--set", "training.epochs", *address)
     assert "no amount of memory" in refused("quickstart", "--data-memory", "plenty", *address)
 

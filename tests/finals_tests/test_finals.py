@@ -12,7 +12,7 @@ import pytest
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
-from infra.finals.finals import _write, choose, evidence_for, finals_space
+from infra.finals.finals import FinalsRequest, _write, choose, evidence_for, finals_space
 from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
@@ -234,3 +234,10 @@ def test_evidence_names_the_training_that_is_registered():
     more, other = (evidence_for("s", "s-finals", store(*parts), one, one.best) for parts in (("c", "b"), ("a", "c")))
     assert more.data_sha256 != kept.data_sha256
     assert more.test_sha256 == kept.test_sha256 != other.test_sha256
+
+
+def test_what_cannot_be_asked_of_finals_is_refused_before_they_start():
+    with pytest.raises(UserError, match="--model 'a/b'"):
+        FinalsRequest(sweep="mine", model="a/b")
+    with pytest.raises(UserError, match="seeds = '3': has to be a whole number"):
+        FinalsRequest(sweep="mine", seeds="3")

@@ -63,6 +63,16 @@ def test_a_place_in_the_history_is_taken_once(tmp_path):
 MODELS = 9
 
 
+@pytest.mark.parametrize("alias", ["latest", "LATEST", "v1", "V1", "a/b"])
+def test_an_alias_that_mlflow_never_takes_is_refused(tmp_path, alias):
+    said = f"^alias '{alias}': use letters"
+    with pytest.raises(UserError, match=said):
+        promote(str(tmp_path), "seld", None, alias, "why")
+    with pytest.raises(UserError, match=said):
+        history(str(tmp_path), "seld", alias)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """A registry with versions 1 to 9 of one network, each a little better on the test split than the one before."""

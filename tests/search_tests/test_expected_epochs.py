@@ -5,15 +5,17 @@ from __future__ import annotations
 import gzip
 import json
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from infra.record.trials import TrialRecord
-from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.search.stoppers import STOPPERS, Stopper, StopperSettings, make_stopper
 from trainables.config import OneCycle, TrainingConfig, TrialConfig
 from trainables.config.tree import to_dict
+from trainables.training.decision import Decision
 from trainables.training.reports import OBJECTIVE
 
 EPOCHS = 18
@@ -46,6 +48,25 @@ def test_early_stopping_saves_epochs_but_not_the_grace() -> None:
     assert expected_epochs("asha") < expected_epochs("hyperband") < 20
     # Half of what has got so far is worse than the median, and as long as it gets better fast it is not seen.
     assert 10 < expected_epochs("median") < 22
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_trials_of_any_length_take_about_the_same_to_simulate(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, judge = [], STOPPERS[name].judge
+
+    def counted(self: Stopper, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+        asked.append(report["epoch"])
+        return judge(self, record, report)
+
+    monkeypatch.setattr(STOPPERS[name], "judge", counted)
+    epochs = 10**9
+    expected = expected_epochs(name, trials=4, epochs=epochs)
+    assert 0 < expected <= epochs
+    assert len(asked) <= 8 * 4 * 200
+    assert max(asked) == epochs
+    # Of a length that could be simulated in full, about the same is expected.
+    whole = expected_epochs(name, trials=4, epochs=200)
+    assert expected_epochs(name, trials=4, epochs=400, grace=6) == pytest.approx(2 * whole, rel=0.1)
 
 
 RECORDED = Path(__file__).parents[2] / "infra" / "bench" / "results" / "quickstart_curves.json.gz"

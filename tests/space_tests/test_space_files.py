@@ -203,6 +203,8 @@ def test_the_identity_is_of_what_decides_points(tmp_path: Path) -> None:
         ("trials: 12", "trails: 12", r"trails is not a key \(did you mean trials\?\)"),
         ("trials: 12", "trials: 1.5", "trials = 1.5: has to be a whole number from 1 on"),
         ("budget: 90m", "budget: 90", "'90' is not a duration"),
+        ("budget: 90m", "reduction: 1", "reduction = 1: has to be a whole number from 2 on"),
+        ("name: mine", "name: a/b", "name = 'a/b': use letters, digits, - and _"),
         ("preset: resnet-gru", "preset: quickstart", "base: preset 'quickstart' .*a space can only be built on"),
         ("optimiser.lr: {low", "lr: {low", r"parameters: lr is not a field of a trial \(did you mean optimiser.lr\?\)"),
         (

@@ -1,8 +1,10 @@
 """Every space yields trials that can be built, and its first points are points of the space."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -62,6 +64,27 @@ def test_first_points_are_taken_as_given(space: SearchSpace) -> None:
 def test_trials_share_their_inputs(space: SearchSpace) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     assert len({space.suggest(study.ask()).inputs for _ in range(12)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", "a/b", "name = 'a/b': use letters, digits"),
+        ("name", "é", "name = 'é': use letters, digits"),
+        ("trials", 0, "trials = 0: has to be a whole number from 1 on"),
+        ("trials", 2.0, r"trials = 2\.0: has to be a whole number"),
+        ("grace_epochs", 0, "grace_epochs = 0: has to be a whole number from 1 on"),
+        ("reduction", 1, "reduction = 1: has to be a whole number from 2 on"),
+        ("budget_s", 0.0, r"budget_s = 0\.0: has to be more than 0"),
+        ("budget_s", "12h", "budget_s = '12h': has to be a number"),
+        ("cpus_per_worker", 0, "cpus_per_worker = 0: has to be a whole number from 1 on"),
+        ("gpus_per_worker", -0.5, r"gpus_per_worker = -0\.5: has to be a number from 0 on"),
+        ("sets_seed", 1, "sets_seed = 1: has to be true or false"),
+    ],
+)
+def test_a_space_with_which_no_sweep_can_run_is_none(field: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(SPACES["quickstart"], **{field: value})
 
 
 def test_an_unknown_space_lists_the_known_ones_and_the_nearest() -> None:

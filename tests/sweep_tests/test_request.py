@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,38 @@ def test_the_first_of_two_faults_is_said(faults: dict[str, Any], message: str) -
     with pytest.raises(UserError) as refused:
         request.settle(ROOT)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("seed", -1, "a whole number from 0 to 4294967295"),
+        ("seed", 2**32, "a whole number from 0 to 4294967295"),
+        ("seed", 1.5, "a whole number"),
+        ("trials", "3", "a whole number or None"),
+        ("trials", 2.5, "a whole number or None"),
+        ("workers", True, "a whole number"),
+        ("cpus_per_worker", math.nan, "a whole number or None"),
+        ("gpus_per_worker", math.nan, "a number or None"),
+        ("budget_s", math.inf, "a number or None"),
+        ("budget_s", [], "a number or None"),
+        ("gpu_hours", 10**400, "a number or None"),
+        ("data", 5, "text or None"),
+        ("sampler", ["tpe"], "text"),
+    ],
+)
+def test_a_request_takes_only_what_its_types_say(field: str, value: Any, rule: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"{field} = {value!r}: has to be {rule}") + "$"):
+        SweepRequest(**{"space": QUICKSTART, field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("optimiser.lr", math.inf), ("optimiser.weight_decay", math.nan), ("training.clip_norm", -math.inf)],
+)
+def test_fields_of_trials_are_finite(field: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"{field} = {value!r}: has to be a finite number"):
+        SweepRequest(space=QUICKSTART, fixed={field: value}).settle(ROOT)
 
 
 def test_a_space_is_drawn_from_once() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -195,6 +196,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if origin is types.UnionType:
         return _convert_any(typing.get_args(hint), value, path)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:
+            raise UserError(f"{path} = {value!r}: has to be a finite number")
         return float(value)
     if isinstance(hint, type) and type(value) is hint:
         return value

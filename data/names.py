@@ -1,0 +1,20 @@
+"""Names that users give to what becomes a folder."""
+
+from __future__ import annotations
+
+import re
+
+from data.errors import UserError
+
+LONGEST = 200
+"""Characters: most file systems take 255 bytes, and some files are called after it with more behind."""
+
+
+def check_name(name: str, said: str) -> None:
+    """UserError unless it can be a folder's on every machine.
+
+    Args:
+        said: how the message begins: `--name`, or `name =`.
+    """
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", name):
+        raise UserError(f"{said} {name!r}: use letters, digits, - and _ (A-Z, a-z and 0-9, {LONGEST} at most)")
