@@ -24,7 +24,7 @@ from data.geometry import wrap_azimuth_deg
 from data.labels import Events
 from data.readers.contract import Clip, Fault, IngestSettings, Reader, Recording, Tree
 from data.registry.plugins import plugins_behind
-from data.registry.user_code import said, where
+from data.registry.user_code import FAILURES, said, where
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
 from data.timing import LABEL_HOP_S, SAMPLES_PER_LABEL
 
@@ -72,7 +72,7 @@ def _named(reader: Reader, on: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         if not plugins_behind([reader]):
             raise
         place = where(inspect.getfile(type(reader)), error)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import UserError
-from data.registry.user_code import said, where
+from data.registry.user_code import FAILURES, said, where
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import TrialConfig
 
@@ -30,7 +30,7 @@ def python_space(path: str, known: Collection[SearchSpace] = ()) -> SearchSpace:
     try:
         identity = source_identity(path)
         namespace = runpy.run_path(path, run_name=Path(path).stem)
-    except Exception as error:
+    except FAILURES as error:
         raise UserError(f"search space {where(path, error)}: {said(error)}") from error
     own = {
         name: value
@@ -51,7 +51,7 @@ def _guarded(suggest: Callable[[Trial], TrialConfig], path: str) -> Callable[[Tr
             config = suggest(trial)
         except UserError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise UserError(f"search space {where(path, error)}: {said(error)}") from error
         if not isinstance(config, TrialConfig):
             raise UserError(f"search space {path!r}: its function has to return a TrialConfig, got {config!r}")

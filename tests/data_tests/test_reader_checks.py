@@ -160,6 +160,7 @@ def test_what_a_plugin_raises_is_a_line_with_its_place(take_in: Ingest) -> None:
     ("line", "said"),
     [
         ("clips = [Clip('a', 'b', 'train', 'a.wav', None)]", r"TypeError: .*missing 1 required .*'video'"),
+        ("raise SystemExit(0)", r"SystemExit: 0"),
         ("raise OSError('no such disk\\nat all')", r"OSError: no such disk"),
     ],
 )
