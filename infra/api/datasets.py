@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -60,8 +61,10 @@ def synthesise(
             (`SceneOptions`).
 
     Raises:
-        UserError: an option out of its range, or other data lies there.
+        UserError: a name that no folder should have, an option out of its range, or other data lies there.
     """
+    if out is None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
+        raise UserError(f"data set {name!r}: use letters, digits, - _ and ., a letter or digit first")
     from data.scenes import synth
     from infra.cluster.join import on_cluster
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data.errors import UserError
 from data.registry.parts import forget, registered_in
-from data.registry.user_code import said, where
+from data.registry.user_code import FAILURES, said, where
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import TrialConfig
 
@@ -35,7 +35,7 @@ def python_space(path: str, known: Collection[SearchSpace] = ()) -> SearchSpace:
         identity = source_identity(path)
         namespace = runpy.run_path(path, run_name=_MODULE)
         registered = sorted(registered_in(_MODULE))
-    except Exception as error:
+    except FAILURES as error:
         raise UserError(f"search space {where(path, error)}: {said(error)}") from error
     finally:
         forget(_MODULE)
@@ -64,7 +64,7 @@ def _guarded(suggest: Callable[[Trial], TrialConfig], path: str) -> Callable[[Tr
             config = suggest(trial)
         except UserError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise UserError(f"search space {where(path, error)}: {said(error)}") from error
         if not isinstance(config, TrialConfig):
             raise UserError(f"search space {path!r}: its function has to return a TrialConfig, got {config!r}")

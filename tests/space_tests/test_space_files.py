@@ -83,6 +83,7 @@ def test_a_python_file_is_a_space(tmp_path: Path) -> None:
             "OPTIMISERS.register(Mine)\n" + PYTHON.format(change="", more=""),
             r"registers optimiser 'mine', which no worker would know: .*--plugin",
         ),
+        ("\nraise SystemExit(0)", r"space\.py:2: SystemExit: 0"),
         ("import nothing_like_it", r"space\.py:1: ModuleNotFoundError: No module named 'nothing_like_it'"),
         ("\n\nx = = 1", r"space\.py:3: SyntaxError"),
     ],
@@ -105,6 +106,10 @@ def test_what_a_python_space_raises_names_file_and_line(tmp_path: Path) -> None:
         configs(space, 1)
     space = find_space(write(tmp_path, PYTHON.format(change="", more="").replace("return", "pass #"), "space.py"))
     with pytest.raises(UserError, match=r"has to return a TrialConfig, got None"):
+        configs(space, 1)
+    leaves = PYTHON.format(change="", more="").replace("return", "raise SystemExit #")
+    space = find_space(write(tmp_path, leaves, "space.py"))
+    with pytest.raises(UserError, match=r"space\.py:7: SystemExit"):
         configs(space, 1)
 
 
