@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data import storage
 from data.errors import UserError
 from data.labels import Events
-from data.read_back import read_back
+from data.remembered import read_back
 from data.stores.chunks import (
     MANIFEST_NAME,
     SPLITS,

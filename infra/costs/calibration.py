@@ -28,8 +28,7 @@ from data import storage
 from data.feeding.contract import PreparedRow
 from data.feeding.feed import Feed, HeldRows
 from data.feeding.windows import Sampling
-from data.read_back import read_back
-from data.remembered import ANEW
+from data.remembered import ANEW, read_back
 from data.stores.chunks import Store, read_shard
 from infra.record.trials import TrialRecord
 from trainables.config import TrialConfig

@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 
 from data import storage
 from data.errors import GateError, UserError
-from data.read_back import read_back
+from data.remembered import read_back
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 

@@ -29,7 +29,7 @@ import psutil
 
 from data import storage
 from data.errors import UserError
-from data.read_back import read_back
+from data.remembered import read_back
 from infra.stack.answers import ray_answers
 
 logger = logging.getLogger(f"seldtune.{__name__}")

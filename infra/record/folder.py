@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from data import storage
 from data.errors import UserError
-from data.read_back import read_back
 from data.registry.plugins import identities, loaded
+from data.remembered import read_back
 from infra.record.trials import INTERRUPTED, Attempt, TrialRecord
 
 if TYPE_CHECKING:

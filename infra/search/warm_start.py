@@ -33,7 +33,7 @@ from optuna.trial import FixedTrial
 from data import storage
 from data.errors import UserError
 from data.near import near
-from data.read_back import read_back
+from data.remembered import read_back
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord
 from infra.search.objectives import OBJECTIVES, measure

@@ -21,9 +21,8 @@ import torch
 from data import storage
 from data.feeding.streamed_split import open_feed
 from data.labels import Events
-from data.read_back import read_back
 from data.registry.plugins import options_for
-from data.remembered import ANEW, remembered
+from data.remembered import ANEW, read_back, remembered
 from data.stores.chunks import Store, read_shard
 from data.stores.rows import row_events
 from infra.comparison.compare import compare

@@ -25,8 +25,7 @@ from data import storage
 from data.errors import UserError
 from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
 from data.feeding.streamed_split import StreamedSplit
-from data.read_back import read_back
-from data.remembered import ANEW, remembered_bytes
+from data.remembered import ANEW, read_back, remembered_bytes
 from data.stores.chunks import MANIFEST_NAME, Store, open_store
 from infra.sweep.data_memory import DataDivision
 from trainables.config import TrialConfig

@@ -14,7 +14,7 @@ import threading
 from typing import Any
 
 from data import storage
-from data.read_back import read_back
+from data.remembered import read_back
 
 
 class Outbox:
