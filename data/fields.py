@@ -1,6 +1,7 @@
 """Values of fields from files and command lines, checked against the types of a dataclass's fields.
 
-Known types: whole numbers, numbers, true or false, text, each or None, and tuples of them, nested as well.
+Known types: whole numbers, numbers, true or false, text, each or None, and tuples of them, nested as well; of what JSON
+holds also lists, and mappings by text.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ def typed(value: Any, hint: Any) -> Any:
         each = [inner[0]] * len(value) if _is_open_tuple(hint) else inner
         if len(each) == len(value):
             return tuple(typed(item, kind) for item, kind in zip(value, each, strict=True))
+    elif typing.get_origin(hint) is list and isinstance(value, list):
+        return [typed(item, typing.get_args(hint)[0]) for item in value]
+    elif typing.get_origin(hint) is dict and isinstance(value, dict):
+        return {typed(key, str): typed(item, typing.get_args(hint)[1]) for key, item in value.items()}
     elif hint is float and type(value) in (int, float):
         return float(value)
     elif type(value) is hint:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """` (did you mean ...?)` with the known names most like it, or empty text."""
-    matches = difflib.get_close_matches(name, list(known), n=3)
+def near(name: object, known: Iterable[object]) -> str:
+    """` (did you mean ...?)` with the known names most like it, or empty text. A file's name may be a number."""
+    matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=3)
     return f" (did you mean {' or '.join(matches)}?)" if matches else ""

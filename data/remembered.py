@@ -1,20 +1,50 @@
-"""What is measured once, kept, and read back from then on."""
+"""What was written once and is read back from then on: named, with what to do, where something else broke it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from data import storage
+from data.errors import UserError
+
+ANEW = "delete it, and give the same command again: it is measured anew"
+"""What to do about a broken file of these."""
+
+# What json, numpy and our own classes make of content that is not what was written.
+_BROKEN = (ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile)
+
+
+@contextmanager
+def read_back(uri: str, fix: str) -> Iterator[None]:
+    """A block that reads a file and makes of it what it was; that the file is not there passes as it is.
+
+    Args:
+        fix: what to do about a broken one.
+
+    Raises:
+        UserError: nothing can be made of it. Ours are written whole, so something else cut or changed it.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except _BROKEN as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{uri} is not as this seldtune writes it ({said}); {fix}") from error
 
 
 def remembered(uri: str, make: Callable[[], Any]) -> Any:
     """What `make` gives, as JSON knows it: made where `uri` holds nothing yet, read from it otherwise.
 
-    Costs one request where it is there, and two where it is made.
+    Costs one request where it is there, and two where it is made. UserError, naming the file, where it is broken.
     """
-    return json.loads(remembered_bytes(uri, lambda: json.dumps(make()).encode()))
+    content = remembered_bytes(uri, lambda: json.dumps(make()).encode())
+    with read_back(uri, ANEW):
+        return json.loads(content)
 
 
 def remembered_bytes(uri: str, make: Callable[[], bytes]) -> bytes:

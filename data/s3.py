@@ -20,7 +20,10 @@ from data import object_stores
 from data.errors import UserError
 from data.object_stores import Access, s3_endpoint, split_uri
 
-ERRORS = (botocore.ClientError, botocore.BotoCoreError, aiohttp.ClientError, OSError, ValueError)
+# Of an answer without what S3 says of every file, and of a redirection that leads back to itself.
+_NOT_S3 = (KeyError, RecursionError)
+
+ERRORS = (botocore.ClientError, botocore.BotoCoreError, aiohttp.ClientError, OSError, ValueError, *_NOT_S3)
 
 # More than a process has threads that read at a time; a request beyond waits for a connection.
 MAX_CONNECTIONS = 50
@@ -153,6 +156,8 @@ def explain(uri: str, service: str, error: Exception) -> Exception:
         return UserError(f"no credentials for {uri}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if isinstance(error, botocore.ParamValidationError):
         return UserError(f"{uri} is no valid S3 URI: {' '.join(str(error).split())}")
+    if isinstance(error, _NOT_S3) or isinstance(error.__context__, RecursionError):
+        return UserError(f"{service} answers, but not as S3 does (asked for {uri}); check AWS_ENDPOINT_URL")
     # No connection, or none that lasts; ValueError: an endpoint that is no URL at all.
     if isinstance(error, (*_NO_ANSWER, ValueError)):
         return UserError(f"{service} does not answer (asked for {uri}); check AWS_ENDPOINT_URL")

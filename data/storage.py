@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def is_remote(uri: str) -> bool:
 
 def absolute(place: str) -> str:
     """A folder or file for processes that work in another folder, as Ray's workers do; an address stays as it is."""
-    return place if "://" in place else str(Path(place).expanduser().absolute())
+    return place if "://" in place else str(_local(place).absolute())
 
 
 def join(root: str, *parts: str) -> str:
@@ -75,7 +76,7 @@ def write_new(uri: str, content: bytes) -> None:
 
     Raises:
         FileExistsError: there is one already.
-        UserError: the service ignores the condition.
+        UserError: the service ignores the condition, or the folder cannot be written.
     """
     if is_remote(uri):
         _put_new(uri, content)
@@ -86,9 +87,9 @@ def write_new(uri: str, content: bytes) -> None:
             )
         return
     path = _local(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A link appears with the content or not at all; a file opened exclusively is empty at first.
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}") as file:
+    ending = f".tmp{path.suffix}"
+    with _writing(path), tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}.", suffix=ending) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -115,13 +116,30 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     UserError where the folder cannot be written or the disk is full.
     """
-    # The ending stays: some writers go by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Other threads and hosts may write the same file. The ending stays: some writers go by it.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        with _writing(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A block that writes a local file, in a folder that is made for it.
+
+    UserError where the folder cannot be written or the disk is full.
+    """
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
+        yield
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
     except OSError as error:
         if error.errno not in _NO_SPACE:
@@ -131,9 +149,6 @@ def written_whole(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {os.strerror(error.errno)} ({free / 1e6:.1f} MB free); make room there, or choose "
             "another place, and give the same command again"
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def remove_half_written(folder: Path) -> None:
@@ -305,7 +320,7 @@ def make_bucket(uri: str, access: Access | None = None) -> None:
 
 
 def _local(uri: str) -> Path:
-    return Path(uri.removeprefix("file://"))
+    return Path(os.path.expanduser(uri.removeprefix("file://")))
 
 
 @contextmanager

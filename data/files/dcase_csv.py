@@ -104,11 +104,11 @@ def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -
 
     Raises:
         UserError: with file and line, for anything else, such as text, a class outside 0..12, a negative frame, an
-            azimuth outside [-360, 360] or an elevation outside [-90, 90].
+            azimuth outside [-360, 360], an elevation outside [-90, 90] or a negative distance.
     """
     table = parse_table(content, where)
     layout = _layout_of_labels(table) if len(table) else LAYOUTS[0]
-    check(table, layout)
+    check(table, layout, measured=True)
     place = table.values[:, layout.place :]
     known = ~np.isnan(place[:, -1])
     is_polar = layout.form == "polar"
@@ -287,11 +287,12 @@ def _layout_of_labels(table: Table) -> Layout:
     return layout
 
 
-def check(table: Table, layout: Layout, longest: int | None = None) -> None:
+def check(table: Table, layout: Layout, longest: int | None = None, *, measured: bool = False) -> None:
     """Look for rows that are no events.
 
     Args:
         longest: label frames that a recording may have at most; None: any number.
+        measured: distances were measured, and not predicted by whatever system.
 
     Raises:
         UserError: with file and line.
@@ -314,6 +315,8 @@ def check(table: Table, layout: Layout, longest: int | None = None) -> None:
         faults["azimuth {azimuth:g}, elevation {elevation:g} out of range: " + rule] = outside
     else:
         faults["a vector of length 0 has no direction"] = (direction == 0).all(axis=1)
+    if measured and layout.has_distance:
+        faults["distance {distance:g} is negative: centimetres are expected"] = place[:, -1] < 0
     if longest is not None:
         faults[f"a recording is at most {longest * LABEL_HOP_S / 3600:g} h long"] = whole[:, 0] >= longest
     for fault, rows in faults.items():

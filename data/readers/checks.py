@@ -24,7 +24,7 @@ from data.geometry import wrap_azimuth_deg
 from data.labels import Events
 from data.readers.contract import Clip, Fault, IngestSettings, Reader, Recording, Tree
 from data.registry.plugins import plugins_behind
-from data.registry.user_code import said, where
+from data.registry.user_code import FAILURES, said, where
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
 from data.timing import LABEL_HOP_S, SAMPLES_PER_LABEL
 
@@ -72,7 +72,7 @@ def _named(reader: Reader, on: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         if not plugins_behind([reader]):
             raise
         place = where(inspect.getfile(type(reader)), error)
@@ -105,9 +105,9 @@ def _problems_of_tree(tree: Any) -> Iterator[str]:
     named: dict[str, Clip] = {}
     for clip in tree.clips:
         yield from _problems_of_clip(clip, tree.versions)
-        other = named.setdefault(clip.name, clip)
-        if other is not clip:
+        if (other := named.get(clip.name)) is not None:
             yield f"two clips have the name {clip.name}: {other.wav} and {clip.wav}; give each its own"
+        named[clip.name] = clip
 
 
 def _problems_of_list(what: str, given: Any, kind: type) -> Iterator[str]:
@@ -191,7 +191,10 @@ def _problems_of_events(events: Any) -> Iterator[str]:
         "source": (np.abs(events.source) <= _LARGEST_WHOLE, "sources have small numbers, from 0 in each recording"),
         "azimuth_deg": (np.abs(events.azimuth_deg) <= 360, "degrees within +-360 are expected, 0 front and 90 left"),
         "elevation_deg": (np.abs(events.elevation_deg) <= 90, "degrees within +-90 are expected, upwards positive"),
-        "distance_cm": (~np.isinf(events.distance_cm), "centimetres are expected, and NaN where nobody measured"),
+        "distance_cm": (
+            ~(np.isinf(events.distance_cm) | (events.distance_cm < 0)),
+            "centimetres are expected, from 0 on, and NaN where nobody measured",
+        ),
     }
     for name, (is_right, rule) in rules.items():
         if not is_right.all():

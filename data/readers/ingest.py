@@ -95,6 +95,8 @@ def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:
     both = sorted(rooms["train"] & (rooms["val"] | rooms["test"]))
     if both:
         remarks.append(f"in training and in another split too: {', '.join(both)}; scores there say little of new rooms")
+    if rooms["val"] and not rooms["train"]:
+        remarks.append("every room of training is held out: there is no training split, which a sweep needs")
     if rooms["train"] and not rooms["val"]:
         remarks.append("no room is held out: there is no validation split, which a sweep needs")
     return remarks

@@ -13,14 +13,17 @@ The files of a project's own parts are found by `import_all`, those from elsewhe
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
 import sys
+import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from data.errors import UserError
+from data.registry.user_code import said
 
 Part = TypeVar("Part")
 Entry = TypeVar("Entry")
@@ -35,7 +38,8 @@ class Registry(Mapping[str, Part]):
 
     Args:
         kind: what the parts are, for messages: "fusion".
-        contract: the class that every part is a subclass of, or an instance of; None: anything may be registered.
+        contract: the class that every part is a subclass of, or an instance of; None: anything may be registered. Where
+            it is a dataclass, subclasses have fields, each with a default.
         order: the names that come first, in this order. The others follow as they were registered.
     """
 
@@ -109,9 +113,8 @@ class Registry(Mapping[str, Part]):
         if inspect.isclass(part):
             if not issubclass(part, self.contract):
                 raise UserError(f"{_where(part)} is no {self.kind}: derive it from {_where(self.contract)}")
-            missing = sorted(getattr(part, "__abstractmethods__", ()))
-            if missing:
-                raise UserError(f"{_where(part)} is no whole {self.kind}: it lacks {', '.join(missing)}")
+            if fault := _lacks(part, self.contract) or _fault_of_fields(part, self.contract):
+                raise UserError(f"{_where(part)} is no whole {self.kind}: {fault}")
         elif not isinstance(part, self.contract):
             raise UserError(f"{_where(part)} is no {self.kind}: has to be a {_where(self.contract)}")
 
@@ -150,6 +153,38 @@ def import_all(package: str) -> None:
     path = importlib.import_module(package).__path__
     for module in sorted(pkgutil.iter_modules(path), key=lambda found: found.name):
         importlib.import_module(f"{package}.{module.name}")
+
+
+def _lacks(part: type, contract: type) -> str | None:
+    """What the contract asks for, as a method or by an annotation alone, and the class does not have."""
+    asked = {name for base in contract.__mro__ for name in inspect.get_annotations(base)}
+    lacking = {name for name in asked if not hasattr(part, name)} | getattr(part, "__abstractmethods__", frozenset())
+    return f"it lacks {', '.join(sorted(lacking))}" if lacking else None
+
+
+def _fault_of_fields(part: type, contract: type) -> str | None:
+    """What is wrong with a class as a dataclass, where its contract is one."""
+    if not dataclasses.is_dataclass(contract):
+        return None
+    try:
+        hints = typing.get_type_hints(part)
+    except Exception as error:
+        return f"the types of its fields cannot be read ({said(error)})"
+    fields = {field.name: field for field in dataclasses.fields(part)}
+    for name in inspect.get_annotations(part):
+        if name not in fields and not _is_of_class(hints[name]):
+            return f"{name} is no field without @dataclass(frozen=True, kw_only=True) above the class"
+    of_class = [name for name, hint in typing.get_type_hints(contract).items() if _is_of_class(hint)]
+    for name, field in fields.items():
+        if name in of_class:
+            return f"{name} may be no field: write {name}: ClassVar[...]"
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            return f"its field {name} has no default"
+    return None
+
+
+def _is_of_class(hint: object) -> bool:
+    return hint is ClassVar or typing.get_origin(hint) is ClassVar
 
 
 def _where(part: object) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.registry.parts import forget, registered_in
-from data.registry.user_code import code_identity, said, where
+from data.registry.user_code import FAILURES, code_identity, said, where
 
 GROUP = "seldtune.parts"
 PREFIX = "seldtune_plugin_"
@@ -124,7 +124,7 @@ def load(plugin: Plugin) -> Plugin:
             _run(plugin, plugin.source)
         if not plugin.parts:
             raise UserError("it registers nothing: write e.g. @FUSIONS.register above the class of a fusion")
-    except Exception as error:
+    except FAILURES as error:
         forget(plugin.package)
         sys.modules.pop(plugin.module, None)
         reason = str(error) if isinstance(error, UserError) else said(error)

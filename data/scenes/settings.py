@@ -16,6 +16,8 @@ from data.fields import from_text, typed, wording
 from data.timing import LABEL_HOP_S
 
 NEAREST_M: Final = 0.8
+LONGEST_S: Final = 3600.0
+"""Of a recording, which is rendered in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class SceneSettings:
     """What scenes are like. Pairs are ranges (low, high) drawn from uniformly."""
 
     duration_s: float = 60.0
-    """Length of a recording; a multiple of 0.1."""
+    """Length of a recording; a multiple of 0.1, an hour at most."""
     events: str | None = None
     """Local folder of recordings `<class>/*.wav` to take events from; None: procedural ones."""
     polyphony: int = 2
@@ -73,7 +75,8 @@ class SceneSettings:
     def __post_init__(self) -> None:
         labels = self.duration_s / LABEL_HOP_S
         whole = math.isfinite(labels) and labels > 0 and abs(labels - round(labels)) < 1e-6
-        _check(whole, self, "duration_s", "a multiple of 0.1 above 0")
+        fits = whole and self.duration_s <= LONGEST_S
+        _check(fits, self, "duration_s", f"a multiple of 0.1 above 0 and up to {LONGEST_S:g}")
         _check(1 <= self.polyphony <= 5, self, "polyphony", "1 to 5")
         for name in ("interferers", "distractors"):
             _check(0 <= getattr(self, name) <= 5, self, name, "0 to 5")

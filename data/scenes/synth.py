@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -19,6 +20,7 @@ import numpy as np
 
 from data import storage
 from data.errors import UserError
+from data.fields import typed, wording
 from data.files.audio import write_foa_wav
 from data.files.dcase_csv import write_events_csv
 from data.files.video import write_mp4
@@ -63,6 +65,13 @@ class SynthSettings:
     """Clips that one task renders, to one shard or more; None: about as many as fill a shard."""
 
     def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(SynthSettings).items():
+            if name == "scene":
+                continue  # which has fields of its own
+            try:
+                typed(getattr(self, name), hint)
+            except TypeError:
+                _check(False, name, getattr(self, name), wording(hint))
         for split in SYNTH_SPLITS:
             rooms = self.rooms(split)
             _check(self.clips(split) >= 0, f"{split}_clips", self.clips(split), "0 or more")
@@ -186,13 +195,13 @@ def write_tree(settings: SynthSettings, out_dir: str, run: TreeRun = map) -> Pat
     Raises:
         UserError: the folder holds the scenes of other settings, or cannot be written.
     """
-    root = Path(out_dir)
+    root = Path(storage.absolute(out_dir))
     made_of = root / _TREE_SETTINGS
     text = json.dumps(settings.to_dict(), indent=1, sort_keys=True) + "\n"
     if made_of.exists() and made_of.read_text(encoding="utf-8") != text:
         raise UserError(f"{root} holds scenes of other settings ({made_of}); choose another folder, or delete it")
     storage.write_bytes(str(made_of), text.encode())
-    clips = [ClipFiles(settings, out_dir, split, n) for split in SYNTH_SPLITS for n in range(settings.clips(split))]
+    clips = [ClipFiles(settings, str(root), split, n) for split in SYNTH_SPLITS for n in range(settings.clips(split))]
     for done, name in enumerate(run(write_clip, clips), 1):
         logger.info("%s: %s written, clip %d of %d", root, name, done, len(clips))
     storage.remove_half_written(root)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from data import storage
 from data.errors import UserError
 from data.labels import Events
+from data.remembered import read_back
 from data.stores.chunks import (
     MANIFEST_NAME,
     SPLITS,
@@ -175,9 +176,10 @@ def build(
         UserError: `root` holds data of another source, or cannot be used (see `storage.check_root`), or no task
             yields a recording; the store is what it was then.
     """
+    root = storage.absolute(root)
     storage.check_root(root)
     _check_source(root, source)
-    todo = [WriteTask(storage.absolute(root), task) for task in tasks]
+    todo = [WriteTask(root, task) for task in tasks]
     there = storage.list_files(root)
     records = {
         task.key: record for task in tasks if (record := finished(root, task.key, there, Record.from_json)) is not None
@@ -295,7 +297,9 @@ def finished(root: str, key: str, there: Mapping[str, int], read: Callable[[str]
     """The record of a task, if it and all its shards are `there` (`storage.list_files`)."""
     if f"{RECORDS}/{key}.json" not in there:
         return None
-    record = read(storage.read_bytes(record_uri(root, key)).decode())
+    uri = record_uri(root, key)
+    with read_back(uri, "delete it, and give the same command again: its recordings are read anew"):
+        record = read(storage.read_bytes(uri).decode())
     return record if all(there.get(shard.path) == shard.bytes for shard in record.shards) else None
 
 

@@ -185,8 +185,8 @@ def read_manifest(root: str, missing: tuple[str, str], place: str) -> tuple[str,
     except FileNotFoundError as error:
         what, fix = missing
         raise UserError(f"no {what} at {root}: there is no {MANIFEST_NAME}; {fix}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{uri} is no text; make the {place} anew") from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{uri} is no text file; delete it and make the {place} anew") from error
 
 
 def check_version(version: Any, known: int, where: str, place: str) -> None:
@@ -194,7 +194,7 @@ def check_version(version: Any, known: int, where: str, place: str) -> None:
     if version != known:
         newer = isinstance(version, int) and version > known
         fix = "update seldtune" if newer else f"make the {place} anew"
-        raise UserError(f"{where} has schema version {version}, this seldtune reads {known}; {fix}")
+        raise UserError(f"{where} has schema version {version!r}, this seldtune reads {known}; {fix}")
 
 
 def write_shard(root: str, split: str, rows: Sequence[RawRow]) -> Shard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -60,8 +61,10 @@ def synthesise(
             (`SceneOptions`).
 
     Raises:
-        UserError: an option out of its range, or other data lies there.
+        UserError: a name that no folder should have, an option out of its range, or other data lies there.
     """
+    if out is None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
+        raise UserError(f"data set {name!r}: use letters, digits, - _ and ., a letter or digit first")
     from data.scenes import synth
     from infra.cluster.join import on_cluster
 
@@ -86,8 +89,8 @@ def synthesise_tree(tree: Path | str, *, run: TreeRun = map, **options: Unpack[S
 
 def _synth_settings(options: SceneOptions) -> SynthSettings:
     from data import storage
+    from data.files.yaml_files import read_mapping
     from data.scenes.synth_settings import synth_settings
-    from infra.console.yaml_files import read_mapping
 
     unknown = options.keys() - SceneOptions.__annotations__.keys()
     if unknown:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import shlex
 from typing import Annotated
 
 import typer
@@ -32,8 +34,10 @@ def plan(
     Exit code 2 where it cannot run as asked. Example: `seldtune plan fusion --gpus 1 --trials 32`
     """
     if preset is not None:
-        _plan_preset(preset, size, faithful, options.fix or [], as_json)
+        _plan_preset(preset, size, faithful, options, as_json)
         return
+    if size != "paper" or faithful:
+        raise UserError("--size and --faithful are of a published system: give --preset, not a search space")
     if not options.space:
         raise UserError("nothing to plan: name a search space, or a published system with --preset")
     from rich.console import Console
@@ -51,12 +55,22 @@ def plan(
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _plan_preset(preset: str, size: str, faithful: bool, fix: list[str], as_json: bool) -> None:
+def _plan_preset(preset: str, size: str, faithful: bool, options: SweepOptions, as_json: bool) -> None:
+    from data.registry.plugins import load_plugins
     from search_spaces.presets import PRESETS
     from search_spaces.presets_text import describe_preset, plan_text
 
+    # The memory for data may be said by the environment, for whatever is called.
+    words = dataclasses.replace(options, fix=None, plugin=None, data_memory=None).arguments()
+    of_sweeps = [word for word in words if word]
+    if of_sweeps:
+        raise UserError(
+            f"--preset {preset} is one config, not a sweep: leave out {shlex.join(of_sweeps)}; only --size, "
+            "--faithful, --set and --plugin go with it"
+        )
+    load_plugins(options.plugin or ())
     if preset == "list":
         say({"presets": list(PRESETS)}, "\n".join(PRESETS), as_json=as_json)
         return
-    document = describe_preset(preset, size, faithful, parse_assignments(fix))
+    document = describe_preset(preset, size, faithful, parse_assignments(options.fix or ()))
     say(document, plan_text(document), as_json=as_json)

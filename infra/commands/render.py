@@ -54,6 +54,7 @@ def render(
     """
     if (check is None) == (not options.space):
         raise UserError("name one search space to render, or one file with --check")
+    from data.files.yaml_files import read_text
     from infra.kube.check import check_text
     from infra.kube.documents import as_yaml
     from infra.kube.rayjob import JobRequest, rayjob
@@ -62,7 +63,11 @@ def render(
     if check is not None:
         if not Path(check).is_file():
             raise UserError(f"--check {check!r}: there is no such file")
-        count, lines = check_text(Path(check).read_text(), check, _schemas(schemas))
+        try:
+            text = read_text(check)
+        except UserError as error:
+            raise UserError(f"--check {check!r}: {error}") from error
+        count, lines = check_text(text, check, _schemas(schemas))
         _refuse(lines)
         typer.echo(f"{check}: {count} of Ray's documents, nothing wrong with them" if count else _nothing(check))
         return

@@ -28,6 +28,7 @@ from data import storage
 from data.feeding.contract import PreparedRow
 from data.feeding.feed import Feed, HeldRows
 from data.feeding.windows import Sampling
+from data.remembered import ANEW, read_back
 from data.stores.chunks import Store, read_shard
 from infra.record.trials import TrialRecord
 from trainables.config import TrialConfig
@@ -168,11 +169,13 @@ def kept_calibration(precision: str, resources: TrialResources, root: str) -> Ca
         TimeoutError: the cluster has no free worker to ask what machine it is.
     """
     machine = _on_worker(resources, describe_machine, resources)
+    uri = _uri(root, machine, precision)
     try:
-        kept = json.loads(storage.read_bytes(_uri(root, machine, precision)))
+        with read_back(uri, ANEW):
+            points = [Point(**point) for point in json.loads(storage.read_bytes(uri))["points"]]
     except FileNotFoundError:
         return None
-    return fit([Point(**point) for point in kept["points"]], f"measured on {machine}, {precision}")
+    return fit(points, f"measured on {machine}, {precision}")
 
 
 def calibrate(

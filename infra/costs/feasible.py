@@ -20,6 +20,7 @@ from trainables.networks.broken_part import BrokenPart
 from trainables.networks.estimate import estimate
 from trainables.parts.audio import AUDIO_ENCODERS
 from trainables.parts.fusions import FUSIONS
+from trainables.parts.schedules import SCHEDULES
 from trainables.parts.visual import VISUAL_ENCODERS
 from trainables.training.resources import TrialResources
 
@@ -92,7 +93,7 @@ class Feasibility:
 
 
 def broken_parts(configs: Sequence[TrialConfig], workers: int) -> dict[tuple[str, str], str]:
-    """Kind and name of each encoder and fusion that is at fault wherever it is used among these configs, and how.
+    """Kind and name of each encoder, fusion and schedule that is at fault wherever these configs use it, and how.
 
     A part that some config is built with is not among them: the search goes around the others. Few configs are
     looked at where nothing is broken, one with each part.
@@ -114,9 +115,10 @@ def broken_parts(configs: Sequence[TrialConfig], workers: int) -> dict[tuple[str
 
 
 def used_parts(config: TrialConfig) -> set[tuple[str, str]]:
-    """Kinds and names of its encoders, each of several, and of its fusion."""
+    """Kinds and names of its encoders, each of several, its fusion and its schedule."""
     seen = {(VISUAL_ENCODERS.kind, member.name) for member in config.visual.members().values()}
-    return {(AUDIO_ENCODERS.kind, config.audio.name), *seen, (FUSIONS.kind, config.fusion.name)}
+    others = {(FUSIONS.kind, config.fusion.name), (SCHEDULES.kind, config.schedule.name)}
+    return {(AUDIO_ENCODERS.kind, config.audio.name), *seen, *others}
 
 
 def check_parts(configs: Sequence[TrialConfig], workers: int) -> None:

@@ -145,7 +145,7 @@ def embed_on_cluster(request: EmbedRequest, settings: Settings) -> dict[str, Any
 
 
 def _place(request: EmbedRequest, of: Embedded) -> str:
-    return request.out or storage.join(request.data, FOLDER, of.key)
+    return storage.absolute(request.out or storage.join(request.data, FOLDER, of.key))
 
 
 def _make(job: Job, of: Embedded, run: Run) -> tuple[dict[str, tuple[Part, ...]], int]:

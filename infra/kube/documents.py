@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from data.errors import UserError
+from data.files.yaml_files import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -24,25 +25,6 @@ class Violation:
         return f"{self.path}: {self.got}; {self.fix}"
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """As the API server reads YAML: no key twice, and what looks like a date is text."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise UserError(f"{key!r} is there twice, again in line {key_node.start_mark.line + 1}")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def read_documents(text: str, name: str) -> list[dict[str, Any]]:
     """The documents of a YAML file, without their nulls, which the API server drops.
 
@@ -50,9 +32,7 @@ def read_documents(text: str, name: str) -> list[dict[str, Any]]:
         UserError: it is no YAML, has a key twice, or holds something that is no Kubernetes object.
     """
     try:
-        documents = [_without_nulls(d) for d in yaml.load_all(text, Loader=_StrictLoader) if d is not None]
-    except yaml.YAMLError as error:
-        raise UserError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+        documents = [_without_nulls(document) for document in parse_yaml(text) if document is not None]
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     for document in documents:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-import yaml
-
+from data.errors import UserError
+from data.files.yaml_files import parse_yaml
 from infra.kube.cron import schedule_rules
 from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
 
@@ -23,6 +23,7 @@ ELASTIC_ANNOTATION = "kueue.x-k8s.io/elastic-job"
 LONGEST_NAME = {"RayJob": 47, "RayCluster": 53, "RayCronJob": 36}
 MOST_QUEUED_GROUPS = 17
 
+_DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -53,6 +54,10 @@ def operator_rules(document: dict[str, Any]) -> Iterator[Violation]:
 
 
 def _name(document: dict[str, Any], kind: str) -> Iterator[Violation]:
+    namespace = str(under(document, "metadata.namespace") or "")
+    if namespace and not _DNS_1123.fullmatch(namespace):
+        fix = "use a-z, 0-9 and -, no - at an end, 63 characters or fewer"
+        yield Violation("metadata.namespace", repr(namespace), fix)
     name = str(under(document, "metadata.name") or "")
     longest = LONGEST_NAME[kind]
     if name and not _DNS_1035.fullmatch(name):
@@ -99,9 +104,9 @@ def _job(document: dict[str, Any]) -> Iterator[Violation]:
     if spec.get("activeDeadlineSeconds", 1) <= 0:
         yield Violation("spec.activeDeadlineSeconds", f"{spec['activeDeadlineSeconds']}", "above 0")
     try:
-        yaml.safe_load(spec.get("runtimeEnvYAML", ""))
-    except yaml.YAMLError as error:
-        yield Violation("spec.runtimeEnvYAML", " ".join(str(error).split()), "write it as YAML")
+        parse_yaml(spec.get("runtimeEnvYAML", ""))
+    except UserError as error:
+        yield Violation("spec.runtimeEnvYAML", str(error), "write it as YAML")
     yield from _deletion(spec, ends)
     if QUEUE_LABEL in (under(document, "metadata.labels") or {}):
         yield from _queued(document, spec, ends)

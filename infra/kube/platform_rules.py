@@ -7,9 +7,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from data.errors import UserError
+from data.files.yaml_files import parse_yaml
 from infra.cluster.growth import GROWS_TO_VARIABLE
 from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
 from infra.kube.growth import GPU, grows_to
@@ -178,9 +177,10 @@ def _secrets(document: dict[str, Any]) -> Iterator[Violation]:
 
 def _runtime_env(path: str, text: str) -> Iterator[Violation]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError:
+        contents = parse_yaml(text)
+    except UserError:
         return  # the operator's rules say so
+    content = contents[0] if contents else None
     if not isinstance(content, dict):
         return
     for name, value in (content.get("env_vars") or {}).items():

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from data.errors import UserError
+from data.files.yaml_files import parse_yaml, read_text
 from infra.kube.documents import Violation
 
 KINDS = {"RayJob": "rayjobs", "RayCluster": "rayclusters", "RayCronJob": "raycronjobs"}
@@ -30,20 +30,28 @@ def schemas_from_folder(folder: str) -> Schemas:
     """The schemas that a folder holds, whatever its files are called.
 
     Raises:
-        UserError: it holds none of RayJobs.
+        UserError: it holds none of RayJobs, or a file that cannot be read.
     """
     if not Path(folder).is_dir():
         raise UserError(f"--schemas {folder!r} is no folder; give one with KubeRay's CRDs, or JSON Schemas of them")
     found: dict[str, Mapping[str, Any]] = {}
     for path in sorted(Path(folder).iterdir()):
-        if path.suffix == ".json":
-            found.update(_schemas_of(json.loads(path.read_text())))
-        elif path.suffix in (".yaml", ".yml"):
-            for document in yaml.safe_load_all(path.read_text()):
+        if path.suffix in (".json", ".yaml", ".yml"):
+            for document in _documents(path):
                 found.update(_schemas_of(document))
     if "RayJob" not in found:
         raise UserError(f"--schemas {folder!r} holds no schema of RayJobs; give KubeRay's config/crd/bases")
     return found
+
+
+def _documents(path: Path) -> list[Any]:
+    try:
+        text = read_text(path)
+        return [json.loads(text)] if path.suffix == ".json" else parse_yaml(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--schemas {str(path)!r} is no JSON: {error}") from error
+    except UserError as error:
+        raise UserError(f"--schemas {str(path)!r}: {error}") from error
 
 
 def schemas_from_cluster() -> Schemas | None:

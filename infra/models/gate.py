@@ -6,15 +6,16 @@ once. The comparison is paired and on the test recordings that both models were 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from data.errors import UserError
+from data.files.yaml_files import read_mapping
 from data.registry.plugins import options_for
-from infra.console.yaml_files import read_mapping
 from infra.models.evidence import Evidence
+from trainables.checks import check
 from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES, SELD_OF_SILENCE, Average
 from trainables.scores.recordings import class_figures, paired_difference, table_of
@@ -44,6 +45,20 @@ class Rules:
     clean_commit: bool = True
     """Trained from a commit, with nothing changed beside it."""
 
+    def __post_init__(self) -> None:
+        check(self.average in AVERAGES, "average", self.average, f"is not known; choose one of {', '.join(AVERAGES)}")
+        for name in ("better_than_silence", "clean_commit"):
+            value = getattr(self, name)
+            check(isinstance(value, bool), name, value, "has to be true or false")
+        for name in ("margin", "real_time_factor", "megabytes"):
+            value = getattr(self, name)
+            check(_is_number(value), name, value, "has to be a number, 0 or more")
+        for name in ("class_drop", "class_floor"):
+            value = getattr(self, name)
+            check(_is_number(value) and value <= 1, name, value, "has to be a share, from 0 to 1")
+        whole = _is_number(self.seeds) and isinstance(self.seeds, int)
+        check(whole, "seeds", self.seeds, "has to be a whole number, 0 or more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
@@ -71,6 +86,10 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{'passed' if self.passed else 'FAILED'} {self.rule}: {self.got}; needed: {self.needed}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def judge(candidate: Standing, holder: Standing | None, rules: Rules) -> list[Verdict]:
@@ -239,20 +258,11 @@ def read_rules(file: Path | None) -> Rules:
     if file is None:
         return Rules()
     values = read_mapping(file, "rules, e.g. `margin: 0.01`")
-    defaults = asdict(Rules())
-    for name, value in values.items():
-        if name not in defaults:
-            raise UserError(f"{file}: {name!r} is no rule; there are: {', '.join(f.name for f in fields(Rules))}")
-        _check_value(file, name, value, defaults[name])
-    return Rules(**values)
-
-
-def _check_value(file: Path, name: str, value: Any, default: Any) -> None:
-    if name == "average":
-        if value not in AVERAGES:
-            raise UserError(f"{file}: average = {value!r} is not known; choose one of {', '.join(AVERAGES)}")
-    elif isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise UserError(f"{file}: {name} = {value!r}: has to be true or false")
-    elif isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise UserError(f"{file}: {name} = {value!r}: has to be a number, 0 or more")
+    known = [field.name for field in fields(Rules)]
+    for name in values:
+        if name not in known:
+            raise UserError(f"{file}: {name!r} is no rule; there are: {', '.join(known)}")
+    try:
+        return Rules(**values)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error

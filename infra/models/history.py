@@ -26,6 +26,7 @@ from mlflow.exceptions import MlflowException
 
 from data import storage
 from data.errors import GateError, UserError
+from data.remembered import read_back
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -173,7 +174,10 @@ class AliasLog:
         return sorted(int(name[:5]) for name in names if re.fullmatch(r"\d{5}\.json", name))
 
     def _read(self, sequence: int) -> Move:
-        return Move.from_json(json.loads(storage.read_bytes(self._file(sequence))))
+        uri = self._file(sequence)
+        tag = f"alias.{self.alias}.{sequence:05d}"
+        with read_back(uri, f"restore it: tag {tag} of model {self.model!r} in MLflow says what the move was"):
+            return Move.from_json(json.loads(storage.read_bytes(uri)))
 
     def _file(self, sequence: int) -> str:
         return f"{self.uri}/{sequence:05d}.json"

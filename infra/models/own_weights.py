@@ -19,7 +19,8 @@ from infra.tracking.contents import SWEEP_TAG, TRIAL_TAG
 from trainables.evaluation.bundle import WEIGHTS_NAME
 from trainables.weights.files import OWN_SCHEMES
 
-_MODEL = re.compile(r"models:/([^/@]+)[/@]([^/@]+)")
+MODEL_URI = re.compile(r"models:/([^/@]+)[/@]([^/@]+)")
+"""Of a registered model: its name, and an alias or a version."""
 _RUN = re.compile(r"runs:/([^/]+)")
 
 
@@ -34,7 +35,7 @@ def read_own(source: str, root: str) -> bytes:
     Raises:
         UserError: there is none, or it is not what was registered.
     """
-    if found := _MODEL.fullmatch(source):
+    if found := MODEL_URI.fullmatch(source):
         return _read_registered(*found.groups())
     if found := _RUN.fullmatch(source):
         return _read_trial(found[1], root)

@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
+from mlflow.models.model import ModelInfo
 from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES, SHORT_NAMES
@@ -21,7 +22,9 @@ from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
 from data.timing import LABEL_HOP_S, RATE_HZ
+from infra.models.own_weights import MODEL_URI
 from infra.models.register import LEVEL
+from trainables import pyfunc_loader
 from trainables.config import InputConfig, TrialConfig, VisualEncoder
 from trainables.config.tree import from_dict
 from trainables.inputs.box_source import BoxSource, boxes_at
@@ -179,19 +182,23 @@ class RegisteredModel:
 def load_registered(model_uri: str) -> RegisteredModel:
     """A model of ours from the registry.
 
+    Nothing of another model is loaded: MLflow would run whatever code it brings.
+
     Raises:
         UserError: it is not there, or is no model of ours.
     """
+    if not MODEL_URI.fullmatch(model_uri):
+        raise UserError(f"{model_uri!r}: write models:/<name>@<alias> or models:/<name>/<version>")
     try:
         info = mlflow.models.get_model_info(model_uri)
+        if fault := _foreign(info):
+            raise UserError(f"{model_uri} is no model that a sweep registered: {fault}")
         model = mlflow.pyfunc.load_model(model_uri)
     except (MlflowException, OSError) as error:
         raise UserError(
             f"{model_uri} cannot be loaded ({str(error).splitlines()[0]}); write models:/<name>@<alias> or "
             "models:/<name>/<version>, and see the registry in the MLflow UI"
         ) from error
-    if "config" not in (info.metadata or {}):
-        raise UserError(f"{model_uri} is no model that a sweep registered: it carries no config")
     config = from_dict(info.metadata["config"])
     thresholds = info.metadata.get("thresholds") or [config.inference.threshold] * NUM_CLASSES
     return RegisteredModel(
@@ -201,6 +208,14 @@ def load_registered(model_uri: str) -> RegisteredModel:
         thresholds=np.array(thresholds),
         level_db=info.metadata.get(LEVEL),
     )
+
+
+def _foreign(info: ModelInfo) -> str | None:
+    """What shows that a sweep did not make the model."""
+    if "config" not in (info.metadata or {}):
+        return "it carries no config"
+    loader = info.flavors.get("python_function", {}).get("loader_module")
+    return None if loader == pyfunc_loader.__name__ else f"{loader} loads it, not {pyfunc_loader.__name__}"
 
 
 def _read_truth(path: Path) -> Events:

@@ -29,6 +29,7 @@ import psutil
 
 from data import storage
 from data.errors import UserError
+from data.remembered import read_back
 from infra.stack.answers import ray_answers
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -86,8 +87,10 @@ class Driver:
 
 def read_driver(uri: str) -> Driver | None:
     """The last driver of the sweep in this folder."""
+    file = f"{uri}/driver.json"
     try:
-        return Driver(**json.loads(storage.read_bytes(f"{uri}/driver.json")))
+        with read_back(file, "delete it: whoever runs the sweep writes it anew"):
+            return Driver(**json.loads(storage.read_bytes(file)))
     except FileNotFoundError:
         return None
 

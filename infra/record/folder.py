@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from data import storage
 from data.errors import UserError
 from data.registry.plugins import identities, loaded
+from data.remembered import read_back
 from infra.record.trials import INTERRUPTED, Attempt, TrialRecord
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _READERS = 16
 """Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""
+_RESTORE = "restore it, or begin anew under another --name"
+"""What to do about a broken file: without it a sweep is not what it was."""
 
 
 class SweepStore:
@@ -52,7 +55,10 @@ class SweepStore:
     def settings(self) -> dict[str, Any] | None:
         """Settings the sweep was created with; nothing if it does not exist."""
         uri = f"{self.uri}/sweep.json"
-        return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else None
+        if not storage.exists(uri):
+            return None
+        with read_back(uri, _RESTORE):
+            return {**json.loads(storage.read_bytes(uri))}
 
     def check(self, settings: dict[str, Any]) -> bool:
         """Whether the sweep is there already; refuses to continue it otherwise than it was begun.
@@ -86,8 +92,10 @@ class SweepStore:
 
     def read(self, path: str) -> TrialRecord:
         """One trial, from its file below the sweep's folder."""
-        fields = json.loads(storage.read_bytes(f"{self.uri}/{path}"))
-        return TrialRecord(**{**fields, "attempts": [Attempt(**attempt) for attempt in fields.get("attempts", [])]})
+        uri = f"{self.uri}/{path}"
+        with read_back(uri, _RESTORE):
+            fields = json.loads(storage.read_bytes(uri))
+            return TrialRecord(**{**fields, "attempts": [Attempt(**attempt) for attempt in fields.get("attempts", [])]})
 
     def write(self, record: TrialRecord) -> None:
         storage.write_bytes(f"{self.uri}/trials/{record.number:05d}.json", json.dumps(asdict(record)).encode())

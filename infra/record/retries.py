@@ -39,7 +39,7 @@ def parse_retries(text: str) -> Retries:
     for part in text.split(","):
         name, equals, number = part.rpartition("=")
         kind = name.strip().replace("-", " ")
-        if not number.strip().isdigit() or (equals and kind not in FAILURES):
+        if not number.strip().isdecimal() or (equals and kind not in FAILURES):
             kinds = ", ".join(kind.replace(" ", "-") for kind in FAILURES)
             raise UserError(f"--retries {part!r}: write a number, or <kind>=<number> with a kind of {kinds}")
         if equals:

@@ -19,7 +19,7 @@ from infra.cluster.nodes import on_this_node
 from infra.record.trials import TrialRecord
 from infra.search.board import Board
 from infra.search.driver_only import DriverOnly
-from infra.search.stoppers import Stopper
+from infra.search.stoppers import Stopper, decision_of
 from trainables.training.decision import GO_ON, STOP, Decision
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class GracefulStopping(DriverOnly, FIFOScheduler):
     def _decide(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         key = (record.number, int(report["epoch"]))
         if key not in self._decisions:  # an interrupted trial repeats epochs; it was judged by them before
-            decision, fusion = self._stopper.judge(record, report), record.config["fusion"]["name"]
+            decision, fusion = decision_of(self._stopper, record, report), record.config["fusion"]["name"]
             if not decision.go_on and record.number < self._first and fusion not in self._trained:
                 decision = GO_ON
             if report["epoch"] >= record.config["training"]["epochs"]:

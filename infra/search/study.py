@@ -18,7 +18,7 @@ from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search.objectives import values_of
 from infra.search.optuna_private import note_of_study, notes_of_study, notes_of_trial, trial_id
 from infra.search.proposals import SearchSettings
-from infra.search.samplers import FIRST_GENERATION, SAMPLERS
+from infra.search.samplers import FIRST_GENERATION, make_sampler
 from trainables.training.reports import OBJECTIVE
 
 STATES = {
@@ -38,7 +38,7 @@ class RecordedStudy:
     """
 
     def __init__(self, settings: SearchSettings, earlier: Sequence[TrialRecord] = ()) -> None:
-        self._make_sampler = SAMPLERS[settings.sampler].make
+        self._sampler = settings.sampler
         self._objectives = settings.objectives
         self._seed = settings.seed
         self._first = settings.space.first
@@ -63,7 +63,7 @@ class RecordedStudy:
     def ask(self, at_random: bool = False) -> optuna.Trial:
         """The next proposal: a first point, else what a sampler with a seed of its own says, or one that just draws."""
         seed = (self._seed * 1_000_003 + self.proposed) % 2**32
-        self._study.sampler = RandomSampler(seed=seed) if at_random else self._make_sampler(seed)
+        self._study.sampler = RandomSampler(seed=seed) if at_random else make_sampler(self._sampler, seed)
         if self.proposed < len(self._first):
             self._study.enqueue_trial(dict(self._first[self.proposed]))
         self.proposed += 1

@@ -33,6 +33,7 @@ from optuna.trial import FixedTrial
 from data import storage
 from data.errors import UserError
 from data.near import near
+from data.remembered import read_back
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord
 from infra.search.objectives import OBJECTIVES, measure
@@ -94,7 +95,10 @@ def keep(sweep: SweepStore, trials: Sequence[TrialRecord]) -> None:
 def kept(sweep: SweepStore) -> list[TrialRecord] | None:
     """What an earlier start took; nothing where none did."""
     uri = _uri(sweep)
-    return [TrialRecord(**entry) for entry in json.loads(storage.read_bytes(uri))] if storage.exists(uri) else None
+    if not storage.exists(uri):
+        return None
+    with read_back(uri, "restore it, or delete it: the next start takes the earlier sweeps' trials anew"):
+        return [TrialRecord(**entry) for entry in json.loads(storage.read_bytes(uri))]
 
 
 def _uri(sweep: SweepStore) -> str:

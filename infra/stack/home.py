@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from data.errors import UserError
+from data.fields import typed
 
 HOME_NAME = ".seldtune"
 STATE_NAME = "settings.json"
@@ -119,12 +120,18 @@ def read_state(home: Path) -> StackState | None:
         version = fields.pop("version")
         if version != STATE_VERSION:
             raise UserError(f"{path} has version {version}, this program reads {STATE_VERSION}: use its own program")
-        services = {name: ServiceRecord(**record) for name, record in fields.pop("services").items()}
-        return StackState(**fields, services=services)
+        services = {name: ServiceRecord(**_typed(ServiceRecord, of)) for name, of in fields.pop("services").items()}
+        return StackState(**_typed(StackState, fields), services=services)
     except UserError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is not a settings file of seldtune; move it away and run `seldtune up`") from error
+
+
+def _typed(kind: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass, each of its type. Raises KeyError for an unknown one, TypeError for another type."""
+    hints = get_type_hints(kind)
+    return {name: typed(value, hints[name]) for name, value in fields.items()}
 
 
 @contextlib.contextmanager

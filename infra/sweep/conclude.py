@@ -22,7 +22,7 @@ from data import storage
 from data.feeding.streamed_split import open_feed
 from data.labels import Events
 from data.registry.plugins import options_for
-from data.remembered import remembered
+from data.remembered import ANEW, read_back, remembered
 from data.stores.chunks import Store, read_shard
 from data.stores.rows import row_events
 from infra.comparison.compare import compare
@@ -196,7 +196,8 @@ def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) 
     """Validation scores of the trial's model as it was initialised; measured once, then read back."""
     uri = f"{sweep.uri}/untrained/{best.number:05d}.json"
     if shared is None:
-        return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
+        with read_back(uri, ANEW):
+            return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
     facts = (shared.feature_mean, shared.feature_std, shared.splits["val"])
     return remembered(uri, lambda: ray.get(ray.remote(_score_untrained).remote(best.config, *facts)))
 

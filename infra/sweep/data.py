@@ -25,7 +25,7 @@ from data import storage
 from data.errors import UserError
 from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
 from data.feeding.streamed_split import StreamedSplit
-from data.remembered import remembered_bytes
+from data.remembered import ANEW, read_back, remembered_bytes
 from data.stores.chunks import MANIFEST_NAME, Store, open_store
 from infra.sweep.data_memory import DataDivision
 from trainables.config import TrialConfig
@@ -137,8 +137,10 @@ def feature_statistics(
     Args:
         level: of the log-mel channels, as models hear them (`InputConfig.level`).
     """
-    kept = np.load(io.BytesIO(remembered_bytes(uri, lambda: _statistics(dataset, level))))
-    return kept["mean"], kept["std"]
+    content = remembered_bytes(uri, lambda: _statistics(dataset, level))
+    with read_back(uri, ANEW):
+        kept = np.load(io.BytesIO(content))
+        return kept["mean"], kept["std"]
 
 
 def _statistics(dataset: Any, level: str) -> bytes:

@@ -8,7 +8,7 @@ from data.stores.chunks import Store
 from infra.record.folder import SweepStore
 from infra.record.trials import FAILED, PRUNED, TrialRecord
 from infra.sweep.data import SharedData
-from infra.sweep.standing import Standing
+from infra.sweep.standing import Standing, trials_owed
 from infra.tracking.tracker import SweepTracker
 
 
@@ -45,7 +45,7 @@ def outcome_of(standing: Standing, tracker: SweepTracker, shared: SharedData | N
     """
     records, ledger = standing.records, standing.ledger
     used_up = ledger.used_up()
-    if used_up and sum(record.ended for record in records) >= ledger.budget.trials:
+    if used_up and not trials_owed(records, ledger.budget.trials):
         used_up = None
     if finished and used_up:
         _end_overdue(records, standing.sweep, tracker)

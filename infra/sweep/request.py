@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -206,7 +207,7 @@ class SettledRequest:
     def lasting(self, data_sha256: str) -> dict[str, Any]:
         """What must not change while the sweep lives, on data with this manifest."""
         search = self.search
-        return {
+        lasting = {
             "space": search.space.name,
             "space_identity": search.space.identity,
             "data": data_sha256,
@@ -219,6 +220,8 @@ class SettledRequest:
             "workers": self.resources.workers,
             **({"plugins": identities(self.plugins)} if self.plugins else {}),
         }
+        # As it is read back: JSON makes lists of the tuples that Python may give for fields.
+        return json.loads(json.dumps(lasting))
 
 
 def check_batches(configs: Sequence[TrialConfig], workers: int) -> None:

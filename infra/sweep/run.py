@@ -98,7 +98,8 @@ def _run_owed(standing: Standing, settings: Settings, screen: Screen | None, ope
             return feed.facts()
 
         claim.announce(beat)
-        logger.info("%d of %d trials to run, %d at a time", standing.owed, asked.budget.trials, concurrency)
+        in_all = max(asked.budget.trials, len(standing.records))
+        logger.info("%d of %d trials to run, %d at a time", standing.owed, in_all, concurrency)
         ledger.start()
         with nullcontext() if screen is None else screen(feed):
             tracker.watch(cluster_usage)

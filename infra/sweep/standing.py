@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -84,7 +85,6 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     changed = put_right(records, last.beat if last else 0.0)
     spent_s = max([record.budget_spent_s for record in records] + [last.facts["spent_wall_s"] if last else 0.0])
     ledger = Ledger(asked.budget, records, spent_s)
-    left = max(0, asked.budget.trials - sum(record.ended for record in records))
     return Standing(
         asked=asked,
         store=store,
@@ -96,5 +96,11 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
         earlier=earlier,
         begun=before is not None,
         ledger=ledger,
-        owed=0 if ledger.used_up() else left,
+        owed=0 if ledger.used_up() else trials_owed(records, asked.budget.trials),
     )
+
+
+def trials_owed(records: Sequence[TrialRecord], trials: int) -> int:
+    """How many are to be run or continued where so many are asked for; what was begun is finished in any case."""
+    begun = sum(not record.ended for record in records)
+    return max(begun, trials - (len(records) - begun))

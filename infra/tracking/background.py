@@ -190,7 +190,7 @@ class BackgroundWriter:
                 with self._pending.changed:
                     self._pending.held.add(number)
         except (UserError, OSError) as error:
-            raise Away(f"the sweep's storage does not answer: {error}") from error
+            raise Away(f"what waits on the sweep's storage cannot be read: {error}") from error
 
     def _send(self, entry: dict[str, Any], content: bytes) -> bool:
         """Write an entry of the outbox; False where it is for a trial that has no run yet."""

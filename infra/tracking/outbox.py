@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 from data import storage
+from data.remembered import read_back
 
 
 class Outbox:
@@ -49,9 +50,11 @@ class Outbox:
             self._waiting.append(number)
 
     def read(self, number: int) -> tuple[dict[str, Any], bytes]:
-        """An entry, and the content of its file (empty where it has none)."""
-        entry = json.loads(storage.read_bytes(f"{self._path(number)}.json"))
-        return entry, storage.read_bytes(f"{self._path(number)}.bin") if entry["file"] else b""
+        """An entry, and the content of its file (empty where it has none). UserError where the entry is broken."""
+        uri = f"{self._path(number)}.json"
+        with read_back(uri, "delete it, and give the same command again: what it held is then missing in MLflow"):
+            entry = json.loads(storage.read_bytes(uri))
+            return entry, storage.read_bytes(f"{self._path(number)}.bin") if entry["file"] else b""
 
     def remove(self, number: int) -> None:
         storage.delete(f"{self._path(number)}.json")

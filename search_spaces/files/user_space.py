@@ -9,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import UserError
-from data.registry.user_code import said, where
+from data.registry.parts import forget, registered_in
+from data.registry.user_code import FAILURES, said, where
 from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import TrialConfig
+
+_MODULE = "seldtune_space"
+"""What a file's code takes itself for."""
 
 
 def python_space(path: str, known: Collection[SearchSpace] = ()) -> SearchSpace:
@@ -23,15 +27,24 @@ def python_space(path: str, known: Collection[SearchSpace] = ()) -> SearchSpace:
         known: spaces of the project, which the file may import to start from.
 
     Raises:
-        UserError: no such file, it raises when run, or it defines no space or several.
+        UserError: no such file, it raises when run, registers parts, or defines no space or several.
     """
     if not Path(path).is_file():
         raise UserError(f"search space {path!r}: there is no such file")
     try:
         identity = source_identity(path)
-        namespace = runpy.run_path(path, run_name=Path(path).stem)
-    except Exception as error:
+        namespace = runpy.run_path(path, run_name=_MODULE)
+        registered = sorted(registered_in(_MODULE))
+    except FAILURES as error:
         raise UserError(f"search space {where(path, error)}: {said(error)}") from error
+    finally:
+        forget(_MODULE)
+    if registered:
+        parts = ", ".join(f"{kind} {name!r}" for kind, name in registered)
+        raise UserError(
+            f"search space {path!r} registers {parts}, which no worker would know: put parts into a file of their own "
+            "and give it with --plugin"
+        )
     own = {
         name: value
         for name, value in namespace.items()
@@ -51,7 +64,7 @@ def _guarded(suggest: Callable[[Trial], TrialConfig], path: str) -> Callable[[Tr
             config = suggest(trial)
         except UserError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise UserError(f"search space {where(path, error)}: {said(error)}") from error
         if not isinstance(config, TrialConfig):
             raise UserError(f"search space {path!r}: its function has to return a TrialConfig, got {config!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +12,11 @@ from data.errors import UserError
 from data.near import near
 from search_spaces.space import Trial
 from trainables.config import TrialConfig
-from trainables.config.tree import REGISTRIES, field_value, to_dict
+from trainables.config.tree import REGISTRIES, field_value, leaves, to_dict
 
 KEYS = ("choices", "low", "high", "log", "step", "when")
+MOST_STEPS = 1e12
+"""In a range; Optuna counts them as decimals of 28 digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Parameter:
 
     def fields(self, drawn: Any) -> dict[str, Any]:
         """What a label or number is, by dotted field."""
-        return dict(_leaves(self.name, self.choices[drawn] if self.choices else drawn))
+        return dict(leaves(self.choices[drawn] if self.choices else drawn, self.name))
 
     def point(self, said: Any, key: str) -> Any:
         """A value of a first point, as `suggest` would give it.
@@ -80,17 +82,17 @@ def read_parameter(name: str, how: Any, base: TrialConfig, earlier: Mapping[str,
         if key not in KEYS:
             if isinstance(below, Mapping):
                 raise UserError(f"{name}.{key}: a field of a part is one word with a dot; write {name}.{key}: {{...}}")
-            raise UserError(f"{name}.{key} is not a key{near(str(key), KEYS)}; there are {', '.join(KEYS)}")
+            raise UserError(f"{name}.{key} is not a key{near(key, KEYS)}; there are {', '.join(KEYS)}")
     if ("choices" in how) == ("low" in how or "high" in how):
         raise UserError(f"{name} needs either choices, or low and high; got {', '.join(map(str, how)) or 'nothing'}")
-    when = _when(name, how.get("when") or {}, earlier)
+    when = _when(name, how.get("when"), earlier)
     entries = _entries(name, when, base, earlier)
     if "choices" in how:
         if {"log", "step"} & set(how):
             raise UserError(f"{name}: log and step go with low and high, not with choices")
         choices = _choices(name, how["choices"])
         for label, value in choices.items():
-            for leaf, part in _leaves(name, value):
+            for leaf, part in leaves(value, name):
                 _checked(leaf, part, _named(name, value) or entries, f"choice {label!r}: " if label != value else "")
         return Parameter(name=name, choices=choices, when=when)
     return _range(name, how, when, entries)
@@ -117,6 +119,8 @@ def _range(name: str, how: Mapping[str, Any], when: dict[str, list[Any]], entrie
         raise UserError(f"{name}.low = {low:g}: has to be more than 0 where log is true")
     if step is not None and (log or not 0 < step <= high - low):
         raise UserError(f"{name}.step = {step!r}: has to be in (0, {high - low:g}], and goes not with log")
+    if step is not None and (high - low) / step > MOST_STEPS:
+        raise UserError(f"{name}.step = {step!r}: too small for a range of {high - low:g}; choose a larger one")
     if whole and any(value != int(value) for value in (low, high, step or 1)):
         raise UserError(f"{name} takes whole numbers; got low = {low!r}, high = {high!r}, step = {step!r}")
     return Parameter(name=name, low=low, high=high, log=log, step=step, whole=whole, when=when)
@@ -147,6 +151,8 @@ def _label(value: Any) -> Any:
 
 
 def _when(name: str, said: Any, earlier: Mapping[str, Parameter]) -> dict[str, list[Any]]:
+    if said is None:
+        return {}
     if not isinstance(said, Mapping):
         raise UserError(f"{name}.when = {said!r}: write {{<parameter>: <choice or list of choices>}}")
     conditions = {}
@@ -154,10 +160,12 @@ def _when(name: str, said: Any, earlier: Mapping[str, Parameter]) -> dict[str, l
         if other not in earlier or not earlier[other].choices:
             known = [field for field, parameter in earlier.items() if parameter.choices]
             raise UserError(
-                f"{name}.when: {other} is no parameter with choices above this one{near(str(other), known)}; there "
+                f"{name}.when: {other} is no parameter with choices above this one{near(other, known)}; there "
                 f"are {', '.join(known) or 'none'}"
             )
         labels = [_label(value) for value in (allowed if isinstance(allowed, list) else [allowed])]
+        if not labels:
+            raise UserError(f"{name}.when: {other} = []: name a choice, or several")
         for label in labels:
             if label not in earlier[other].choices:
                 raise UserError(
@@ -188,7 +196,8 @@ def _entries(
 
 def _named(name: str, value: Any) -> list[str]:
     """The entry that a choice names, where it is a choice of a whole part."""
-    return [value["name"]] if isinstance(value, Mapping) and name in REGISTRIES and "name" in value else []
+    entry = value.get("name") if isinstance(value, Mapping) and name in REGISTRIES else None
+    return [entry] if isinstance(entry, str) else []
 
 
 def _checked(leaf: str, value: Any, entries: list[str], where: str) -> Any:
@@ -210,12 +219,3 @@ def _checked(leaf: str, value: Any, entries: list[str], where: str) -> Any:
             f"{' or '.join(map(str, taken))}"
         )
     raise UserError(f"{where}{why}")
-
-
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted fields below a mapping, or the value itself."""
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield from _leaves(f"{prefix}.{key}", below)
-    else:
-        yield prefix, value

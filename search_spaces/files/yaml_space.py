@@ -19,17 +19,14 @@ budget: 2h
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from data.durations import parse_duration_s
 from data.errors import UserError
+from data.files.yaml_files import read_yaml
 from data.near import near
 from data.registry.user_code import hash_text
 from search_spaces.files.yaml_parameter import Parameter, is_number, part_fields, read_parameter
@@ -65,7 +62,7 @@ def yaml_space(path: str) -> SearchSpace:
         document = _document(path)
         base = _base(document["base"])
         parameters = tuple(_parameters(document["parameters"], base))
-        first = tuple(_first(document.get("first") or [], {parameter.name: parameter for parameter in parameters}))
+        first = tuple(_first(document.get("first"), {parameter.name: parameter for parameter in parameters}))
         numbers = _numbers(document)
         # Budgets and resources may change from one start to the next.
         decides = {
@@ -99,17 +96,12 @@ def _suggest(base: TrialConfig, parameters: Sequence[Parameter], trial: Trial) -
 
 
 def _document(path: str) -> dict[str, Any]:
-    try:
-        document = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise UserError(error.strerror or str(error)) from error
-    except yaml.YAMLError as error:
-        raise UserError("is no YAML: " + " ".join(str(error).split())) from error
+    document = read_yaml(path)
     if not isinstance(document, dict):
         raise UserError(f"has to hold {', '.join(KEYS)}; got {document!r}")
     for key in document:
         if key not in KEYS:
-            raise UserError(f"{key} is not a key{near(str(key), KEYS)}; there are {', '.join(KEYS)}")
+            raise UserError(f"{key} is not a key{near(key, KEYS)}; there are {', '.join(KEYS)}")
     for key in ("name", "base", "parameters"):
         if not document.get(key):
             raise UserError(f"{key} is missing")
@@ -119,38 +111,26 @@ def _document(path: str) -> dict[str, Any]:
     return document
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last, and takes 1e-4 for a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            keys = [self.construct_object(key) for key, _ in node.value]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(problem=f"{twice} is given twice", problem_mark=node.start_mark)
-        return mapping
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "-+0123456789")
-
-
 def _base(said: Any) -> TrialConfig:
     """A preset by name, one with some fields changed, or a config's own fields."""
     if isinstance(said, str):
         said = {"preset": said}
     if not isinstance(said, Mapping):
         raise UserError(f"base = {said!r}: name a preset, or fields of a trial")
-    fields = dict(said)
+    fields = {str(name): part_fields(name, value) for name, value in said.items()}
     try:
         if "preset" not in fields:
-            return from_dict({name: part_fields(name, value) for name, value in fields.items()})
-        if fields["preset"] not in PRESETS:
+            return from_dict(fields)
+        preset, size = str(fields.pop("preset")), str(fields.pop("size", "paper"))
+        if preset not in PRESETS:
             raise UserError(
-                f"preset {fields['preset']!r} is not known; choose one of {', '.join(PRESETS)}. A base is one config: "
+                f"preset {preset!r} is not known; choose one of {', '.join(PRESETS)}. A base is one config: "
                 "a space can only be built on in a Python file"
             )
-        preset = find_preset(fields.pop("preset"), fields.pop("size", "paper"), bool(fields.pop("faithful", False)))
-        return override(preset, {name: part_fields(name, value) for name, value in fields.items()})
+        faithful = fields.pop("faithful", False)
+        if not isinstance(faithful, bool):
+            raise UserError(f"faithful = {faithful!r}: has to be true or false")
+        return override(find_preset(preset, size, faithful), fields)
     except UserError as error:
         raise UserError(f"base: {error}") from error
 
@@ -168,6 +148,8 @@ def _parameters(said: Any, base: TrialConfig) -> Iterator[Parameter]:
 
 
 def _first(said: Any, parameters: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:
+    if said is None:
+        return
     if not isinstance(said, list) or not all(isinstance(point, Mapping) for point in said):
         raise UserError(f"first = {said!r}: has to be a list of points, each a mapping of parameters to values")
     for index, point in enumerate(said):
@@ -175,10 +157,16 @@ def _first(said: Any, parameters: Mapping[str, Parameter]) -> Iterator[dict[str,
         for field, value in point.items():
             if field not in parameters:
                 raise UserError(
-                    f"first[{index}]: {field} is not a parameter{near(str(field), parameters)}; there are "
+                    f"first[{index}]: {field} is not a parameter{near(field, parameters)}; there are "
                     f"{', '.join(parameters)}"
                 )
             checked[field] = parameters[field].point(value, f"first[{index}].{field}")
+        for field in checked:
+            for other, labels in parameters[field].when.items():
+                if other in checked and checked[other] not in labels:
+                    raise UserError(
+                        f"first[{index}].{field}: is not there with {other} = {checked[other]!r}; leave it out"
+                    )
         yield checked
 
 

@@ -136,6 +136,9 @@ def test_what_cannot_be_is_refused_with_its_name() -> None:
     with pytest.raises(TypeError, match="clips: no option of synthetic data"):
         synthesise_tree("nowhere", clips=3)  # type: ignore[call-arg]
     assert not Path("nowhere").exists()
+    for name in ("../esc", "", "a/b", ".hidden", "é"):
+        with pytest.raises(UserError, match=f"^data set '{name}': use letters, digits"):
+            seldtune.synthesise(name)
     assert "train_clips" in SceneOptions.__annotations__
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.errors import UserError
 from data.feeding.windows import Sampling, WindowSampler
 from data.stores.rows import encode_flac
+from infra.costs import calibration
 from infra.costs.calibration import Calibration, Point, assume, describe_machine, fit
 from infra.costs.feasible import Feasibility
 from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
@@ -48,6 +50,17 @@ def test_overhead_and_rate_are_found_again() -> None:
     assert found.window_s(5e7) == pytest.approx(5e7 / 3e10, rel=1e-3)
     noisy = fit(points(0.2, 1.5e10, noise=0.1), "here")
     assert noisy.step_s(1e10) == pytest.approx(0.2 + 1e10 / 1.5e10, rel=0.2)
+
+
+def test_a_broken_file_of_what_was_measured_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_on_worker", lambda *_: "this-machine")
+    assert calibration.kept_calibration("fp32", TrialResources(), str(tmp_path)) is None
+    file = tmp_path / "calibration" / "this-machine-fp32.json"
+    file.parent.mkdir()
+    for content in ("", "{}", '{"points": [{"speed": 3}]}'):
+        file.write_text(content)
+        with pytest.raises(UserError, match=rf"{file} is not as .*; delete it"):
+            calibration.kept_calibration("fp32", TrialResources(), str(tmp_path))
 
 
 def test_neither_overhead_nor_rate_is_ever_below_zero() -> None:

@@ -119,6 +119,13 @@ def test_a_servers_sentence_is_no_header(tmp_path):
             read(path)
 
 
+def test_only_predicted_distances_may_be_negative(tmp_path):
+    path = write(tmp_path / "a.csv", [(0, 3, 0, 20, 10, 100), (1, 3, 0, 20, 10, -5)])
+    assert read_folder({"a": path}, fallback="polar").form == "polar"
+    with pytest.raises(UserError, match=r"a\.csv:2: distance -5 is negative: centimetres are expected"):
+        read_events_csv(path)
+
+
 def test_scores_take_a_day_and_data_sets_any_length(tmp_path):
     path = write(tmp_path / "a.csv", [(24 * 36000, 3, 0, 20, 10)])
     assert read_events_csv(path).frame.tolist() == [24 * 36000]

@@ -17,6 +17,8 @@ from data.fields import from_text, typed, wording
         ([1, 2.5], tuple[float, float], (1.0, 2.5)),
         ([], tuple[int, ...], ()),
         ([[1, 2], [3, 4]], tuple[tuple[float, float], ...], ((1.0, 2.0), (3.0, 4.0))),
+        (["a"], list[str], ["a"]),
+        ({"a": 1}, dict[str, float], {"a": 1.0}),
     ],
 )
 def test_what_fits_is_taken_as_the_fields_type(value, hint, expected):
@@ -38,6 +40,11 @@ def test_what_fits_is_taken_as_the_fields_type(value, hint, expected):
         ([1], tuple[float, float]),
         (1, tuple[int, ...]),
         (["a"], tuple[int, ...]),
+        ([1], list[str]),
+        ((1,), list[int]),
+        ({"a": "b"}, dict[str, int]),
+        ({1: 1}, dict[str, int]),
+        ([], dict[str, int]),
     ],
 )
 def test_what_does_not_fit_is_refused(value, hint):

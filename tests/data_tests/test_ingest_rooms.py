@@ -29,6 +29,15 @@ def test_a_single_room_cannot_be_held_out(tree, tmp_path):
     assert built.report["remarks"] == ["no room is held out: there is no validation split, which a sweep needs"]
 
 
+def test_a_store_without_training_is_remarked(tree, tmp_path):
+    tree.add("fold3_room1_mix001", video=False)
+    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=("room1",)))
+    assert list(built.store.manifest.splits) == ["val"]
+    assert built.report["remarks"] == [
+        "every room of training is held out: there is no training split, which a sweep needs"
+    ]
+
+
 @pytest.mark.parametrize("clips", [1, 3, 4, 13, 14, 16, 50])
 def test_recordings_are_put_together_to_about_a_shard(clips):
     # A minute of sound and video is expected to take 21.6 MB.

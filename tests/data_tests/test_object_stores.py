@@ -266,6 +266,36 @@ def test_a_right_that_is_missing_is_passed_on_in_the_words_of_s3(monkeypatch):
         stub.shutdown()
 
 
+class Page(http.server.BaseHTTPRequestHandler):
+    """Something else than an S3: it has a page for every question, or leads back to where it was asked."""
+
+    status = 200
+
+    def do_GET(self):
+        self.send_response(self.status)
+        self.send_header("Content-Length", "13")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(b"<html></html>")
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("status", [200, 301])
+def test_what_answers_and_is_no_s3_is_said(monkeypatch, status):
+    monkeypatch.setattr(Page, "status", status)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as stub:
+        threading.Thread(target=stub.serve_forever, daemon=True).start()
+        set_environment(monkeypatch, f"http://127.0.0.1:{stub.server_port}")
+        for action in (storage.size, storage.list_files):
+            with pytest.raises(UserError, match=r"answers, but not as S3 does .*; check AWS_ENDPOINT_URL"):
+                action("s3://mine/data")
+        stub.shutdown()
+
+
 def test_clients_are_made_in_one_place():
     made_with = {"boto3", "botocore", "aiobotocore", "s3fs", "fsspec"}
     users = {}

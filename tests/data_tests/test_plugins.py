@@ -66,6 +66,7 @@ def test_comments_and_layout_are_not_in_its_identity(tmp_path):
         ("def :\n", r"plugin \S+horns\.py:1: SyntaxError"),
         ("\nimport no_such_module\n", r"plugin \S+horns\.py:2: ModuleNotFoundError: No module named 'no_such_module'"),
         (FILE + "\n\n1 / 0\n", r"plugin \S+horns\.py:9: ZeroDivisionError"),
+        (FILE + "\n\nraise SystemExit(0)\n", r"plugin \S+horns\.py:9: SystemExit: 0"),
         (f"{FILE}\n\n@SOUNDS.register\nclass Other:\n    name = 'horn'\n", r"horns\.py:9: two parts are sound 'horn'"),
         ("x = 1\n", r"plugin '\S+horns\.py': it registers nothing: write e\.g\. @FUSIONS\.register"),
     ],

@@ -72,6 +72,7 @@ FOUND_WRONG = {
     "return None": "`find` gave None, not a Tree: ",
     _clip("name='room1_mix001'"): "two clips have the name room1_mix001: "
     "room1_mix001.wav and room2_mix001.wav; give each its own",
+    "clips[1] = clips[0]": "two clips have the name room1_mix001: room1_mix001.wav and room1_mix001.wav; give each",
     _clip("split='dev'"): "split of clip room2_mix001 is 'dev', and has to be train, test or eval",
     _clip("split='val'"): "split of clip room2_mix001 is 'val', and has to be train, test or eval",
     _clip("room=''"): "room of a clip is '', not a text: Clip(name='room2_mix001'",
@@ -127,6 +128,7 @@ READ_WRONG = {
     _events(elevation_deg="[0, -91.0]"): "events.elevation_deg is -91 in row 1 of 2: degrees within +-90",
     _events(elevation_deg="[0, np.inf]"): "events.elevation_deg is inf in row 1 of 2: degrees within +-90",
     _events(distance_cm="[0, np.inf]"): "events.distance_cm is inf in row 1 of 2: centimetres are expected",
+    _events(distance_cm="[-5.0, 0]"): "events.distance_cm is -5 in row 0 of 2: centimetres are expected, from 0 on",
     _recording("pictures=b'jpeg'"): "pictures are a bytes, not a list of JPEG pictures as bytes",
     _recording("pictures=[np.zeros((2, 2, 3))]"): "picture 0 is a ndarray that holds no JPEG: give",
     _recording("pictures=[b'\\xff\\xd8']"): "picture 0 cannot be decoded",
@@ -160,6 +162,7 @@ def test_what_a_plugin_raises_is_a_line_with_its_place(take_in: Ingest) -> None:
     ("line", "said"),
     [
         ("clips = [Clip('a', 'b', 'train', 'a.wav', None)]", r"TypeError: .*missing 1 required .*'video'"),
+        ("raise SystemExit(0)", r"SystemExit: 0"),
         ("raise OSError('no such disk\\nat all')", r"OSError: no such disk"),
     ],
 )

@@ -1,6 +1,8 @@
 """Registries of parts: what they take, what they refuse, and in which order they name it."""
 
 import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 
@@ -71,6 +73,45 @@ def test_what_breaks_the_contract_is_refused(sounds, part, message):
     with pytest.raises(UserError, match=message):
         sounds.register(part)
     assert list(sounds) == ["bell", "knock", "water"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned(Sound):
+    """A contract whose parts have fields."""
+
+    name: ClassVar[str]
+    pitch_hz: ClassVar[float]
+
+
+def fields(named: bool = True, **of: Any) -> type:
+    name = {"name": ClassVar[str]} if named else {}
+    hints = {**name, **{key: hint for key, (hint, *_) in of.items()}}
+    values = {key: value[0] for key, (_, *value) in of.items() if value}
+    return type("Fork", (Tuned,), {"__annotations__": hints, "name": "fork", "pitch_hz": 440.0, **values})
+
+
+AS_PARTS = dataclass(frozen=True, kw_only=True)
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        (type("Fork", (Tuned,), {"name": "fork"}), "it lacks pitch_hz"),
+        (fields(loud=(bool, False)), r"loud is no field without @dataclass\(frozen=True, kw_only=True\) above"),
+        (AS_PARTS(fields(loud=(bool,))), "its field loud has no default"),
+        (AS_PARTS(fields(loud=("Loudness", 1))), r"the types .* \(NameError: name 'Loudness' is not defined\)"),
+        (AS_PARTS(fields(pitch_hz=(float, 1.0))), r"pitch_hz may be no field: write pitch_hz: ClassVar\[\.\.\.\]"),
+        (AS_PARTS(fields(named=False, name=(str, "fork"))), "name may be no field: write name: ClassVar"),
+    ],
+)
+def test_what_breaks_a_contract_with_fields_is_refused(part: type, fault: str) -> None:
+    forks = Registry("fork", Tuned)
+    with pytest.raises(UserError, match=rf"^\S+\.Fork is no whole fork: {fault}"):
+        forks.register(part)
+    assert not forks
+    assert forks.register(AS_PARTS(fields(loud=(bool, False)))) is forks["fork"]
+    forks.forget("fork")
+    forks.register(type("Same", (Tuned,), {"name": "same", "pitch_hz": 1.0}))
 
 
 def test_objects_are_parts_too():

@@ -4,6 +4,8 @@ import dataclasses
 import io
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -294,5 +296,54 @@ def test_a_file_is_no_root(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is a file"):
         storage.check_root(str(tmp_path / "file"))
-    with pytest.raises(UserError, match="cannot write"):
-        storage.write_bytes(str(tmp_path / "file" / "below"), b"x")
+    for write in (storage.write_bytes, storage.write_new):
+        for below in ("below", "further/below"):
+            with pytest.raises(UserError, match=r"cannot write .*below: Not a directory; choose a folder"):
+                write(str(tmp_path / "file" / below), b"x")
+
+
+def test_threads_that_write_one_file_at_a_time_do_not_meet(tmp_path, monkeypatch):
+    """All have written before the first one gives the file its name."""
+    together, replace = threading.Barrier(4), storage.os.replace
+
+    def after_all(source, target):
+        together.wait()
+        replace(source, target)
+
+    monkeypatch.setattr("data.storage.os.replace", after_all)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: storage.write_bytes(f"{tmp_path}/file", b"%d" % number * 9), range(4)))
+    assert storage.read_bytes(f"{tmp_path}/file") in [b"%d" % number * 9 for number in range(4)]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_places_in_the_home_are_one_place(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    assert storage.absolute("~/x") == str(tmp_path / "home" / "x")
+    for uri in ("~/x/a", "file://~/x/b"):
+        storage.write_bytes(uri, b"1")
+    assert storage.list_files("~/x") == storage.list_files("file://~/x") == {"a": 1, "b": 1}
+    store = small_store("~/store")
+    assert open_store("~/store").root == str(tmp_path / "home" / "store")
+    assert verify(store) == verify(open_store("file://~/store")) == 1
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_manifest_that_is_a_folder_is_said(tmp_path):
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(UserError, match=r"manifest\.json is no text file; delete it and make the store anew"):
+        open_store(str(tmp_path))
+    with pytest.raises(UserError, match=r"cannot write .*manifest\.json: Is a directory"):
+        small_store(tmp_path)
+
+
+def test_a_version_in_other_words_is_told_from_the_number(tmp_path):
+    small_store(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    document = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**document, "schema_version": str(document["schema_version"])}))
+    with pytest.raises(UserError, match=r"has schema version '(\d)', this seldtune reads \1; make the store anew"):
+        open_store(str(tmp_path))

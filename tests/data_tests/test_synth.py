@@ -211,11 +211,19 @@ def test_settings_and_manifest_are_json_all_through(tmp_path):
         ("seed", -3),
         ("clips_per_task", 0),
         ("clip_s", 0.05),
+        ("clip_s", 1e9),
+        ("clip_s", "6"),
+        ("train_clips", "2"),
+        ("train_clips", 2.9),
+        ("train_clips", True),
+        ("with_video", "no"),
+        ("seed", 1.5),
+        ("profile", ["easy"]),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(field, value):
-    name = "duration_s" if field == "clip_s" else field
-    with pytest.raises(UserError, match=name):
+    name = "(duration|clip)_s" if field == "clip_s" else field
+    with pytest.raises(UserError, match=f"{name}(?: = |.*'impossible')"):
         dataclasses.replace(TINY, **{field: value})
 
 
@@ -226,6 +234,15 @@ def test_tasks_can_be_rendered_one_by_one(tmp_path):
     assert key == task.key
     assert (tmp_path / shard.path).stat().st_size == shard.bytes
     assert [one["recording"] for one in record.recordings] == ["fold3_room1_mix001"]
+
+
+def test_a_broken_record_of_a_task_is_named(tmp_path):
+    record = tmp_path / "records" / f"{clip_tasks(TINY)[0].key}.json"
+    record.parent.mkdir()
+    for content in ("", "{}", "[]"):
+        record.write_text(content)
+        with pytest.raises(UserError, match=rf"{record} is not as .*; delete it, and give the same command again"):
+            synthesise(TINY, str(tmp_path))
 
 
 def test_a_tree_has_the_layout_and_formats_of_starss23(tmp_path):
@@ -300,3 +317,12 @@ def test_a_tree_of_other_settings_is_not_mixed_with_ours(tmp_path):
     write_tree(dataclasses.replace(TINY, train_clips=1), str(tmp_path))
     with pytest.raises(UserError, match=r"holds scenes of other settings .*synthetic\.json.*another folder"):
         write_tree(TINY, str(tmp_path))
+
+
+def test_a_tree_in_the_home_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    assert write_tree(TINY, "~/tree", run=lambda _write, clips: asked.extend(clips) or []) == tmp_path / "home" / "tree"
+    assert {clip.root for clip in asked} == {str(tmp_path / "home" / "tree")}
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

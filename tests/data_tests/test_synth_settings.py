@@ -3,8 +3,8 @@
 import pytest
 
 from data.errors import UserError
+from data.files.yaml_files import read_mapping
 from data.scenes.synth_settings import synth_settings
-from infra.console.yaml_files import read_mapping
 
 NOTHING = {"profile": None, "train_clips": None, "seed": None}
 
@@ -31,7 +31,8 @@ def test_without_a_file_what_is_not_said_is_the_default():
     ("text", "message"),
     [
         ("[1, 2]", r"crowd\.yaml: has to be a mapping"),
-        ("a: [", r"crowd\.yaml is no YAML"),
+        ("a: [", r"crowd\.yaml: is no YAML"),
+        ("seed: 1\nseed: 2", r"crowd\.yaml: seed is given twice, again in line 2"),
         ("train_clip: 3", r"'train_clip' is not a field; did you mean 'train_clips'\? there are: profile"),
         ("train_clips: many", r"train_clips = 'many': has to be of type int"),
         ("with_video: 1", r"with_video = 1: has to be of type bool"),
@@ -51,5 +52,5 @@ def test_what_cannot_be_is_refused_by_name(tmp_path, text, message):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read .*none\.yaml: No such file"):
+    with pytest.raises(UserError, match=r"none\.yaml: cannot be read: No such file"):
         of_file(tmp_path / "none.yaml", NOTHING, {})

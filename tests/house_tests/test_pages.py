@@ -15,13 +15,13 @@ import optuna
 import pytest
 from rich.console import Console
 
+from data.files.yaml_files import read_mapping
 from data.scenes.synth import SynthSettings, synthesise
 from data.scenes.synth_settings import synth_settings
 from infra.bench.search.record_curves import TABLE
 from infra.commands.options import SweepOptions
 from infra.comparison.compare import compare
 from infra.comparison.tables import WIDTH, summary_lines, terminal_table
-from infra.console.yaml_files import read_mapping
 from infra.models.gate import read_rules
 from infra.search.proposals import draw
 from search_spaces.registry import find_space

@@ -31,7 +31,7 @@ from infra.kube.growth import grows_to
 from infra.kube.launch import launch, run_of
 from infra.kube.rayjob import OVERLAYS, job_name, rayjob
 from infra.kube.recurring import recurring
-from infra.kube.schemas import Schemas
+from infra.kube.schemas import Schemas, schemas_from_folder
 from infra.kube.shapes import SHAPES
 from infra.sweep.room import cpus_left, trials_at_a_time
 from support.divided_data import HELD
@@ -144,7 +144,22 @@ def test_a_users_file_is_checked(tmp_path: Path) -> None:
     mine.write_text("apiVersion: v1\nkind: Service\n")
     assert "holds nothing of Ray's" in render("--check", str(mine))
     assert "no such file" in render("--check", str(tmp_path / "none.yaml"))
+    mine.write_bytes(b"\x7fELF\xff")
+    assert "mine.yaml': is no text in UTF-8: byte 4 is 0xff" in render("--check", str(mine))
     assert "one search space" in render()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("jobs.json", "", r"jobs\.json' is no JSON: Expecting value"),
+        ("jobs.yaml", "a: [", r"jobs\.yaml': is no YAML"),
+    ],
+)
+def test_a_broken_schema_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        schemas_from_folder(str(tmp_path))
 
 
 def test_trials_without_gpus_get_pods_without(tmp_path: Path) -> None:

@@ -97,12 +97,14 @@ def test_a_secret_of_the_environment_is_found_wherever_it_is(monkeypatch: pytest
 
 
 def test_a_file_is_read_as_the_api_server_does() -> None:
-    with pytest.raises(UserError, match=r"mine.yaml: 'kind' is there twice, again in line 3"):
+    with pytest.raises(UserError, match=r"mine.yaml: kind is given twice, again in line 3"):
         read_documents("apiVersion: v1\nkind: A\nkind: B\n", "mine.yaml")
-    with pytest.raises(UserError, match="is not YAML"):
+    with pytest.raises(UserError, match="is no YAML"):
         read_documents("a: [1", "mine.yaml")
     with pytest.raises(UserError, match="apiVersion and kind"):
         read_documents("- 1", "mine.yaml")
+    with pytest.raises(UserError, match=r"mine.yaml: is nested more than .* deep, or holds itself"):
+        read_documents("apiVersion: v1\nkind: A\nspec: &spec {spec: *spec}", "mine.yaml")
     (document,) = read_documents("apiVersion: v1\nkind: A\nat: 2026-01-01\nnone: null\n", "mine.yaml")
     assert document == {"apiVersion": "v1", "kind": "A", "at": "2026-01-01"}
 

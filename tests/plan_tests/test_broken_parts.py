@@ -11,7 +11,7 @@ import pytest
 from data.errors import UserError
 from data.registry.plugins import load_plugins
 from infra.api.asked import sweep_request
-from infra.costs.feasible import broken_parts
+from infra.costs.feasible import broken_parts, check_parts
 from infra.plan.plan import plan_space
 from infra.plan.preflight import REFUSED
 from infra.stack.settings import Settings
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from trainables.inputs.features import NUM_FEATURE_CHANNELS
 from trainables.parts.audio.contract import AUDIO_ENCODERS, AudioEncoder
 from trainables.parts.fusions.contract import FUSIONS, Fusion, FusionModule
+from trainables.parts.schedules.contract import SCHEDULES, Multiplier, Schedule
 
 
 @FUSIONS.register
@@ -41,7 +42,10 @@ class Bilinear(Fusion):
     name: ClassVar[str] = "bilinear"
     needs: ClassVar[tuple[str, ...]] = ("audio", "visual")
     fault: str = ""
-    depth: ClassVar[int] = 1
+
+    @property
+    def depth(self) -> int:
+        return {"no depth": "deep"}.get(self.fault) or 1 // (self.fault != "depth raises")
 
     def build(self, audio_width: int, visual_width: int) -> FusionModule:
         return BilinearFusion(self.fault, audio_width, visual_width)
@@ -58,6 +62,16 @@ class BilinearFusion(FusionModule):
     def forward(self, audio: Tensor | None, visual: Tensor | None) -> Tensor:
         joined = self.bilinear(audio, audio.mean(1) if self.fault == "raises" else visual)
         return joined.mean(1) if self.fault == "no time" else joined
+
+
+@SCHEDULES.register
+@dataclass(frozen=True, kw_only=True)
+class Flat(Schedule):
+    name: ClassVar[str] = "flat"
+    gives: str | None = None
+
+    def multiplier(self, epochs: int, steps_per_epoch: int) -> Multiplier:
+        return self.gives and (lambda step: float("nan") if self.gives == "nan" else self.gives)
 
 
 @AUDIO_ENCODERS.register
@@ -79,7 +93,10 @@ class NarrowEncoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return self.convolution(features).squeeze(3).transpose(1, 2)
 """
-RAISES = PARTS.splitlines().index(next(line for line in PARTS.splitlines() if "joined = self" in line)) + 1
+RAISES, DEPTH = (
+    next(number for number, line in enumerate(PARTS.splitlines(), 1) if text in line)
+    for text in ("joined = self", "depth raises")
+)
 SEEN = {"name": "resnet_conformer", "block": "basic", "depths": [1, 1, 1, 1], "width": 8}
 BASE = {
     "inputs": {"n_fft": 1024, "hop": 600, "n_mels": 32, "frame_width": 96, "frame_height": 48, "frame_rate_hz": 2.0},
@@ -91,6 +108,8 @@ FAULTS = [
     ("no time", r"BilinearFusion \({file}\) gives \(4, 24\), and \(B, T, width_out\) = \(4, 30, 24\) is expected"),
     ("no width", r"BilinearFusion \({file}\) has no width_out; set self.width_out to the width of what forward"),
     ("raises", rf"Bilinear \({{file}}:{RAISES}\): RuntimeError: "),
+    ("no depth", r"depth of Bilinear \({file}\) is 'deep', and has to be a whole number"),
+    ("depth raises", rf"Bilinear \({{file}}:{DEPTH}\): ZeroDivisionError: "),
 ]
 
 
@@ -142,6 +161,21 @@ def test_an_encoder_is_held_to_its_width(plugin: str) -> None:
     said = rf"'narrow': NarrowEncoder \({plugin}\) gives \(4, 30, 8\), and \(B, T, width\) = \(4, 30, 16\) is expected"
     with pytest.raises(BrokenPart, match=said):
         estimate(config)
+
+
+@pytest.mark.parametrize(
+    ("gives", "said"),
+    [
+        (None, r"multiplier of Flat \({file}\) is None, and has to be a function of the step"),
+        ("half", r"Flat \('{file}'\): TypeError: must be real number, not str"),
+        ("nan", r"multiplier at step 0 of Flat \({file}\) is nan, and has to be a finite number"),
+    ],
+)
+def test_so_is_a_schedule_to_its_multiplier(plugin: str, gives: str | None, said: str) -> None:
+    load_plugins([plugin])
+    config = from_dict({**BASE, "schedule": {"name": "flat", "gives": gives}})
+    with pytest.raises(UserError, match="^schedule 'flat': " + said.format(file=plugin)):
+        check_parts([config], workers=1)
 
 
 def test_one_config_that_can_be_built_lets_the_search_go_around_the_others(plugin: str) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from data.errors import UserError
 from data.stores.rows import encode_flac
+from infra.cli import app
 from infra.commands.options import SweepOptions
 from infra.commands.plan import plan as plan_command
 from infra.plan.plan import Plan, hours, plan_space
@@ -18,8 +22,10 @@ from infra.plan.screen import show_plan
 from infra.stack.settings import Settings
 from infra.sweep.request import SweepRequest
 from search_spaces.quickstart import QUICKSTART
+from support.forgotten_plugins import forgotten_plugins
 from support.stores import publish
 
+PARTS = Path(__file__).parents[2] / "examples" / "parts.py"
 SOURCES = {"s3": "unused", "mlflow": "missing", "ray": "missing"}
 
 
@@ -97,10 +103,33 @@ def test_the_first_points_are_among_the_samples() -> None:
 
 
 def test_a_space_or_a_preset_has_to_be_named() -> None:
-    from data.errors import UserError
-
     with pytest.raises(UserError, match="name a search space"):
         plan_command(space="", **{f.name: f.default for f in fields(SweepOptions) if f.name != "space"})
+
+
+def plan_words(*words: str) -> str:
+    """What `seldtune plan` says."""
+    result = CliRunner().invoke(app, ["plan", *words])
+    if isinstance(result.exception, UserError):
+        return str(result.exception)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_published_system_may_have_parts_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELDTUNE_DATA_MEMORY", "2GB")
+    asked = ("--preset", "resnet-gru", "--size", "small", "--set", "fusion.name=gated")
+    with forgotten_plugins():
+        assert "fusion.name = 'gated' is not known" in plan_words(*asked)
+        assert "name: gated" in plan_words(*asked, "--plugin", str(PARTS))
+
+
+def test_what_would_not_be_heeded_is_refused() -> None:
+    said = plan_words("quickstart", "--preset", "resnet-gru", "--gpus", "-5", "--budget", "nonsense")
+    assert "resnet-gru is one config, not a sweep: leave out quickstart --budget nonsense --gpus -5" in said
+    assert "leave out --trials 4;" in plan_words("--preset", "list", "--trials", "4")
+    for of_presets in (("--size", "small"), ("--faithful",)):
+        assert "give --preset, not a search space" in plan_words("quickstart", *of_presets)
 
 
 @pytest.mark.parametrize(

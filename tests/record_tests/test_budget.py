@@ -127,6 +127,6 @@ def test_kinds_may_have_limits_of_their_own() -> None:
     assert failed(retries, "raised", "out of memory", "raised", "raised") == [True, True, True, False]
     assert failed(retries, "node lost", "node lost") == [True, False]
     assert failed(parse_retries("raised=3"), "diverged", "diverged") == [True, False]
-    for text in ("", "-1", "1.5", "nodes=1", "raised=", "2;3"):
+    for text in ("", "-1", "1.5", "nodes=1", "raised=", "2;3", "²"):
         with pytest.raises(UserError, match="--retries"):
             parse_retries(text)

@@ -137,13 +137,18 @@ def test_every_failed_rule_is_listed_with_what_was_got_and_needed():
 
 def test_rules_from_yaml(tmp_path):
     file = tmp_path / "rules.yaml"
-    file.write_text("margin: 0.01\naverage: macro\nclean_commit: false\n")
+    file.write_text("margin: 1e-2\naverage: macro\nclean_commit: false\n")
     assert read_rules(file) == Rules(margin=0.01, average="macro", clean_commit=False)
     assert read_rules(None) == Rules()
     for text, said in (
         ("margn: 1", "'margn' is no rule; there are: average, margin"),
         ("margin: -1", "0 or more"),
         ("margin: yes", "has to be a number"),
+        ("margin: .inf", "margin = inf: has to be a number, 0 or more"),
+        ("margin: .nan", "margin = nan: has to be a number, 0 or more"),
+        ("margin: 0.1\nmargin: 0.2", "margin is given twice"),
+        ("class_floor: 2", "class_floor = 2: has to be a share, from 0 to 1"),
+        ("seeds: 0.5", "seeds = 0.5: has to be a whole number, 0 or more"),
         ("clean_commit: 1", "true or false"),
         ("average: mean", "present"),
         ("- a", "mapping"),
@@ -152,7 +157,7 @@ def test_rules_from_yaml(tmp_path):
         file.write_text(text)
         with pytest.raises(UserError, match=said):
             read_rules(file)
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read_rules(tmp_path / "none.yaml")
 
 

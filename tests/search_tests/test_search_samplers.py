@@ -16,9 +16,11 @@ from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.search.objectives import check_objectives, pareto_front, values_of
 from infra.search.proposals import SearchSettings, draw
 from infra.search.samplers import POPULATION, SAMPLERS, check_sampler
+from infra.search.samplers.contract import Sampler
 from infra.search.searcher import StudySearcher
 from search_spaces.quickstart import QUICKSTART
 from search_spaces.space import SearchSpace, Trial
+from support.outside_parts import registered
 from trainables.config import AdamW, AudioOnly, ConformerConfig, Cosine, TrainingConfig, TrialConfig, WarmupCosine
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
@@ -201,6 +203,13 @@ def test_unknown_names_list_the_known() -> None:
     for wrong in ((), ("latency",), ("latency", "seld"), ("seld", "seld")):
         with pytest.raises(UserError, match="seld has to be the first"):
             check_objectives(wrong)
+
+
+def test_what_makes_no_sampler_is_named_before_a_sweep_starts() -> None:
+    odd = Sampler(name="odd", make=lambda seed: 3)  # type: ignore[arg-type,return-value]
+    said = rf"^sampler 'odd': <lambda> \({__file__}\) makes 3, and one of Optuna is expected"
+    with registered(SAMPLERS, odd), pytest.raises(UserError, match=said):
+        check_sampler("odd", SPACE.name, [])
 
 
 def test_samplers_say_what_they_do_not_learn() -> None:

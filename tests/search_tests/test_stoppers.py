@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,7 @@ import pytest
 from data.errors import UserError
 from infra.record.trials import TrialRecord
 from infra.search.scheduler import DecisionBoard, GracefulStopping
-from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
+from infra.search.stoppers import STOPPERS, Stopper, StopperSettings, make_stopper
 from infra.search.stoppers.halving import Halving
 from infra.search.stoppers.population import FACTORS
 from trainables.config import Adam, AdamW, Cosine, Gru, OneCycle, ResNetConformer, TrainingConfig, TrialConfig
@@ -292,6 +293,23 @@ def test_a_take_over_that_did_not_happen_is_not_believed() -> None:
         assert last.take_over.donor == 3
         start = taking.changes["optimiser"]["lr"] if happened else PLAIN.optimiser.lr
         assert last.take_over.changes["optimiser"]["lr"] in [start * factor for factor in FACTORS]
+
+
+class Odd(Stopper):
+    name = "odd"
+
+    def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+        return "stop"  # type: ignore[return-value]
+
+
+def test_a_rule_that_gives_no_decision_is_named() -> None:
+    stopper, record = Odd(SETTINGS), record_of(0)
+    stopping = GracefulStopping(stopper, cast(DecisionBoard, Board()), lambda: False, lambda name: record)
+    record.add_report({"epoch": 1, OBJECTIVE: 0.5, "at": 1.0})
+    said = rf"^stopper 'odd': judge of Odd \({__file__}\) gives 'stop', and GO_ON, STOP or another Decision of"
+    for ask in (lambda: stopping.replay([record]), lambda: stopper.expected_epochs(4, 2)):
+        with pytest.raises(UserError, match=said):
+            ask()
 
 
 def test_an_unknown_rule_lists_the_known_ones() -> None:

@@ -76,13 +76,22 @@ def test_a_python_file_is_a_space(tmp_path: Path) -> None:
             PYTHON.format(change="", more="") + "OTHER = replace(SPACE, name='b')",
             r"it defines several \(SPACE, OTHER\)",
         ),
+        (
+            "from trainables.config import OPTIMISERS\n"
+            "from trainables.parts.optimisers.adam import Adam\n"
+            "class Mine(Adam):\n    name = 'mine'\n"
+            "OPTIMISERS.register(Mine)\n" + PYTHON.format(change="", more=""),
+            r"registers optimiser 'mine', which no worker would know: .*--plugin",
+        ),
+        ("\nraise SystemExit(0)", r"space\.py:2: SystemExit: 0"),
         ("import nothing_like_it", r"space\.py:1: ModuleNotFoundError: No module named 'nothing_like_it'"),
         ("\n\nx = = 1", r"space\.py:3: SyntaxError"),
     ],
 )
 def test_a_python_file_without_a_space_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        find_space(write(tmp_path, text, "space.py"))
+    for _ in range(2):  # a second time in one process it is the same
+        with pytest.raises(UserError, match=message):
+            find_space(write(tmp_path, text, "space.py"))
 
 
 @pytest.mark.parametrize("name", ["space.py", "space.yaml"])
@@ -97,6 +106,10 @@ def test_what_a_python_space_raises_names_file_and_line(tmp_path: Path) -> None:
         configs(space, 1)
     space = find_space(write(tmp_path, PYTHON.format(change="", more="").replace("return", "pass #"), "space.py"))
     with pytest.raises(UserError, match=r"has to return a TrialConfig, got None"):
+        configs(space, 1)
+    leaves = PYTHON.format(change="", more="").replace("return", "raise SystemExit #")
+    space = find_space(write(tmp_path, leaves, "space.py"))
+    with pytest.raises(UserError, match=r"space\.py:7: SystemExit"):
         configs(space, 1)
 
 
@@ -159,6 +172,24 @@ def test_an_entry_of_a_part_can_be_named_alone(tmp_path: Path) -> None:
     text = text.replace("preset: resnet-gru, size: small", "visual: resnet_conformer, fusion: gru")
     own = find_space(write(tmp_path, text))
     assert configs(own, 1)[0].visual.name == "resnet_conformer"
+
+
+def test_what_is_left_empty_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    text = YAML.replace(YAML[YAML.index("first:") : YAML.index("trials:")], "first:\n")
+    assert find_space(write(tmp_path, text.replace("low: 1, high: 3", "low: 1, high: 3, when: ")))
+
+
+def test_a_mapping_may_take_from_another_and_say_some_otherwise(tmp_path: Path) -> None:
+    text = YAML.replace("{name: gru,", "&gru {name: gru,").replace("fusion: cmaf", "fusion: large")
+    text = text.replace("cmaf: {name: cmaf, ", "large: {<<: *gru, hidden: 64} #")
+    assert {config.fusion.hidden for config in configs(find_space(write(tmp_path, text)))} == {32, 64}
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_bytes(b"\xff\xfename: mine")
+    with pytest.raises(UserError, match=r"search space '.*space\.yaml': is no text in UTF-8"):
+        find_space(str(path))
 
 
 def test_the_identity_is_of_what_decides_points(tmp_path: Path) -> None:
@@ -226,6 +257,26 @@ def test_the_identity_is_of_what_decides_points(tmp_path: Path) -> None:
         ("optimiser.lr: 1e-3, audio", "lr: 1e-3, audio", r"first\[0\]: lr is not a parameter"),
         ("budget: 90m", "trials: 13", "trials is given twice"),
         ("budget: 90m", "budget: [", "is no YAML"),
+        ("trials: 12", "trials: &n [*n]", "is nested more than 100 deep, or holds itself"),
+        ("trials: 12", f"trials: {'9' * 400}", "a number in line 16 has more than 64 bits"),
+        ("[cosine, one_cycle]", "[2026-01-01]", "schedule.name = '2026-01-01' is not known"),
+        ("[cosine, one_cycle]", "!!set {cosine}", "is no YAML: .*set"),
+        ("preset: resnet-gru", "preset: [resnet-gru]", r"base: preset .*resnet-gru.* is not known"),
+        ("size: small", "size: [small]", r"base: size .*small.* is not known"),
+        ("size: small", "faithful: 'false'", "base: faithful = 'false': has to be true or false"),
+        ("size: small", "1: 2", "base: 1 = 2: name a field"),
+        ("training: {epochs", "training: {1", "base: training.1 is not a field"),
+        ("optimiser.lr: {low", "1: {low", "parameters: 1 is not a field"),
+        ("gru: {name: gru, h", "gru: {name: [gru], h", r"choice 'gru': fusion.name = \['gru'\] is not known"),
+        ("step: 0.1", "step: 1e-300", "rise_fraction.step = 1e-300: too small for a range of 0.4"),
+        ("when: {schedule.name: one_cycle}", "when: {schedule.name: []}", r"when: schedule.name = \[\]: name a choice"),
+        ("when: {schedule.name: one_cycle}", "when: false", "rise_fraction.when = False: write"),
+        ("first:\n  - {", "first: 0\n# - {", "first = 0: has to be a list of points"),
+        (
+            "schedule.name: cosine, optimiser",
+            "schedule.name: cosine, schedule.rise_fraction: 0.2, optimiser",
+            r"first\[0\].schedule.rise_fraction: is not there with schedule.name = 'cosine'; leave it out",
+        ),
     ],
 )
 def test_a_yaml_space_is_refused_with_key_and_value(tmp_path: Path, old: str, new: str, message: str) -> None:

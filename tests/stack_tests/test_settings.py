@@ -166,6 +166,8 @@ def test_roots_have_one_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert check_root_uri("gs://bucket_of_ours/a/") == "gs://bucket_of_ours/a"
     assert check_root_uri("sub/folder/") == str(tmp_path / "sub/folder")
     assert check_root_uri("file:///srv/data") == "/srv/data"
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    assert check_root_uri("file://~/data") == check_root_uri("~/data") == "/home/of/mine/data"
 
 
 def test_home_is_the_nearest_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -217,7 +219,25 @@ def test_private_file_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert [one.name for one in tmp_path.iterdir()] == ["file.json"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 1, "services": {"s3": {"color": 1}}}', '{"version": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"version": 1}',
+        '{"version": 1, "services": {"s3": {"color": 1}}}',
+        '{"version": 1, "services": {"s3": 3}}',
+        '{"version": 1, "services": {"s3": {"ports": 3}}}',
+        '{"version": 1, "services": {"s3": {"ports": {"http": "x"}}}}',
+        '{"version": 1, "services": {"s3": {"pid": "x"}}}',
+        '{"version": 1, "services": {"s3": {"pid": 1, "created": "x"}}}',
+        '{"version": 1, "services": {}, "root": 3}',
+        '{"version": 1, "services": {}, "secrets": []}',
+        '{"version": 1, "services": {}, "buckets": {"a": 1}}',
+        '{"version": 1, "services": {}, "run_dir": ["/tmp"]}',
+    ],
+)
 def test_a_foreign_settings_file_is_refused(text: str, tmp_path: Path) -> None:
     create_home(tmp_path / "home")
     (tmp_path / "home" / "settings.json").write_text(text)

@@ -83,6 +83,7 @@ SCHEMA_MISTAKES = {
 
 RULE_MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a name of 49 characters": (put("metadata.name", "n" * 49), "metadata.name"),
+    "a namespace in capitals": (put("metadata.namespace", "Bad_NS"), "metadata.namespace"),
     "a name in capitals": (put("metadata.name", "Sweep_1"), "metadata.name"),
     "suspended without an end": (put("spec.suspend", True), "spec.suspend"),
     "a time to live without an end": (put("spec.ttlSecondsAfterFinished", 60), "spec.ttlSecondsAfterFinished"),

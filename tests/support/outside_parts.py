@@ -31,7 +31,7 @@ from trainables.weights.kinds import WeightsKind
 @contextmanager
 def registered(registry: Registry, *parts: Any) -> Iterator[None]:
     """The parts are there inside the block, and gone after it."""
-    before = registry._parts
+    before = dict(registry._parts)
     try:
         for part in parts:
             registry.register(part)

@@ -36,7 +36,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
         "datasets": {"cluster", "console", "stack"},
         "tracking": {"provenance", "record"},
         "watch": {"cluster", "record"},
-        "models": {"console", "provenance", "record"},
+        "models": {"provenance", "record", "tracking"},
         "search": {"cluster", "record", "tracking"},
         "comparison": {"record", "stack", "tracking"},
         "costs": {"record"},

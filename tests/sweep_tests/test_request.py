@@ -13,7 +13,7 @@ import pytest
 from data.errors import UserError
 from data.registry.plugins import load_plugins
 from infra.api.asked import sweep_request
-from infra.record.folder import require_plugins
+from infra.record.folder import SweepStore, require_plugins
 from infra.search.proposals import DRAWN, draw
 from infra.sweep.request import SweepRequest
 from search_spaces.quickstart import QUICKSTART
@@ -56,6 +56,15 @@ def test_what_is_asked_goes_before_the_space() -> None:
         "fixed": {},
         "workers": 2,
     }
+
+
+def test_fields_given_as_tuples_are_what_is_read_back(tmp_path: Path) -> None:
+    settled = SweepRequest(space=QUICKSTART, fixed={"audio.channels": (16, 32, 64)}).settle(ROOT)
+    sweep = SweepStore(str(tmp_path), "mine")
+    sweep.create(settled.lasting("a1"))
+    assert sweep.check(settled.lasting("a1"))
+    as_list = SweepRequest(space=QUICKSTART, fixed={"audio.channels": [16, 32, 64]}).settle(ROOT)
+    assert sweep.check(as_list.lasting("a1"))
 
 
 def test_plugins_belong_to_what_must_not_change() -> None:

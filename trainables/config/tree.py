@@ -12,7 +12,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from data.errors import UserError
@@ -48,17 +48,16 @@ def parts_of(config: TrialConfig) -> set[tuple[str, str]]:
 
 def to_flat(config: TrialConfig) -> dict[str, Any]:
     """The same with dotted keys, as MLflow parameters want it."""
-    flat: dict[str, Any] = {}
+    return dict(leaves(to_dict(config)))
 
-    def walk(prefix: str, node: Any) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(f"{prefix}.{key}" if prefix else key, value)
-        else:
-            flat[prefix] = node
 
-    walk("", to_dict(config))
-    return flat
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted fields below a mapping, each with its value; or the value itself, at `path`."""
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from leaves(below, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
 
 
 def from_dict(tree: Mapping[str, Any]) -> TrialConfig:
@@ -84,19 +83,21 @@ def from_dict(tree: Mapping[str, Any]) -> TrialConfig:
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} -> {"a": {"b": 1}}.
+    """{"a.b": 1, "a": {"c": 2}} -> {"a": {"b": 1, "c": 2}}.
 
     Raises:
-        UserError: a key is both a value and a group.
+        UserError: a key is both a value and a group, or is given twice.
     """
     tree: dict[str, Any] = {}
-    for key, value in flat.items():
+    for key, value in leaves(flat):
         *groups, leaf = key.split(".")
         node = tree
         for group in groups:
             node = node.setdefault(group, {})
             if not isinstance(node, dict):
                 raise UserError(f"{key}: {group!r} already holds a value, it cannot hold fields too")
+        if leaf in node:
+            raise UserError(f"{key} is given twice: as {node[leaf]!r} and as {value!r}")
         node[leaf] = value
     return tree
 
@@ -163,7 +164,11 @@ def fingerprint(config: TrialConfig) -> str:
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
-        merged[key] = _merge(merged.get(key, {}), value) if isinstance(value, Mapping) else value
+        if isinstance(value, Mapping):
+            below = merged.get(key)
+            # A mapping for a field that is a value is refused as one of the wrong type.
+            value = _merge(below if isinstance(below, Mapping) else {}, value)
+        merged[key] = value
     return merged
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from data.errors import UserError
-from data.registry.user_code import said, where
+from data.registry.user_code import file_of, place_of, said, where
 from trainables.parts.contract import Part
 
 
@@ -42,8 +42,23 @@ class Suspect:
         except BrokenPart:
             raise
         except Exception as error:
-            place = where(_file(self.part), error)
+            place = where(file_of(type(self.part)), error)
             raise self._broken(f"{type(self.part).__name__} ({place}): {said(error)}") from error
+
+    def gives(self, what: str, asked: Callable[[], Any], right: Callable[[Any], bool], rule: str) -> Any:
+        """What the part itself says.
+
+        Args:
+            what: the name of what is asked, "depth".
+
+        Raises:
+            BrokenPart: something was raised, or the answer is not right.
+        """
+        with self.blamed():
+            answer = asked()
+            if not right(answer):
+                raise self._broken(f"{what} of {place_of(self.part)} is {answer!r}, and has to be {rule}")
+            return answer
 
     def width_out(self, module: object) -> int:
         """What a fusion's network says of its own width.
@@ -54,7 +69,7 @@ class Suspect:
         width = getattr(module, "width_out", None)
         if isinstance(width, bool) or not isinstance(width, int) or width < 1:
             got = "has no width_out" if width is None else f"has width_out = {width!r}"
-            raise self._broken(f"{_place(module)} {got}; set self.width_out to the width of what forward returns")
+            raise self._broken(f"{place_of(module)} {got}; set self.width_out to the width of what forward returns")
         return width
 
     def checked(
@@ -73,22 +88,10 @@ class Suspect:
             output = run(*given)
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             if got != shape:
-                raise self._broken(f"{_place(module)} gives {got}, and (B, T, {width}) = {shape} is expected")
+                raise self._broken(f"{place_of(module)} gives {got}, and (B, T, {width}) = {shape} is expected")
             return output
 
         return checked_run
 
     def _broken(self, reason: str) -> BrokenPart:
         return BrokenPart(self.kind, self.part.name, reason)
-
-
-def _place(module: object) -> str:
-    return f"{type(module).__name__} ({_file(module)})"
-
-
-def _file(made: object) -> str:
-    """Of its class; the module's name where there is no file, as in a notebook."""
-    try:
-        return inspect.getfile(type(made))
-    except (TypeError, OSError):
-        return type(made).__module__

@@ -10,6 +10,7 @@ What is not counted: what a convolution needs while it runs, and what the alloca
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from trainables.networks.broken_part import Suspect
 from trainables.parts.audio import AUDIO_ENCODERS
 from trainables.parts.fusions import FUSIONS
 from trainables.parts.head import Head, HeadConfig
+from trainables.parts.schedules import SCHEDULES
 from trainables.parts.visual import VISUAL_ENCODERS
 
 FLOAT_BYTES = 4
@@ -96,10 +98,12 @@ def estimate(config: TrialConfig, workers: int = 1) -> Estimate:
     """What a trial of so many workers costs.
 
     Raises:
-        BrokenPart: an encoder or the fusion cannot be built or run, or hands on something else than it says.
+        BrokenPart: an encoder or the fusion cannot be built or run, or hands on something else than it says; or the
+            schedule gives no multiplier.
         Exception: whatever else building or running the network raises.
     """
     share = config.training.batch_size // workers
+    _check_answers(config)
     cost = network_cost(config, share)
     kept = config.optimiser.kept(cost.trained, cost.matrices)
     # Each worker of several keeps its gradients a second time, to send them.
@@ -115,6 +119,18 @@ def estimate(config: TrialConfig, workers: int = 1) -> Estimate:
         checkpoint_bytes=FLOAT_BYTES * (cost.parameters + kept),
         model_bytes=FLOAT_BYTES * cost.parameters,
     )
+
+
+def _check_answers(config: TrialConfig) -> None:
+    """What parts say that no network is built from."""
+    fusion, schedule = config.fusion, config.schedule
+    suspect = Suspect(FUSIONS.kind, fusion)
+    suspect.gives("depth", lambda: fusion.depth, lambda depth: type(depth) is int and depth >= 0, "a whole number")
+    suspect, steps = Suspect(SCHEDULES.kind, schedule), 100
+    multiplier = suspect.gives(
+        "multiplier", lambda: schedule.multiplier(config.training.epochs, steps), callable, "a function of the step"
+    )
+    suspect.gives("multiplier at step 0", lambda: multiplier(0), math.isfinite, "a finite number")
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from trainables.layers.conformer import ConformerConfig
 
 
+@dataclass(frozen=True, kw_only=True)
 class Part(ABC):
     """An entry of a registry: a frozen dataclass with keyword-only fields, each with a default and a sentence under it.
 

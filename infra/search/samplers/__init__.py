@@ -11,9 +11,9 @@ Cost of a proposal among n ended trials: `tpe` n, `nsga2` n, and for each genera
 """
 
 from data.registry.parts import import_all
-from infra.search.samplers.contract import DEFAULT, SAMPLERS, check_sampler
+from infra.search.samplers.contract import DEFAULT, SAMPLERS, check_sampler, make_sampler
 from infra.search.samplers.optuna_samplers import FIRST_GENERATION, POPULATION, STARTUP_TRIALS
 
 import_all(__name__)
 
-__all__ = ["DEFAULT", "FIRST_GENERATION", "POPULATION", "SAMPLERS", "STARTUP_TRIALS", "check_sampler"]
+__all__ = ["DEFAULT", "FIRST_GENERATION", "POPULATION", "SAMPLERS", "STARTUP_TRIALS", "check_sampler", "make_sampler"]

@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler
 from data.errors import UserError
 from data.near import near
 from data.registry.parts import OWN, Registry
+from data.registry.user_code import place_of
 
 DEFAULT = "tpe"
 
@@ -29,6 +30,21 @@ class Sampler:
 SAMPLERS: Registry[Sampler] = Registry("sampler", Sampler, order=(DEFAULT, "random", "gp", "nsga2"))
 
 
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """Optuna's sampler for one proposal.
+
+    Raises:
+        UserError: `make` gives something else.
+    """
+    make = SAMPLERS[name].make
+    made = make(seed)
+    if not isinstance(made, BaseSampler):
+        raise UserError(
+            f"sampler {name!r}: {place_of(make)} makes {made!r}, and one of Optuna is expected (a BaseSampler)"
+        )
+    return made
+
+
 def check_sampler(name: str, space: str, points: Sequence[Collection[str]]) -> list[str]:
     """The parameters that this sampler can only draw at random, by name.
 
@@ -37,11 +53,12 @@ def check_sampler(name: str, space: str, points: Sequence[Collection[str]]) -> l
         points: of some points of the space, the names of their parameters.
 
     Raises:
-        UserError: no such sampler, or it could learn nothing at all in this space.
+        UserError: no such sampler, what it makes is none of Optuna's, or it could learn nothing at all in this space.
     """
     if name not in SAMPLERS:
         choices = f"choose one of {', '.join(SAMPLERS)}; {OWN}"
         raise UserError(f"sampler {name!r} is not known{near(name, SAMPLERS)}; {choices}")
+    make_sampler(name, seed=0)
     if not SAMPLERS[name].learns_only_shared or not points:
         return []
     shared = set(points[0]).intersection(*points)

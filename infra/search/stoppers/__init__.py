@@ -14,10 +14,11 @@ from infra.search.stoppers.contract import (
     Stopper,
     StopperSettings,
     check_stopper,
+    decision_of,
     make_stopper,
     unknown_stopper,
 )
 
 import_all(__name__)
 
-__all__ = ["STOPPERS", "Stopper", "StopperSettings", "check_stopper", "make_stopper", "unknown_stopper"]
+__all__ = ["STOPPERS", "Stopper", "StopperSettings", "check_stopper", "decision_of", "make_stopper", "unknown_stopper"]

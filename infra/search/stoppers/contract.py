@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from data.errors import UserError
 from data.registry.parts import OWN, Registry
+from data.registry.user_code import place_of
 from infra.record.trials import TrialRecord
 from infra.search.stoppers.simulated import simulated_epochs
 from trainables.training.decision import Decision
@@ -51,7 +53,24 @@ class Stopper(ABC):
         What the rule remembers does not matter. Whoever stops nothing says the epochs of the longest trial; others need
         not say anything: then the rule is asked about trials that are made up.
         """
-        return simulated_epochs(lambda: type(self)(self.settings).judge, self.settings.max_epochs, trials, concurrency)
+        return simulated_epochs(
+            lambda: partial(decision_of, type(self)(self.settings)), self.settings.max_epochs, trials, concurrency
+        )
+
+
+def decision_of(stopper: Stopper, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+    """What the rule's `judge` says.
+
+    Raises:
+        UserError: it says what is no decision.
+    """
+    decision = stopper.judge(record, report)
+    if not isinstance(decision, Decision):
+        raise UserError(
+            f"stopper {stopper.name!r}: judge of {place_of(stopper)} gives {decision!r}, and GO_ON, STOP or another "
+            "Decision of trainables.training.decision is expected"
+        )
+    return decision
 
 
 STOPPERS: Registry[type[Stopper]] = Registry("stopper", Stopper, order=("asha", "hyperband", "median", "pbt", "none"))

@@ -1,0 +1,62 @@
+"""What a start finds of a sweep, and leaves: trials that were begun are finished, however many are asked for now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from infra.record.budget import Budget, Ledger
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
+from infra.sweep.outcome import outcome_of
+from infra.sweep.standing import Standing, trials_owed
+from infra.tracking.tracker import SweepTracker
+
+
+def trials(*states: str) -> list[TrialRecord]:
+    return [TrialRecord(number, {}, {}, {}, state=state) for number, state in enumerate(states)]
+
+
+@pytest.mark.parametrize(
+    ("states", "asked", "owed"),
+    [
+        ((), 3, 3),
+        ((COMPLETE, "running"), 3, 2),
+        ((COMPLETE, "running"), 1, 1),
+        (("running", "running", FAILED), 1, 2),
+        ((COMPLETE, PRUNED), 1, 0),
+    ],
+)
+def test_what_was_begun_is_owed_though_fewer_are_asked_for(states: tuple[str, ...], asked: int, owed: int) -> None:
+    assert trials_owed(trials(*states), asked) == owed
+
+
+def test_what_was_begun_ends_with_a_spent_budget_though_fewer_are_asked_for(tmp_path: Path) -> None:
+    class Told:
+        def update(self, *records: TrialRecord) -> None:
+            told.extend(record.number for record in records)
+
+    told: list[int] = []
+    records = trials(COMPLETE, "running")
+    store: Any = None
+    standing = Standing(
+        asked=store,
+        store=store,
+        prepare=store,
+        sweep=SweepStore(str(tmp_path), "mine"),
+        settings={},
+        records=records,
+        put_right=[],
+        earlier=[],
+        begun=True,
+        ledger=Ledger(Budget(trials=1, wall_s=60.0), records, wall_s=60.0),
+        owed=0,
+    )
+    outcome = outcome_of(standing, cast(SweepTracker, Told()), None, finished=True)
+    assert outcome.finished
+    assert outcome.used_up == "60 s"
+    assert [record.state for record in records] == [COMPLETE, FAILED]
+    assert told == [1]
+    assert SweepStore(str(tmp_path), "mine").trials() == records[1:]
