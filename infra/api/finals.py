@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from infra.api.asked import Fixed, fields_of, names, num_bytes, text_of
 from infra.api.services import settled
+from infra.console.arguments import parse_model
 from infra.stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def finals(
         UserError: no such sweep, one that has not ended, or other data than its own.
         RuntimeError: no finalist could be trained.
     """
+    parse_model(model)
     settings = settled(settings)
     from data.registry.plugins import load_plugins
     from infra.finals.finals import FinalsRequest, run_finals

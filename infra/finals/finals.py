@@ -23,7 +23,6 @@ from data.registry.plugins import Plugin
 from data.remembered import remembered
 from data.stores.chunks import Store
 from infra.cluster.join import connect
-from infra.console.arguments import parse_model
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.finals.report import Finalist, Finals, Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
@@ -58,7 +57,7 @@ class FinalsRequest:
     """What the user asked for; resources that are not given are those of the sweep's space.
 
     Raises:
-        UserError: a field holds something of another type, or the model's name cannot be one.
+        UserError: a field holds something of another type.
     """
 
     sweep: str
@@ -79,7 +78,6 @@ class FinalsRequest:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        parse_model(self.model)
 
 
 def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:

@@ -164,6 +164,7 @@ def test_what_python_alone_can_get_wrong_is_refused_before_anything_is_looked_fo
     for call, message in {
         lambda: seldtune.sweep("quickstart", model="a/b"): "--model 'a/b'",
         lambda: seldtune.sweep("quickstart", model="it's"): '--model "it\'s"',
+        lambda: seldtune.finals("mine", model="a/b"): "--model 'a/b'",
         lambda: seldtune.plan("quickstart", samples=0): "samples = 0: has to be a whole number from 1 on",
         lambda: seldtune.inspect("nowhere", rows=-1): "rows = -1: has to be a whole number from 1 on",
         lambda: seldtune.open_store(5): "root = 5: has to be text or a path",
