@@ -18,7 +18,13 @@ for split, part in store.manifest.splits.items():
     print(f"{store.root}: {split} {60 * part.hours:.1f} min")
 
 # %% What it would take
-short = {"training.epochs": 1, "training.epoch_windows": 16, "training.batch_size": 8}
+# With so low a threshold even what has hardly trained hears something, rightly or not.
+short = {
+    "training.epochs": 1,
+    "training.epoch_windows": 16,
+    "training.batch_size": 8,
+    "inference.threshold": 0.02,
+}
 options: seldtune.SweepOptions = {
     "name": name,
     "data": store.root,
@@ -36,6 +42,8 @@ conclusion = seldtune.sweep("quickstart", model=name, **options)
 if conclusion is None or conclusion.best is None:
     raise SystemExit("no trial came to its end")
 print("\n".join(conclusion.lines()))
+if conclusion.version is None:
+    raise SystemExit("no model was registered, for the reason above")
 
 # %% Which fusion is better, and how sure that is
 comparison = seldtune.compare(name)
@@ -47,5 +55,5 @@ print(seldtune.write_comparison(comparison, f"{name}-comparison").page)
 seldtune.synthesise_tree(f"{name}-rooms", seed=7, train_clips=0, val_clips=0, test_clips=1, clip_s=6)
 wav = next(Path(f"{name}-rooms").rglob("*.wav"))
 video = next(Path(f"{name}-rooms").rglob("*.mp4"))
-heard = seldtune.predict(wav, video, model=f"models:/{name}@challenger", out=f"{name}-heard")
+heard = seldtune.predict(wav, video, model=conclusion.version.uri, out=f"{name}-heard")
 print(f"{heard['seconds']} s: {', '.join(heard['classes']) or 'nothing'}; {heard['picture']}")

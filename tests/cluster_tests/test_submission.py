@@ -105,6 +105,7 @@ OTHER_FUSION = """
 @FUSIONS.register
 class Other(Fusion):
     name = "other"
+    needs = ("audio",)
     depth = 1
     def build(self, audio_width, visual_width): ...
 """

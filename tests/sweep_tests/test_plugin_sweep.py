@@ -39,6 +39,8 @@ base:
   visual: {name: resnet_conformer, block: basic, depths: [1, 1, 1, 1], width: 8, pool_columns: 3, conformer: *small}
   fusion: {name: gated, hidden: 16}
   training: {batch_size: 16}
+  # What has hardly trained finds something, and is worth registering.
+  inference: {threshold: 0.02}
 parameters:
   optimiser.lr: {low: 1e-3, high: 3e-3, log: true}
 budget: 10m
