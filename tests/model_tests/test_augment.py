@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from data.errors import UserError
 from data.labels import Events, adpit_target
 from trainables.config import OUTPUTS, AugmentConfig, I3d, ResNetConformer
-from trainables.inputs.augment import Augment, Mix, draw_mix, shift_bands
+from trainables.inputs.augment import Augment, Mix, change_level, draw_mix, shift_bands
+from trainables.inputs.features import FeatureExtractor
 from trainables.parts.outputs.accdoa import accdoa_loss
 from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.parts.visual.i3d import I3dEncoder
@@ -20,6 +22,7 @@ ALL = AugmentConfig(
     cutout_bands=3,
     frequency_shift_bands=3,
     mixup_alpha=0.5,
+    gain_db=(-6.0, 6.0),
 )
 
 
@@ -265,3 +268,28 @@ def test_encoders_take_float_pictures_as_they_take_bytes(encoder):
     encoder.eval()
     with torch.no_grad():
         torch.testing.assert_close(encoder.embed(seen.float()), encoder.embed(seen), rtol=0, atol=0)
+
+
+class TestLevel:
+    def test_a_gain_is_what_a_louder_recording_would_be(self):
+        audio = torch.randn(2, 4, 24_000, generator=torch.Generator().manual_seed(0)) * 0.01
+        extract = FeatureExtractor(n_mels=32)
+        louder = change_level(extract(audio), 12.0, 12.0)
+        torch.testing.assert_close(louder, extract(audio * 10 ** (12 / 20)), atol=1e-3, rtol=1e-4)
+
+    def test_each_window_has_a_gain_of_its_own(self):
+        x = features() - 50
+        by = (augmented(AugmentConfig(gain_db=(-30.0, 6.0)), x) - x)[:, :4]
+        assert torch.allclose(by, by[:, :1, :1, :1].expand_as(by), atol=1e-4), "one for all channels, times and bands"
+        gains = by[:, 0, 0, 0]
+        assert len(gains.unique()) == len(gains)
+        assert (gains >= -30).all()
+        assert (gains <= 6).all()
+
+    def test_nothing_is_softer_than_the_floor(self):
+        assert change_level(features() - 90, -30.0, -30.0)[:, :4].min() == -100
+
+    @pytest.mark.parametrize("gain_db", [(6.0, -6.0), (-200.0, 0.0), (0.0, float("nan"))])
+    def test_a_range_that_is_none_is_refused(self, gain_db):
+        with pytest.raises(UserError, match=r"^augment\.gain_db = .* the least and the largest gain"):
+            AugmentConfig(gain_db=gain_db)

@@ -1,4 +1,5 @@
-"""Augmentation of batches on their way into the model: shifted in frequency, mixed, masked, each off by default.
+"""Augmentation of batches on their way into the model: made louder or softer, shifted in frequency, mixed, masked, each
+off by default.
 
 Channel swaps are made where windows are cut (`data.feeding.windows`), as labels and pictures turn with them. Random
 numbers come from torch's global generator, which the loop seeds.
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.checks import check, check_positive
+from trainables.checks import check, check_positive, later
+from trainables.inputs.features import FLOOR_DB
 
 LOG_MEL_CHANNELS = 4
+LARGEST_GAIN_DB = 100.0
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -39,11 +42,21 @@ class AugmentConfig:
     """Largest shift of a window's mel bands, up or down; 0 is off."""
     mixup_alpha: float = 0.0
     """Mixup: windows are mixed in pairs, in shares from Beta(alpha, alpha); 0 is off."""
+    gain_db: tuple[float, float] = later((0.0, 0.0))
+    """Each window is made louder by a gain between these, in dB, such as -30,6. For `inputs.level` = absolute: what is
+    relative to its own level does not notice."""
 
     def __post_init__(self) -> None:
         for name in ("time_mask_frames", "mel_mask_bands", "cutouts", "frequency_shift_bands", "mixup_alpha"):
             check(getattr(self, name) >= 0, f"augment.{name}", getattr(self, name), "has to be 0 or more")
         check_positive(self, "augment", "cutout_frames", "cutout_bands")
+        low, high = self.gain_db
+        check(
+            -LARGEST_GAIN_DB <= low <= high <= LARGEST_GAIN_DB,
+            "augment.gain_db",
+            self.gain_db,
+            f"has to be the least and the largest gain, within {LARGEST_GAIN_DB:g} dB of 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ class Mix:
 
 
 class Augment:
-    """All that a config asks for: bands shifted, then windows mixed, then places masked."""
+    """All that a config asks for: levels changed, bands shifted, then windows mixed, then places masked."""
 
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
@@ -89,6 +102,8 @@ class Augment:
         What is given stays as it was, and is handed back itself where nothing changes it.
         """
         config = self._config
+        if config.gain_db != (0.0, 0.0):
+            features = change_level(features, *config.gain_db)
         if config.frequency_shift_bands:
             features = shift_bands(features, config.frequency_shift_bands)
         mix = draw_mix(has_video, config.mixup_alpha) if config.mixup_alpha else Mix()
@@ -131,6 +146,17 @@ def draw_mix(has_video: Tensor, alpha: float) -> Mix:
     partner = torch.empty_like(shuffled)
     partner[has_video.argsort(stable=True)] = shuffled
     return Mix(share, partner)
+
+
+def change_level(features: Tensor, low_db: float, high_db: float) -> Tensor:
+    """Each window of (B, 7, T, M) as if its recording were louder by a gain drawn between the two, in dB.
+
+    Exact but for bands at the floor of log-mel, which stay there when it gets softer. Label rule: they stay; the
+    intensity has no level.
+    """
+    gain_db = torch.rand(len(features), 1, 1, 1, device=features.device) * (high_db - low_db) + low_db
+    louder = (features[:, :LOG_MEL_CHANNELS] + gain_db).clamp_(min=FLOOR_DB)
+    return torch.cat((louder, features[:, LOG_MEL_CHANNELS:]), dim=1)
 
 
 def shift_bands(features: Tensor, most: int) -> Tensor:

@@ -17,6 +17,8 @@ NUM_FOA_CHANNELS = 4
 NUM_FEATURE_CHANNELS = 7
 
 _POWER_FLOOR = 1e-10
+FLOOR_DB = 10 * math.log10(_POWER_FLOOR)
+"""Of log-mel."""
 _INTENSITY_EPS = float(torch.finfo(torch.float32).eps)
 # On the CPU a thread takes this many feature frames at once: few enough that its cache holds their spectra from the FFT
 # to the mel bands, many enough that the calls themselves cost little.
