@@ -1,9 +1,7 @@
 """Parts of one's own: a fusion, and a reader of data sets.
 
     seldtune data ingest ~/rooms --plugin examples/parts.py --reader flat
-    seldtune sweep gates.yaml --plugin examples/parts.py --data s3://seldtune/data/flat
-
-where `gates.yaml` has `base: {preset: resnet-gru, size: small}` and lets `fusion.name` be `gated`.
+    seldtune sweep examples/gates.yaml --plugin examples/parts.py --data s3://seldtune/data/flat
 
 A plugin is one file that is whole by itself: the models that were built from its parts take it along. So it imports
 nothing of `infra`, and a stopper has a file of its own (`patience.py`).

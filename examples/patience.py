@@ -1,6 +1,7 @@
 """A stopper of one's own.
 
-seldtune sweep gates.yaml --plugin examples/parts.py --plugin examples/patience.py --stopper patience
+    seldtune sweep examples/gates.yaml --data s3://seldtune/data/quickstart \
+        --plugin examples/parts.py --plugin examples/patience.py --stopper patience
 """
 
 from collections.abc import Mapping

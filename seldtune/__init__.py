@@ -1,6 +1,6 @@
 """Seldtune from Python: search, compare, promote and use models for sound event localisation and detection.
 
-Each function is a command of the same name (`docs/python.md` shows them). What it needs is imported when it is first
+Each function does what a command does (`docs/python.md` shows them). What it needs is imported when it is first
 used: this module alone imports nothing that takes time.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data.errors import GateError, UserError
     from data.stores.chunks import Store
-    from infra.api.asked import SweepOptions
+    from infra.api.asked import SweepOptions, load_plugins
     from infra.api.datasets import (
         SceneOptions,
         embed,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "data.errors": ("GateError", "UserError"),
     "data.stores.chunks": ("Store",),
-    "infra.api.asked": ("SweepOptions",),
+    "infra.api.asked": ("SweepOptions", "load_plugins"),
     "infra.api.datasets": (
         *("SceneOptions", "embed", "ingest", "inspect", "open_store", "synthesise", "synthesise_tree", "verify"),
     ),
@@ -127,6 +127,7 @@ __all__ = [
     "ingest",
     "inspect",
     "load_model",
+    "load_plugins",
     "load_settings",
     "open_store",
     "plan",

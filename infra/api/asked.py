@@ -63,6 +63,17 @@ class SweepOptions(TypedDict, total=False):
     """Python files that register parts of your own (`data.registry.plugins`)."""
 
 
+def load_plugins(*files: Path | str) -> None:
+    """Load files of parts, as `--plugin` does, before the first call that joins Ray: it hands them to every worker.
+
+    Raises:
+        UserError: a file is not there, is no Python, raises, registers a name that is taken, or registers nothing.
+    """
+    from data.registry.plugins import load_plugins as load
+
+    load(names(files))
+
+
 def sweep_request(space: str | Path | SearchSpace, **options: Unpack[SweepOptions]) -> SweepRequest:
     """What `run_sweep` and `plan_space` take.
 

@@ -96,9 +96,10 @@ def sweep(
 def _request(space: str | Path | SearchSpace, settings: Settings, options: SweepOptions) -> SweepRequest:
     """What is asked, with models of MLflow that trials are to begin with where workers can read them."""
     from infra.models.own_weights import is_own
+    from trainables.config.tree import leaves
 
     request = sweep_request(space, **options)
-    if not any(is_own(value) for value in request.fixed.values()):
+    if not any(is_own(value) for _, value in leaves(request.fixed)):
         return request
     from infra.models.import_weights import bring_own_weights
 

@@ -15,7 +15,8 @@ weights_app = typer.Typer(help="Bring pre-trained weights in.", no_args_is_help=
 @weights_app.command("import")
 def weights_import(
     source: Annotated[
-        str, typer.Argument(help="Of weights: a file, s3:// or https:// address, models:/<name>@<alias>, runs:/<id>.")
+        str,
+        typer.Argument(help="Of weights: a file, s3:// or https:// address, models:/<name>@<alias> or /<version>."),
     ],
     name: Annotated[str, typer.Option("--as", help="Name to keep them under.")],
     sha256: Annotated[str | None, typer.Option(help="What the file's SHA-256 has to be.")] = None,

@@ -36,6 +36,7 @@ from trainables.config import (
     SeldNet,
     TrialConfig,
 )
+from trainables.config.tree import leaves
 from trainables.networks.model import SeldModel
 from trainables.networks.pretrained import slots
 from trainables.weights.files import State, parse_state, read_content
@@ -50,7 +51,7 @@ def bring_own_weights(fixed: Mapping[str, Any], root: str) -> dict[str, Any]:
         UserError: there is no such model.
     """
     return {
-        field: import_weights(value, None, root)["uri"] if is_own(value) else value for field, value in fixed.items()
+        field: import_weights(value, None, root)["uri"] if is_own(value) else value for field, value in leaves(fixed)
     }
 
 

@@ -23,6 +23,7 @@ from infra.stack.settings import Settings
 from infra.sweep.data import find_store, preparation
 from infra.sweep.request import SettledRequest
 from trainables.inputs.prepare import PrepareRow
+from trainables.networks.pretrained import require_weights
 
 EXPERIMENT = "seldtune"
 """Of all sweeps, in MLflow."""
@@ -71,6 +72,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     store.check()
     data_sha256 = store.manifest.sha256
     prepare = preparation(asked.configs, data_sha256)
+    require_weights(asked.configs)
     sweep = SweepStore(settings.root, asked.name)
     lasting = asked.lasting(data_sha256)
     last = require_free(sweep.uri, sweep.name, cluster_name(settings)) if claiming else read_driver(sweep.uri)

@@ -16,15 +16,17 @@ import pytest
 from rich.console import Console
 
 from data.files.yaml_files import read_mapping
+from data.registry.plugins import load_plugins
 from data.scenes.synth import SynthSettings, synthesise
 from data.scenes.synth_settings import synth_settings
 from infra.bench.search.record_curves import TABLE
 from infra.commands.options import SweepOptions
 from infra.comparison.compare import compare
 from infra.comparison.tables import WIDTH, summary_lines, terminal_table
-from infra.models.gate import read_rules
+from infra.models.gate import Rules, read_rules
 from infra.search.proposals import draw
 from search_spaces.registry import find_space
+from support.forgotten_plugins import forgotten_plugins
 from support.packages import PACKAGES
 from support.pages import (
     LANGUAGES,
@@ -213,7 +215,8 @@ def test_yaml_is_what_it_is_shown_as(block: Block, tmp_path: Path) -> None:
         assert synth_settings(read_mapping(path, "fields"), str(path), {}, {})
     else:
         assert block.runs == "rules"
-        assert read_rules(path) != read_rules(None)
+        assert read_rules(path) == Rules()
+        assert list(read_mapping(path, "rules")) == [field.name for field in fields(Rules)]
 
 
 # --- examples, and what pages say of the code -------------------------------------------------------------------------
@@ -230,15 +233,17 @@ def test_pages_name_every_example(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.name)
 def test_spaces_among_the_examples_can_be_searched(path: Path) -> None:
-    space, study = find_space(str(path)), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    assert len({space.suggest(study.ask()) for _ in range(8)}) > 1
-    for point in space.first:
-        study.enqueue_trial(point)
-        space.suggest(study.ask())
     (said,) = re.findall(r"^\W*(seldtune .*)$", path.read_text(), re.M)
     (command,) = seldtune_commands(said)
     assert command[:2] == ["sweep", f"examples/{path.name}"]
     parse(command)
+    with forgotten_plugins():
+        load_plugins([str(REPOSITORY / plugin) for plugin in re.findall(r"--plugin (\S+)", said)])
+        space, study = find_space(str(path)), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        assert len({space.suggest(study.ask()) for _ in range(8)}) > 1
+        for point in space.first:
+            study.enqueue_trial(point)
+            space.suggest(study.ask())
 
 
 def test_the_example_of_a_population_is_one_and_decides_often() -> None:

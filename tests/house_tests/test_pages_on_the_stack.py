@@ -109,9 +109,9 @@ def run(stack: Stack, words: list[str]) -> str:
 
 
 def lines_of(text: str) -> list[str]:
-    """The kinds of lines of an output but for those that come and go: what `plan` says of time hangs on how fast the
+    """The kinds of lines of an output but for those that come and go: what is said of time hangs on how fast the
     machine is now, and an untrained model is often worse than one that says nothing."""
-    come_and_go = ("ok models", "warning models", "warning time", "before")
+    come_and_go = ("ok models", "warning models", "ok time", "warning time", "budget #", "before")
     return [line for line in shape(text, NAMES) if not line.startswith(come_and_go)]
 
 

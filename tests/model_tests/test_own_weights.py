@@ -17,7 +17,7 @@ from trainables.config import TrialConfig
 from trainables.config.tree import override
 from trainables.evaluation.bundle import WEIGHTS_NAME, load_bundle
 from trainables.networks.model import SeldModel
-from trainables.networks.pretrained import load_pretrained
+from trainables.networks.pretrained import load_pretrained, require_weights
 from trainables.training.checkpoint import TrialStore
 from trainables.training.learner import Learner
 
@@ -110,7 +110,15 @@ def test_a_trial_with_taken_weights_continues_as_if_it_had_not_been_stopped(trai
     assert one == other
 
 
-def test_models_of_mlflow_are_no_files(tmp_path: Path) -> None:
-    config = override(CONFIG, {"audio.weights": "models:/seld@champion"})
-    with pytest.raises(UserError, match=r"seldtune weights import models:/seld@champion --as NAME"):
-        load_pretrained(SeldModel(config), config)
+def test_weights_that_are_not_there_are_told_before_a_trial(trained: Path) -> None:
+    there = override(CONFIG, {"audio.weights": str(trained)})
+    require_weights([CONFIG, there])
+    for uri, said in (
+        (f"{trained}.gone", r"safetensors\.gone': there is no such file$"),
+        ("models:/seld@champion", r"`seldtune weights import models:/seld@champion --as NAME` stores$"),
+    ):
+        config = override(CONFIG, {"audio.weights": uri})
+        with pytest.raises(UserError, match=rf"^audio\.weights = .*{said}"):
+            require_weights([there, config])
+        with pytest.raises(UserError, match=r"^audio\.weights = "):
+            load_pretrained(SeldModel(config), config)

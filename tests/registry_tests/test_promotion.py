@@ -243,7 +243,7 @@ def test_a_registered_model_starts_trials_elsewhere(root):
     assert set(taken.keys) == {key for key in model.state_dict() if key.startswith("audio.")}
     _, provenance = parse_state(storage.read_bytes(brought["audio.weights"]), "weights")
     assert provenance["source"] == "models:/seld/5"
-    assert bring_own_weights({"audio.weights": "models:/seld@finalist"}, root) == {
+    assert bring_own_weights({"audio": {"weights": "models:/seld@finalist"}}, root) == {
         "audio.weights": brought["audio.weights"]
     }, "the same numbers are there once"
     for source, said in {

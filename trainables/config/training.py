@@ -23,7 +23,8 @@ class TrainingConfig:
     compile: bool = False
     """Compile the network with `torch.compile`: a minute or more at the start, faster steps on GPUs."""
     initial_weights: str | None = None
-    """URI of a whole model's weights to start from (`seldtune weights import`), or nothing: random ones."""
+    """URI of a whole model's weights to start from: published ones (`seldtune weights import`), or what fits of a model
+    that was trained here; nothing: random ones."""
     taken_rate: float = later(1.0)
     """Share of each step that weights from elsewhere take, whatever the optimiser: 0.1 is a tenth of the rate."""
     taken_frozen_epochs: int = later(0)

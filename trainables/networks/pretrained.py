@@ -7,6 +7,7 @@ a model that was trained here whatever fits is taken, and the rest is left.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from data.errors import UserError
 from trainables.config import TrialConfig
-from trainables.weights.files import State, weights_sha256
+from trainables.weights.files import State, require_content, weights_sha256
 from trainables.weights.fitting import WeightsSlot, load_fitting, take_fitting
 from trainables.weights.kinds import KINDS, OWN, read_weights
 
@@ -54,6 +55,13 @@ def slots(config: TrialConfig) -> list[WeightsSlot]:
         own=("feature_", *(f"{slot.place}." for slot in seeing)),
     )
     return [whole, *config.audio.slots(), *seeing]
+
+
+def require_weights(configs: Iterable[TrialConfig]) -> None:
+    """UserError where one of the configs names weights that are not there; nothing of them is read."""
+    named = {(slot.field, slot.uri) for config in configs for slot in slots(config) if slot.uri is not None}
+    for field, uri in sorted(named):
+        require_content(uri, field)
 
 
 def load_pretrained(model: nn.Module, config: TrialConfig) -> list[Taken]:

@@ -30,17 +30,22 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def require_content(uri: str, what: str) -> None:
+    """UserError, beginning with `what`, unless there is such a file, local or on S3; nothing of it is read."""
+    _refuse_own(uri, what)
+    from data import storage  # a model that is loaded elsewhere needs none of its dependencies
+
+    if not storage.exists(uri):
+        raise UserError(f"{what} = {uri!r}: there is no such file")
+
+
 def read_content(uri: str, what: str) -> bytes:
     """The bytes of a file, local or on S3.
 
     Raises:
         UserError: it cannot be read; the message begins with `what`.
     """
-    if uri.startswith(OWN_SCHEMES):
-        raise UserError(
-            f"{what} = {uri!r}: models in MLflow are fetched where they are given with --set; here, name the file that "
-            f"`seldtune weights import {uri} --as NAME` stores"
-        )
+    _refuse_own(uri, what)
     try:
         if "://" in uri:
             from data import storage  # local paths need none of its dependencies
@@ -49,6 +54,14 @@ def read_content(uri: str, what: str) -> bytes:
         return Path(uri).read_bytes()
     except OSError as error:
         raise UserError(f"{what} = {uri!r} cannot be read: {error.strerror or error}") from error
+
+
+def _refuse_own(uri: str, what: str) -> None:
+    if uri.startswith(OWN_SCHEMES):
+        raise UserError(
+            f"{what} = {uri!r}: models in MLflow are fetched where they are given with --set; here, name the file that "
+            f"`seldtune weights import {uri} --as NAME` stores"
+        )
 
 
 def parse_state(content: bytes, what: str) -> tuple[State, dict[str, str]]:
