@@ -99,7 +99,7 @@ def load_pretrained(model: nn.Module, config: TrialConfig) -> list[Taken]:
 
 def _take_own(model: nn.Module, state: State, slot: WeightsSlot, what: str) -> tuple[list[str], int]:
     """What fits of another trained model: all of it, or of its encoder where an encoder's field names it."""
-    part = slot.place.partition(".")[0]
+    part = f"{slot.place.partition('.')[0]}." if slot.place else ""
     # Statistics of features belong to the data that a model is trained on.
     of_part = {key: value for key, value in state.items() if key.startswith(part) and not key.startswith("feature_")}
     keys = take_fitting(model, of_part, what)
