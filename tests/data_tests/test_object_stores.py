@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,16 @@ def test_a_profile_that_is_not_there_is_said(monkeypatch):
         storage.check_root("s3://store/data")
 
 
+@contextmanager
+def answered_by(handler, monkeypatch):
+    """A server of the handler's in place of the S3."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as stub:
+        threading.Thread(target=stub.serve_forever, daemon=True).start()
+        set_environment(monkeypatch, f"http://127.0.0.1:{stub.server_port}")
+        yield
+        stub.shutdown()
+
+
 class NoList(http.server.BaseHTTPRequestHandler):
     """An S3 whose user may not list: what is not there is refused, with the reason."""
 
@@ -257,13 +268,10 @@ class NoList(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_right_that_is_missing_is_passed_on_in_the_words_of_s3(monkeypatch):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoList) as stub:
-        threading.Thread(target=stub.serve_forever, daemon=True).start()
-        set_environment(monkeypatch, f"http://127.0.0.1:{stub.server_port}")
+    with answered_by(NoList, monkeypatch):
         for action in (storage.check_root, storage.read_bytes):
             with pytest.raises(UserError, match=r"\(AccessDenied: not authorized: s3:ListBucket\); check AWS_A"):
                 action("s3://mine/data")
-        stub.shutdown()
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -287,13 +295,10 @@ class Page(http.server.BaseHTTPRequestHandler):
 @pytest.mark.parametrize("status", [200, 301])
 def test_what_answers_and_is_no_s3_is_said(monkeypatch, status):
     monkeypatch.setattr(Page, "status", status)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as stub:
-        threading.Thread(target=stub.serve_forever, daemon=True).start()
-        set_environment(monkeypatch, f"http://127.0.0.1:{stub.server_port}")
+    with answered_by(Page, monkeypatch):
         for action in (storage.size, storage.list_files):
             with pytest.raises(UserError, match=r"answers, but not as S3 does .*; check AWS_ENDPOINT_URL"):
                 action("s3://mine/data")
-        stub.shutdown()
 
 
 def test_clients_are_made_in_one_place():
