@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.utils._pytree import tree_leaves
 
 from data.errors import UserError
 from support.learnable_rows import CONFIG
 from support.one_worker import SHORT, numbers, run
+from support.tiny_models import tiny_config
 from trainables.config import TrialConfig
 from trainables.config.tree import override
 from trainables.evaluation.bundle import WEIGHTS_NAME, load_bundle
@@ -77,6 +78,15 @@ def test_another_network_takes_what_fits(trained: Path, caplog: pytest.LogCaptur
     narrow = override(CONFIG, {"audio.weights": str(trained), **other})
     with pytest.raises(UserError, match=r"^audio\.weights = .* fits the configured network nowhere; it has audio\."):
         load_pretrained(SeldModel(narrow), narrow)
+
+
+def test_the_gate_on_what_is_seen_is_none_of_the_visual_encoders(tmp_path: Path) -> None:
+    gated = override(tiny_config("gru"), {"fusion.visual_gate": True})
+    save_file(SeldModel(gated).state_dict(), tmp_path / "gated.safetensors")
+    config = override(gated, {"visual.weights": str(tmp_path / "gated.safetensors")})
+    model = SeldModel(config)
+    (taken,) = load_pretrained(model, config)
+    assert set(taken.keys) == {key for key in model.state_dict() if key.startswith("visual.")}
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "muon"])
