@@ -30,8 +30,9 @@ from trainables.config import (
 INPUTS = InputConfig(
     n_fft=1024, hop=600, n_mels=32, frame_width=96, frame_height=48, frame_rate_hz=2.0, level="relative"
 )
-# Elevation is learnt late where z counts no more than the other axes; at twice as much some classes are.
-OUTPUT = MultiAccdoa(vertical_weight=1.5)
+# Elevation is learnt late where z counts no more than the other axes; at twice as much some classes are. Nothing is
+# detected for epochs where silence counts as much as events; at ten times as much too is.
+OUTPUT = MultiAccdoa(vertical_weight=1.5, active_weight=3.0)
 CHANNELS = (16, 32, 96)
 WIDTH = CHANNELS[-1]
 

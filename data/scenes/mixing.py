@@ -35,6 +35,8 @@ class Stems:
     decoys: Sounds
     interferers: Sounds
     noise: NDArray[np.float32]
+    power: float
+    """In W of all labelled events together while at least one sounds; of an empty scene, what stands for it."""
 
     def mix_events(self) -> NDArray[np.float32]:
         """All labelled events together, (4, N)."""
@@ -64,9 +66,8 @@ def render_stems(scene: Scene) -> Stems:
     noise = _diffuse_noise(samples, np.random.default_rng([scene.seed, 4]))
     events = tuple(_sound(scene, event) for event in scene.events)
     sounding = sounding_samples(scene)
-    power = _QUIET_POWER
-    if sounding.any():
-        power = np.square(Stems(events, (), (), noise).mix_events()[0, sounding]).mean(dtype=np.float64)
+    of_events = np.square(_added(np.zeros_like(noise), events)[0, sounding])
+    power = (of_events.mean(dtype=np.float64) if of_events.size else 0.0) or _QUIET_POWER
     noise *= np.float32(np.sqrt(power / 10 ** (scene.snr_db / 10) / np.square(noise[0]).mean(dtype=np.float64)))
 
     interferers = []
@@ -78,7 +79,7 @@ def render_stems(scene: Scene) -> Stems:
         its_power = np.square(wet[0, : len(dry)]).mean(dtype=np.float64)
         wet *= np.float32(np.sqrt(power * 10 ** (interferer.level_db / 10) / its_power))
         interferers.append((begin, wet[:, : samples - begin]))
-    return Stems(events, tuple(_sound(scene, decoy) for decoy in scene.decoys), tuple(interferers), noise)
+    return Stems(events, tuple(_sound(scene, decoy) for decoy in scene.decoys), tuple(interferers), noise, power)
 
 
 def _sound(scene: Scene, event: SceneEvent) -> tuple[int, NDArray[np.float32]]:
@@ -112,7 +113,10 @@ def _diffuse_noise(samples: int, rng: np.random.Generator) -> NDArray[np.float32
 
 
 def render_audio(scene: Scene) -> NDArray[np.int16]:
-    """The recording, (4, N) int16 at 24 kHz in order W, Y, Z, X; turned down as a whole where it would clip."""
-    audio = render_stems(scene).mix()
-    audio *= np.float32(32767 * min(1.0, _PEAK / max(_PEAK, float(np.abs(audio).max()))))
+    """The recording, (4, N) int16 at 24 kHz in order W, Y, Z, X, as loud as the scene says, or as loud as it can be
+    without clipping."""
+    stems = render_stems(scene)
+    audio = stems.mix()
+    as_said = 10 ** (scene.recording_dbfs / 20) / np.sqrt(stems.power)
+    audio *= np.float32(32767 * min(as_said, _PEAK / float(np.abs(audio).max())))
     return np.rint(audio).astype(np.int16)

@@ -128,6 +128,8 @@ class Scene:
     num_labels: int
     snr_db: float
     seed: int
+    recording_dbfs: float = -48.0
+    """RMS in W of all events together while one sounds, below full scale."""
     decoys: tuple[SceneEvent, ...] = ()
     interferers: tuple[Interferer, ...] = ()
     distractors: tuple[Distractor, ...] = ()

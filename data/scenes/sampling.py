@@ -53,6 +53,7 @@ def sample_scene(settings: SceneSettings, room: Room, seed: int) -> Scene:
         events=tuple(event for event, _ in drawn),
         decoys=tuple(decoy for _, decoy in drawn if decoy is not None),
         snr_db=rng.uniform(*settings.snr_db),
+        recording_dbfs=np.random.default_rng([seed, 10]).uniform(*settings.recording_dbfs),
         interferers=tuple(_draw_interferers(settings, stage, np.random.default_rng([seed, 6]))),
         distractors=tuple(_draw_distractors(settings, stage, np.random.default_rng([seed, 7]))),
     )
@@ -267,6 +268,7 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
     kinds = Counter(interferer.kind for interferer in scene.interferers)
     return {
         "snr_db": float(scene.snr_db),
+        "recording_dbfs": float(scene.recording_dbfs),
         "rt60_s": float(scene.room.rt60_s),
         "polyphony": np.bincount(voices).tolist(),
         "events": len(scene.events),

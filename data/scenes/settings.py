@@ -48,6 +48,9 @@ class SceneSettings:
     distance_m: tuple[float, float] = (0.9, 1.7)
     level_db: tuple[float, float] = (-3.0, 3.0)
     """Level of a source against the common one, at 1 m; the distance comes on top."""
+    recording_dbfs: tuple[float, float] = (-54.0, -42.0)
+    """How loud a recording is: RMS in W, below full scale, of all events together while one sounds. STARSS23 is about
+    as soft."""
     snr_db: tuple[float, float] = (25.0, 35.0)
     """Power of all events together while one sounds, over that of the noise, both in W."""
     rt60_s: tuple[float, float] = (0.15, 0.25)
@@ -89,6 +92,7 @@ class SceneSettings:
             "elevation_deg": (-80.0, 80.0),
             "distance_m": (NEAREST_M, 10.0),
             "level_db": (-30.0, 10.0),
+            "recording_dbfs": (-80.0, 0.0),
             "snr_db": (-20.0, 100.0),
             "rt60_s": (0.0, 3.0),
             "interferer_s": (0.3, 60.0),

@@ -185,6 +185,7 @@ def inspect(
     picture: bool = True,
     out: Path | str | None = None,
     rows: int | None = 24,
+    model: str | None = None,
     settings: Settings | None = None,
 ) -> dict[str, Any]:
     """What a store holds: clips, classes, overlap, directions, sound levels; and a recording of it, drawn.
@@ -197,20 +198,23 @@ def inspect(
         picture: whether one is drawn.
         out: the picture's file; `<recording>.png` in the working directory if not given.
         rows: rows of each split whose sound levels are measured; None: all.
+        model: models:/<name>@<alias> of one that is to hear them: how loud they are beside what it was trained on.
 
     Returns:
         A document ready for JSON.
 
     Raises:
-        UserError: no store there, no such recording, or a stretch that it does not have.
+        UserError: no store there, no such recording or model, or a stretch that it does not have.
     """
     if rows is not None and (not isinstance(rows, int) or rows < 1):
         raise UserError(f"rows = {rows!r}: has to be a whole number from 1 on, or None for all")
     settled_for(settings, root)
+    from infra.api.models import load_model
     from infra.datasets.inspection import inspect_store
 
     return inspect_store(
         text_of(root, "root"),
+        model=None if model is None else load_model(model, settings=settings),
         sound_rows=rows,
         picture=picture,
         recording=recording,

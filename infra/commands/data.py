@@ -94,6 +94,10 @@ def data_ingest(
     reader: Annotated[str, typer.Option(help="How the tree is laid out: starss23, or as a plugin reads it.")] = (
         "starss23"
     ),
+    model: Annotated[
+        str | None,
+        typer.Option(help="models:/<name>@<alias>: say how loud they are beside what it was trained on."),
+    ] = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,12 +107,15 @@ def data_ingest(
     Every node of the cluster has to see the tree. Example: `seldtune data ingest ~/STARSS23 --skip-bad`
     """
     from infra.api import datasets as api
+    from infra.api.models import load_model
 
+    # Before the recordings, which may take hours: a model that is not there is told first.
+    listener = None if model is None else load_model(model)
     rooms = None if val_rooms is None else [room for room in val_rooms.split(",") if room]
     built = api.ingest(tree, out, val_rooms=rooms, video=video, resample=resample, reader=reader, plugins=plugin)
     from infra.datasets.ingest_report import ingest_document, show_ingest
 
-    document = ingest_document(built)
+    document = ingest_document(built, listener)
     if as_json:
         print_json(document)
     else:
@@ -146,6 +153,10 @@ def data_inspect(
     ] = None,
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw a recording.")] = True,
     rows: Annotated[int, typer.Option(min=0, help="Rows of each split whose sound levels are measured.")] = 24,
+    model: Annotated[
+        str | None,
+        typer.Option(help="models:/<name>@<alias>: say how loud they are beside what it was trained on."),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Measure the sound levels of all rows.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -163,6 +174,7 @@ def data_inspect(
         picture=picture,
         out=out,
         rows=None if every else rows,
+        model=model,
     )
     if as_json:
         print_json(document)

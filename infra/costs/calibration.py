@@ -168,7 +168,7 @@ def kept_calibration(precision: str, resources: TrialResources, root: str) -> Ca
     Raises:
         TimeoutError: the cluster has no free worker to ask what machine it is.
     """
-    machine = _on_worker(resources, describe_machine, resources)
+    machine = on_worker(resources, describe_machine, resources)
     uri = _uri(root, machine, precision)
     try:
         with read_back(uri, ANEW):
@@ -190,10 +190,10 @@ def calibrate(
         TimeoutError: the cluster has no free worker.
     """
     precision = configs[0].training.precision
-    machine = _on_worker(resources, describe_machine, resources)
+    machine = on_worker(resources, describe_machine, resources)
     uri = _uri(root, machine, precision)
     logger.info("measuring how fast %s trains; it is kept in %s", machine, uri)
-    points = _on_worker(resources, measure, [to_dict(config) for config in spread(configs)], store, prepare, resources)
+    points = on_worker(resources, measure, [to_dict(config) for config in spread(configs)], store, prepare, resources)
     kept = {"machine": machine, "precision": precision, "points": [asdict(point) for point in points]}
     storage.write_bytes(uri, json.dumps(kept, indent=1).encode())
     return fit(points, f"measured on {machine}, {precision}")
@@ -203,7 +203,7 @@ def _uri(root: str, machine: str, precision: str) -> str:
     return storage.join(root, "calibration", f"{machine}-{precision}.json")
 
 
-def _on_worker(resources: TrialResources, function: Callable[..., Any], *arguments: Any) -> Any:
+def on_worker(resources: TrialResources, function: Callable[..., Any], *arguments: Any) -> Any:
     """What the function returns where a worker of a trial would run."""
     import ray
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.stores.build import Built
-from infra.datasets.inspection import describe, show
+from infra.datasets.inspection import Listener, describe, show
 from infra.datasets.rows import read_rows
 
 
-def ingest_document(built: Built) -> dict[str, Any]:
-    """All of it, ready for JSON."""
+def ingest_document(built: Built, model: Listener | None = None) -> dict[str, Any]:
+    """All of it, ready for JSON; with a model, how loud the recordings are beside what it was trained on."""
     return {
-        **describe(built.store, read_rows(built.store)),
+        **describe(built.store, read_rows(built.store), model=model),
         "picture": None,
         "unusual": unusual(built.report),
         "faults": built.report["faults"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,25 @@ SILENCE_DBFS = -120.0
 SOUND_ROWS = 24
 
 
+class Listener(Protocol):
+    """A model that is to hear recordings, such as `infra.models.predict.RegisteredModel`."""
+
+    @property
+    def uri(self) -> str: ...
+
+    def level_above_training_db(self, audio: NDArray[np.float32]) -> float | None:
+        """By how many dB audio (4, samples) is louder than what it was trained on; None: it does not matter."""
+        ...
+
+    def far_level(self, what: str, above_db: float | None) -> str | None:
+        """What is to be said where that is too far."""
+        ...
+
+
 def inspect_store(
     root: str,
     *,
+    model: Listener | None = None,
     sound_rows: int | None = SOUND_ROWS,
     picture: bool = True,
     recording: str | None = None,
@@ -36,6 +52,7 @@ def inspect_store(
     """Look at a store, and draw a picture of one of its recordings.
 
     Args:
+        model: what the store's recordings are compared with in loudness.
         sound_rows: rows of each split whose sound is measured; nothing: all.
         recording, at_s, seconds: what the picture shows; if not given the first recording, from where it is busy on.
         out: the picture's file; `<recording>.png` in the working directory if not given.
@@ -51,10 +68,15 @@ def inspect_store(
     if picture and (rows or recording is not None):
         chosen = rows_of_recording(rows, recording)
         shown = draw_recording(store, chosen, at_s, seconds, out or Path(f"{chosen[0].recording}.png"))
-    return {**describe(store, rows, sound_rows), "picture": shown}
+    return {**describe(store, rows, sound_rows, model), "picture": shown}
 
 
-def describe(store: Store, rows: Sequence[RowFacts], sound_rows: int | None = SOUND_ROWS) -> dict[str, Any]:
+def describe(
+    store: Store,
+    rows: Sequence[RowFacts],
+    sound_rows: int | None = SOUND_ROWS,
+    model: Listener | None = None,
+) -> dict[str, Any]:
     """Everything but the picture; levels of at most `sound_rows` rows of each split, spread evenly over it."""
     manifest = store.manifest
     splits = {}
@@ -73,15 +95,25 @@ def describe(store: Store, rows: Sequence[RowFacts], sound_rows: int | None = SO
             "polyphony_frames": polyphony(own),
             "elevation_deg": spread(np.concatenate([[], *(row.events.elevation_deg for row in own)])),
             "distance_m": spread(np.concatenate([[], *(row.events.distance_cm / 100 for row in own)])),
-            **_sound(store, own, sound_rows),
+            **_sound(store, own, sound_rows, model),
         }
     return {
         "root": store.root,
         "source": manifest.source,
         "schema_version": manifest.schema_version,
         "manifest": manifest.sha256,
+        "model": None if model is None else model.uri,
         "splits": splits,
+        "far_levels": _far_levels(splits, model),
     }
+
+
+def _far_levels(splits: Mapping[str, Any], model: Listener | None) -> list[str]:
+    """What is to be said of splits that are far louder or softer than what a model was trained on."""
+    if model is None:
+        return []
+    middle = {name: (split["above_training_db"] or {}).get("median") for name, split in splits.items()}
+    return [remark for name, above_db in middle.items() if (remark := model.far_level(name, above_db))]
 
 
 def polyphony(rows: Sequence[RowFacts]) -> list[int]:
@@ -110,16 +142,17 @@ def _dbfs(amplitude: float) -> float:
     return max(SILENCE_DBFS, 20.0 * float(np.log10(max(amplitude, 1e-12))))
 
 
-def _sound(store: Store, rows: Sequence[RowFacts], most: int | None) -> dict[str, Any]:
+def _sound(store: Store, rows: Sequence[RowFacts], most: int | None, model: Listener | None) -> dict[str, Any]:
     """Levels of the rows' own stretches, over rows spread evenly."""
     count = len(rows) if most is None else min(most, len(rows))
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)] if count else []
-    levels = [
-        sound_levels(decode_flac(content["audio"])[:, : row.num_labels * SAMPLES_PER_LABEL])
-        for row, content in read_whole(store, chosen, ["audio"])
-    ]
-    names = ("rms_dbfs", "peak_dbfs", "clipped_share")
-    columns = np.array(levels).reshape(-1, len(names)).T
+    levels = []
+    for row, content in read_whole(store, chosen, ["audio"]):
+        audio = decode_flac(content["audio"])[:, : row.num_labels * SAMPLES_PER_LABEL]
+        above_db = None if model is None else model.level_above_training_db((audio / FULL_SCALE).astype(np.float32))
+        levels.append((*sound_levels(audio), np.nan if above_db is None else above_db))
+    names = ("rms_dbfs", "peak_dbfs", "clipped_share", "above_training_db")
+    columns = np.array(levels, dtype=np.float64).reshape(-1, len(names)).T
     return {"sound_rows": count, **{name: spread(column) for name, column in zip(names, columns, strict=True)}}
 
 
@@ -150,6 +183,8 @@ def show(document: Mapping[str, Any]) -> None:
     ):
         console.print(table)
         console.print()
+    for remark in document["far_levels"]:
+        say(remark)
     for name, split in splits.items():
         blind = split["without_video"]
         if blind:
@@ -217,6 +252,7 @@ def _histogram(title: str, counts: Mapping[str, list[tuple[str, int]]], width: i
 SPREADS: dict[str, tuple[str, Callable[[float], str]]] = {
     "rms_dbfs": ("RMS of W, dBFS", "{:z.0f}".format),
     "peak_dbfs": ("peak of W, dBFS", "{:z.0f}".format),
+    "above_training_db": ("above training, dB", "{:z.0f}".format),
     "clipped_share": ("clipped, per 1,000", lambda share: f"{1000 * share:.2g}"),
     "elevation_deg": ("elevation, deg", "{:z.0f}".format),
     "distance_m": ("distance, m", "{:.1f}".format),
@@ -228,6 +264,8 @@ def _spreads(splits: Mapping[str, Any]) -> Any:
     measured = (f"{split['sound_rows']} of {split['rows']}" for split in splits.values())
     table.add_row("rows listened to", *measured)
     for key, (title, text) in SPREADS.items():
+        if key == "above_training_db" and not any(split[key] for split in splits.values()):
+            continue  # no model was asked, or one that does not mind
         cells = []
         for split in splits.values():
             found = split[key]

@@ -75,12 +75,8 @@ def predict_files(
         if path is not None and not needed:
             logger.warning("%s does not look at %s", model_uri, path)
     above_db = model.level_above_training_db(audio)
-    if above_db is not None and abs(above_db) > FAR_LEVEL_DB:
-        logger.warning(
-            "%s is %.0f dB %s than what %s was trained on, which may hear it wrongly; one that is trained with "
-            "inputs.level=relative does not mind",
-            *(wav.name, abs(above_db), "louder" if above_db > 0 else "softer", model_uri),
-        )
+    if remark := model.far_level(wav.name, above_db):
+        logger.warning("%s", remark)
     output = model.output(audio, seen)
     detections = model.decode(output)
 
@@ -154,6 +150,16 @@ class RegisteredModel:
         inputs = self.config.inputs
         features = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)(torch.from_numpy(audio))
         return float(features[0].mean()) - self.level_db
+
+    def far_level(self, what: str, above_db: float | None) -> str | None:
+        """What is to be said where that is far from what it was trained on."""
+        if above_db is None or abs(above_db) <= FAR_LEVEL_DB:
+            return None
+        side = "louder" if above_db > 0 else "softer"
+        return (
+            f"{what} is {abs(above_db):.0f} dB {side} than what {self.uri} was trained on, which may hear it wrongly; "
+            "one that is trained with inputs.level=relative does not mind"
+        )
 
     def predict(self, audio: NDArray[np.float32], seen: NDArray[Any] | None = None) -> Detections:
         """What the model hears in a recording, and where; its `events()` are what a DCASE csv holds.

@@ -23,6 +23,7 @@ from infra.costs.forecast import (
     forecast_sweep,
     forecast_trial,
 )
+from infra.costs.precision import fixed_precision
 from infra.plan.preflight import (
     OK,
     REFUSED,
@@ -45,6 +46,7 @@ from infra.sweep.request import SweepRequest, check_batches
 from infra.sweep.room import trials_at_a_time
 from infra.sweep.standing import Standing, look_up
 from trainables.config import TrialConfig
+from trainables.config.tree import override
 from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -169,6 +171,13 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
         built = Feasibility(resources)
         buildable = [config for config in configs if built(config) is None]
         if standing is not None and buildable:
+            if measure:
+                prepare, records = preparation(buildable, store.manifest.sha256), standing.records
+                precision = preflight.attempt(
+                    "precision",
+                    lambda: fixed_precision(buildable, records, store, prepare, resources, settings.root),
+                )
+                buildable, configs = ([override(c, precision or {}) for c in many] for many in (buildable, configs))
             plan.calibration = _calibrated(buildable, settings.root, standing, size, measure)
     refuses = Feasibility(
         resources,

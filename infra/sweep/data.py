@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -146,9 +146,17 @@ def feature_statistics(
 def _statistics(dataset: Any, level: str) -> bytes:
     """`mean` and `std` as numpy keeps arrays."""
     with user_errors():
-        moments = dataset.map_batches(
-            _moments, batch_size=None, batch_format="pyarrow", fn_kwargs={"level": level}
+        measured = dataset.map_batches(
+            _moments_of, batch_size=None, batch_format="pyarrow", fn_kwargs={"level": level}
         ).take_all()
+    mean, std = statistics_of(measured)
+    sink = io.BytesIO()
+    np.savez(sink, mean=mean, std=std)
+    return sink.getvalue()
+
+
+def statistics_of(moments: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What `feature_statistics` returns, from the `moments` of all rows."""
     count = sum(m["count"] for m in moments)
     mean = np.sum([m["sum"] for m in moments], axis=0) / count
     square = np.sum([m["square"] for m in moments], axis=0) / count
@@ -157,10 +165,7 @@ def _statistics(dataset: Any, level: str) -> bytes:
     mean[4:] = 0.0
     square[4:] = square[4:].mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 1e-8))
-    measured = {"mean": mean[:, None].astype(np.float32), "std": std[:, None].astype(np.float32)}
-    sink = io.BytesIO()
-    np.savez(sink, **measured)
-    return sink.getvalue()
+    return mean[:, None].astype(np.float32), std[:, None].astype(np.float32)
 
 
 def _statistics_uri(root: str, store: Store, prepare: PrepareRow) -> str:
@@ -172,13 +177,13 @@ def _statistics_uri(root: str, store: Store, prepare: PrepareRow) -> str:
     return storage.join(root, "statistics", f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]}.npz")
 
 
-def _moments(table: pa.Table, level: str) -> dict[str, NDArray]:
-    """Sums over time of the features and their squares, one entry a row. What is relative to windows in a model is
+def moments(features: NDArray, level: str) -> dict[str, Any]:
+    """Sums over time of a row's features (7, T, n_mels) and their squares. What is relative to windows in a model is
     relative to rows here."""
-    heard = [torch.from_numpy(row["features"].astype(np.float64)) for row in unpack_rows(table)]
-    features = [at_level(f, level).numpy() for f in heard]
-    return {
-        "sum": np.stack([f.sum(axis=1) for f in features]),
-        "square": np.stack([np.square(f).sum(axis=1) for f in features]),
-        "count": np.array([f.shape[1] for f in features]),
-    }
+    heard = at_level(torch.from_numpy(features.astype(np.float64)), level).numpy()
+    return {"sum": heard.sum(axis=1), "square": np.square(heard).sum(axis=1), "count": heard.shape[1]}
+
+
+def _moments_of(table: pa.Table, level: str) -> dict[str, NDArray]:
+    rows = [moments(row["features"], level) for row in unpack_rows(table)]
+    return {name: np.array([row[name] for row in rows]) for name in ("sum", "square", "count")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ray import tune
@@ -19,6 +19,7 @@ from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.tracking.tracker import SweepTracker
 from trainables.config.tree import from_dict
+from trainables.scores.flat import AXIS_ERRORS
 from trainables.training.reports import OBJECTIVE, report_of
 from trainables.training.resources import TrialResources
 
@@ -108,7 +109,7 @@ class Recorder(DriverOnly, tune.Callback):
 def _log_report(record: TrialRecord) -> None:
     report, config = record.reports[-1], from_dict(record.config)
     logger.info(
-        "trial %2d %-12s epoch %2d/%d | loss %.4f | val SELD %.3f F %.2f LE %4.1f deg | %3.0f windows/s | %4.1f s",
+        "trial %2d %-12s epoch %2d/%d | loss %.4f | val SELD %.3f F %.2f LE %4.1f deg%s | %3.0f windows/s | %4.1f s",
         record.number,
         record.label,
         int(report["epoch"]),
@@ -117,6 +118,13 @@ def _log_report(record: TrialRecord) -> None:
         report[OBJECTIVE],
         report["present/F"],
         report["present/LE"],
+        _axes_of(report),
         report["windows_per_s"],
         report["epoch_s"],
     )
+
+
+def _axes_of(report: Mapping[str, float]) -> str:
+    """Which of the two LE comes from, where anything was matched."""
+    errors = [report[key] for name in AXIS_ERRORS if (key := f"axes/{name}") in report]
+    return " (az {:2.0f} el {:2.0f})".format(*errors) if errors else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data.errors import UserError
@@ -21,7 +21,7 @@ from infra.search.samplers import DEFAULT, check_sampler
 from infra.search.stoppers import StopperSettings, check_stopper
 from search_spaces.space import SearchSpace
 from trainables.config import TrialConfig
-from trainables.config.tree import parts_of
+from trainables.config.tree import override, parts_of
 from trainables.training.resources import TrialResources
 
 SEEDS = 2**32
@@ -203,6 +203,11 @@ class SettledRequest:
     data_memory_bytes: int | None
     plugins: tuple[Plugin, ...] = ()
     """That its parts come from."""
+
+    def fixing(self, fields: Mapping[str, Any]) -> SettledRequest:
+        """The same with some fields of all configs settled, which its record, and so `lasting`, does not hold."""
+        search = replace(self.search, fixed={**self.search.fixed, **fields})
+        return replace(self, search=search, configs=[override(config, fields) for config in self.configs])
 
     def lasting(self, data_sha256: str) -> dict[str, Any]:
         """What must not change while the sweep lives, on data with this manifest."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from infra.cluster.join import cluster_name, connect
 from infra.cluster.nodes import require_shared
 from infra.cluster.usage import cluster_usage
+from infra.costs.precision import fixed_precision
 from infra.record.claim import SweepClaim
 from infra.search.warm_start import keep
 from infra.stack.settings import Settings
@@ -71,6 +72,10 @@ def _run_owed(standing: Standing, settings: Settings, screen: Screen | None, ope
     asked, sweep, store, ledger = standing.asked, standing.sweep, standing.store, standing.ledger
     connect(settings)
     require_shared(store, settings.root)
+    asked = asked.fixing(
+        fixed_precision(asked.configs, standing.records, store, standing.prepare, asked.resources, settings.root)
+    )
+    standing = replace(standing, asked=asked)
     with SweepClaim(sweep.uri, sweep.name, cluster_name(settings), settings.ray_address) as claim:
         data = divide_data(store, standing.prepare, asked.data_memory_bytes)
         concurrency = trials_at_a_time(asked.concurrency, asked.resources, data)

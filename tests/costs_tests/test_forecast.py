@@ -53,7 +53,7 @@ def test_overhead_and_rate_are_found_again() -> None:
 
 
 def test_a_broken_file_of_what_was_measured_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "_on_worker", lambda *_: "this-machine")
+    monkeypatch.setattr(calibration, "on_worker", lambda *_: "this-machine")
     assert calibration.kept_calibration("fp32", TrialResources(), str(tmp_path)) is None
     file = tmp_path / "calibration" / "this-machine-fp32.json"
     file.parent.mkdir()

@@ -163,6 +163,7 @@ def test_levels_of_the_stems_are_the_scenes_facts(name):
     audio = render_audio(scene) / 32767
     gain = (audio * mixed).sum() / (mixed * mixed).sum()
     np.testing.assert_allclose(audio, gain * mixed, atol=1 / 32767)
+    assert 10 * np.log10(gain**2 * signal) == pytest.approx(facts["recording_dbfs"], abs=0.01)
     assert json.loads(json.dumps(facts)) == facts
 
 

@@ -146,8 +146,14 @@ def test_visible_share_is_kept():
 
 
 def test_recordings_do_not_clip():
-    loud = SceneSettings(duration_s=6.0, level_db=(10.0, 10.0), polyphony=5, overlap=1.0)
-    assert np.abs(render_audio(easy_scene(1, loud)).astype(int)).max() < 32767
+    loud = SceneSettings(duration_s=6.0, recording_dbfs=(0.0, 0.0), polyphony=5, overlap=1.0)
+    assert 31000 < np.abs(render_audio(easy_scene(1, loud)).astype(int)).max() < 32767
+
+
+def test_recordings_are_as_loud_as_real_ones():
+    found = [scene_facts(easy_scene(seed))["recording_dbfs"] for seed in range(40)]
+    assert -54 <= min(found) < -52
+    assert -44 < max(found) <= -42
 
 
 def test_interferers_distractors_and_occluders_leave_the_labels_as_they_were():

@@ -42,12 +42,12 @@ from support.embedded_data import (
     tensors,
     trial,
 )
+from trainables.config import MultiAccdoa
 from trainables.config.tree import override
 from trainables.evaluation.evaluate import predict
 from trainables.evaluation.inference import predict_clip
 from trainables.inputs import prepare as prepare_module
 from trainables.inputs.prepare import PrepareRow
-from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.parts.visual.modules import seen_in
 from trainables.training.checkpoint import TrialStore
 from trainables.training.decision import GO_ON, Decision
@@ -127,7 +127,7 @@ def test_a_training_step_is_that_of_pictures(store: Store, made: Any, visual: st
         batch = tensors(next(sampler.epoch(1)))
         seen = seen_in(batch, config.visual.columns)
         assert seen is not None
-        loss = adpit_loss(model(batch["features"], seen, batch["has_video"]), batch["target"], batch["valid"])
+        loss = MultiAccdoa().loss(model(batch["features"], seen, batch["has_video"]), batch["target"], batch["valid"])
         loss.backward()
         losses.append(loss.item())
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})

@@ -10,8 +10,6 @@ import torch
 
 from data.labels import Events, adpit_target
 from trainables.config import Accdoa, MultiAccddoa, MultiAccdoa
-from trainables.parts.outputs.accdoa import accdoa_loss
-from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.scores.detections import Detections
 
 FORM = MultiAccdoa()
@@ -58,7 +56,7 @@ def loss_by_enumeration(output: np.ndarray, target: np.ndarray) -> np.ndarray:
 def test_loss_and_gradient_equal_the_reference():
     target = torch.from_numpy(GOLDEN["adpit_target"])[None].repeat(2, 1, 1, 1, 1)
     output = torch.from_numpy(GOLDEN["adpit_output"]).requires_grad_()
-    loss = adpit_loss(output, target)
+    loss = FORM.loss(output, target)
     loss.backward()
     assert abs(loss.item() - float(GOLDEN["adpit_loss"])) < 1e-6
     assert np.abs(output.grad.numpy() - GOLDEN["adpit_grad"]).max() < 1e-6
@@ -71,7 +69,7 @@ def test_loss_equals_the_definition(form):
     assert target[:, 1:3, 0].any()
     output = torch.randn(2, 12, form.width, generator=torch.Generator().manual_seed(0)) * 0.7
     expected = loss_by_enumeration(output.flatten(0, 1).numpy(), target.numpy())
-    loss = adpit_loss(output, target.unflatten(0, (2, 12)))
+    loss = form.loss(output, target.unflatten(0, (2, 12)))
     assert loss.item() == pytest.approx(expected.mean(), abs=1e-6)
 
 
@@ -93,17 +91,38 @@ def test_an_error_of_elevation_weighs_more(form):
         assert errors[1] / errors[0] == pytest.approx(weight**2)
 
 
+@pytest.mark.parametrize("form", [MultiAccdoa(), MultiAccddoa(), Accdoa()], ids=lambda form: form.name)
+def test_an_error_of_a_class_that_sounds_weighs_more(form):
+    target = torch.zeros(1, 2, 6, 5, 13)
+    for dummy, class_index in ((0, 3), (1, 5)):  # one event of a class; the first of two
+        target[0, 1, dummy, 0, class_index] = target[0, 1, dummy, 1, class_index] = 1.0
+    right = torch.zeros(1, 2, form.tracks, form.axes, 13)
+    right[0, 1, :, 0, (3, 5)] = 1.0
+    places = {"sounds": (1, 3), "one of two": (1, 5), "another class": (1, 4), "another time": (0, 3)}
+    for weight in (1.0, 3.0):
+        weighed = dataclasses.replace(form, active_weight=weight)
+        base = weighed.loss(right.flatten(-3), target).item()
+        costs = {}
+        for what, (frame, class_index) in places.items():
+            wrong = right.clone()
+            wrong[0, frame, :, 1, class_index] += 0.1
+            costs[what] = weighed.loss(wrong.flatten(-3), target).item() - base
+        assert costs["sounds"] / costs["another class"] == pytest.approx(weight, rel=1e-4)
+        assert costs["one of two"] / costs["another class"] == pytest.approx(weight, rel=1e-3)
+        assert costs["another time"] == pytest.approx(costs["another class"], rel=1e-4)
+
+
 def test_only_valid_labels_count():
     target, output = random_target(1, 20).unflatten(0, (2, 10)), torch.randn(2, 10, NUM_OUTPUTS, requires_grad=True)
     valid = torch.ones(2, 10, dtype=torch.bool)
-    assert adpit_loss(output, target, valid).item() == pytest.approx(adpit_loss(output, target).item(), rel=1e-5)
+    assert FORM.loss(output, target, valid).item() == pytest.approx(FORM.loss(output, target).item(), rel=1e-5)
     valid[1, 4:] = False
-    loss = adpit_loss(output, target, valid)
-    kept = adpit_loss(output[:1], target[:1]) * 10 + adpit_loss(output[1:, :4], target[1:, :4]) * 4
+    loss = FORM.loss(output, target, valid)
+    kept = FORM.loss(output[:1], target[:1]) * 10 + FORM.loss(output[1:, :4], target[1:, :4]) * 4
     assert loss.item() == pytest.approx(kept.item() / 14, rel=1e-5)
     loss.backward()
     assert (output.grad[1, 4:] == 0).all()
-    assert adpit_loss(output, target, torch.zeros_like(valid)).item() == 0.0
+    assert FORM.loss(output, target, torch.zeros_like(valid)).item() == 0.0
 
 
 def test_a_perfect_output_costs_nothing_in_any_order():
@@ -111,7 +130,7 @@ def test_a_perfect_output_costs_nothing_in_any_order():
     target = torch.from_numpy(adpit_target(events, 1))[None]
     for order in permutations((3, 4, 5)):
         output = target[:, :, list(order), 1:4].reshape(1, 1, NUM_OUTPUTS)
-        assert adpit_loss(output, target).item() == pytest.approx(0.0, abs=1e-12)
+        assert FORM.loss(output, target).item() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_decoding_equals_the_reference():
@@ -193,9 +212,9 @@ def test_a_single_vector_follows_the_first_event_of_its_class():
     target = torch.from_numpy(adpit_target(events, 4))[None]
     perfect = torch.zeros(1, 4, 3, 13)
     perfect[0, :3, :2, 4] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    assert accdoa_loss(perfect.flatten(2), target).item() == pytest.approx(0.0, abs=1e-12)
-    assert accdoa_loss(torch.zeros(1, 4, 39), target).item() == pytest.approx(3 / (4 * 39))
+    assert Accdoa().loss(perfect.flatten(2), target).item() == pytest.approx(0.0, abs=1e-12)
+    assert Accdoa().loss(torch.zeros(1, 4, 39), target).item() == pytest.approx(3 / (4 * 39))
     valid = torch.tensor([[True, True, False, False]])
-    assert accdoa_loss(torch.zeros(1, 4, 39), target, valid).item() == pytest.approx(2 / (2 * 39))
+    assert Accdoa().loss(torch.zeros(1, 4, 39), target, valid).item() == pytest.approx(2 / (2 * 39))
     decoded = Accdoa().decode(perfect[0].flatten(1)).events()
     assert decoded.azimuth_deg.round().tolist() == [0, 90, 180]

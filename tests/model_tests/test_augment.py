@@ -5,11 +5,9 @@ import torch
 
 from data.errors import UserError
 from data.labels import Events, adpit_target
-from trainables.config import OUTPUTS, AugmentConfig, I3d, ResNetConformer
+from trainables.config import OUTPUTS, Accdoa, AugmentConfig, I3d, MultiAccdoa, ResNetConformer
 from trainables.inputs.augment import Augment, Mix, change_level, draw_mix, shift_bands
 from trainables.inputs.features import FeatureExtractor
-from trainables.parts.outputs.accdoa import accdoa_loss
-from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.parts.visual.i3d import I3dEncoder
 from trainables.parts.visual.resnet_conformer import ResNetConformerEncoder
 
@@ -244,15 +242,16 @@ def test_the_loss_of_a_mixed_target_would_be_another():
     output, target, valid = two_batches("multi_accdoa")
     mix = Mix(0.5, TestMixedLoss.partner)
     mixed_target = (target + target[mix.partner]) / 2
-    assert not torch.isclose(adpit_loss(output, mixed_target, valid), mix.loss(adpit_loss, output, target, valid))
+    loss = MultiAccdoa().loss
+    assert not torch.isclose(loss(output, mixed_target, valid), mix.loss(loss, output, target, valid))
 
 
 def test_padding_has_no_say_in_a_mixed_loss():
     output, target, valid = two_batches("accdoa")
     mix = Mix(0.5, TestMixedLoss.partner)
     spoiled = torch.where(valid[..., None, None, None], target, torch.full_like(target, 9.0))
-    expected = mix.loss(accdoa_loss, output, target, valid)
-    torch.testing.assert_close(mix.loss(accdoa_loss, output, spoiled, valid), expected)
+    expected = mix.loss(Accdoa().loss, output, target, valid)
+    torch.testing.assert_close(mix.loss(Accdoa().loss, output, spoiled, valid), expected)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def states(tree: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_its_groups_have_its_rates_and_it_goes_on_from_its_state(name: str) -> None:
-    weights = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 3))]
+    weights = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2, 1, 2, 2))]
     config = OPTIMISERS[name](lr=0.25)
     optimiser = config.build(weights)
     assert config.rates[0] == 0.25
@@ -32,7 +32,7 @@ def test_its_groups_have_its_rates_and_it_goes_on_from_its_state(name: str) -> N
     continued = config.build(again)
     continued.load_state_dict(copy.deepcopy(optimiser.state_dict()))
     kept = sum(v.numel() for v in states(optimiser) if v.numel() > 1)
-    assert kept == config.kept(weights=9, matrices=6)
+    assert kept == config.kept(weights=17, matrices=14)
     for some, steps in ((weights, optimiser), (again, continued)):
         steps.zero_grad(set_to_none=True)
         sum(w.square().sum() for w in some).backward()
@@ -43,15 +43,19 @@ def test_its_groups_have_its_rates_and_it_goes_on_from_its_state(name: str) -> N
 def test_muon_steps_as_torchs_own_does() -> None:
     """Torch's orthogonalises in bfloat16: a step is the same to a hundredth of its size."""
     torch.manual_seed(0)
-    start = [torch.randn(shape) for shape in ((6, 6), (6, 6), (4, 9), (9, 4))]
+    # Two of one shape, a wide one, a tall one, a convolution as wide.
+    start = [torch.randn(shape) for shape in ((6, 6), (6, 6), (4, 9), (9, 4), (4, 1, 3, 3))]
     config = Muon(lr=0.1, momentum=0.9, weight_decay=0.1)
-    ours, theirs = ([nn.Parameter(weight.clone()) for weight in start] for _ in range(2))
+    ours = [nn.Parameter(weight.clone()) for weight in start]
+    theirs = [nn.Parameter(weight.flatten(1).clone()) for weight in start]  # which takes nothing but matrices
     reference = torch.optim.Muon(theirs, 0.1, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
     for weights, optimiser in ((ours, config.build(ours)), (theirs, reference)):
         for step in range(3):
             for number, weight in enumerate(weights):
-                weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(10 * step + number))
+                drawn = torch.Generator().manual_seed(10 * step + number)
+                weight.grad = torch.randn(weight.shape, generator=drawn)
             optimiser.step()
     for before, our, their in zip(start, ours, theirs, strict=True):
+        before, our = before.flatten(1), our.flatten(1)
         assert (our - their).norm() < 0.02 * (their - before).norm()
         assert (our - their).norm() < 0.05

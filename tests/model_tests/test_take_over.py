@@ -18,12 +18,12 @@ from support.learnable_rows import CONFIG
 from support.one_worker import MEAN, ROWS, SHORT, STD, OneWorker, numbers, run
 from trainables.config import (
     Adam,
+    MultiAccdoa,
     OneCycle,
     TrialConfig,
 )
 from trainables.config.tree import fingerprint, override, to_dict
 from trainables.networks.model import SeldModel
-from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.training.checkpoint import TrialStore
 from trainables.training.decision import GO_ON, Decision, TakeOver
 from trainables.training.loop import train_trial
@@ -114,7 +114,7 @@ def gradients_of_worker(rank: int, world: int, port: int, norm: bool, out: str) 
     valid = torch.from_numpy(batch["valid"])
     total = valid.sum()
     torch.distributed.all_reduce(total)
-    loss = adpit_loss(wrapped(torch.from_numpy(batch["features"])), torch.from_numpy(batch["target"]), valid)
+    loss = MultiAccdoa().loss(wrapped(torch.from_numpy(batch["features"])), torch.from_numpy(batch["target"]), valid)
     (loss * (valid.sum() / total) * world).backward()
     state = {f"grad.{n}": p.grad for n, p in model.named_parameters()} | dict(model.named_buffers())
     torch.save(state, f"{out}/{rank}.pt")
@@ -148,7 +148,7 @@ def gradients_of_one(norm: bool) -> dict[str, torch.Tensor]:
     model = plain_model(norm)
     batch = next(WindowSampler(ROWS["train"], Sampling(8, swap=True)).epoch(1))
     batch["valid"][0, 10:] = False
-    loss = adpit_loss(
+    loss = MultiAccdoa().loss(
         model(torch.from_numpy(batch["features"])), torch.from_numpy(batch["target"]), torch.from_numpy(batch["valid"])
     )
     loss.backward()

@@ -27,6 +27,7 @@ _MASKED = (
 _MEASURED = (
     (re.compile(r"# (?:d|h|m|min|s)\b(?: # (?:h|m|min|s)\b)*"), "<time>"),
     (re.compile(r"# ?(?:kB|MB|GB|TB)\b"), "<size>"),
+    (re.compile(r" \(az +# el +#\)"), ""),  # only where anything is found
 )
 """In whatever unit."""
 _GAP = re.compile(r" {2,}|[-─━]{3,}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from trainables.checks import check, check_positive, check_share, later
 
+PRECISIONS = ("fp32", "bf16", "auto")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -19,7 +21,8 @@ class TrainingConfig:
     clip_norm: float = 5.0
     """Largest norm of the whole gradient; larger ones are scaled down."""
     precision: str = "fp32"
-    """`fp32`, or `bf16`: matrix products in bfloat16, weights and everything else in float32 (autocast)."""
+    """`fp32`; `bf16`: matrix products in bfloat16, weights and everything else in float32 (autocast); `auto`: what a
+    sweep's machines train faster in, for all its trials."""
     compile: bool = False
     """Compile the network with `torch.compile`: a minute or more at the start, faster steps on GPUs."""
     initial_weights: str | None = None
@@ -36,7 +39,9 @@ class TrainingConfig:
         check_share(self, "training", "taken_rate")
         frozen = self.taken_frozen_epochs
         check(frozen >= 0, "training.taken_frozen_epochs", frozen, "has to be 0 or more")
-        check(self.precision in ("fp32", "bf16"), "training.precision", self.precision, "choose fp32 or bf16")
+        check(
+            self.precision in PRECISIONS, "training.precision", self.precision, f"choose from {', '.join(PRECISIONS)}"
+        )
         check(
             self.epoch_windows is None or self.epoch_windows >= self.batch_size,
             "training.epoch_windows",

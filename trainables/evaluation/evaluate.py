@@ -20,6 +20,7 @@ from trainables.config import Output
 from trainables.networks.model import SeldModel
 from trainables.parts.visual.modules import seen_in
 from trainables.scores.averaging import TrackMean
+from trainables.scores.matching import FloatArray, axis_error_sums_deg
 from trainables.scores.metrics import SeldCounts, scores, seld_counts
 
 THRESHOLD_GRID = tuple(round(0.1 + 0.05 * step, 2) for step in range(12))
@@ -74,6 +75,8 @@ class Evaluation:
 
     counts: list[SeldCounts]
     """For each threshold."""
+    axis_errors_deg: FloatArray = field(default_factory=lambda: np.zeros(3))
+    """`axis_error_sums_deg` at the first threshold."""
     loss_sum: float = 0.0
     num_labels: int = 0
     """Label frames that the loss is summed over."""
@@ -95,6 +98,8 @@ def evaluate(
     total = Evaluation(counts=[SeldCounts.zero() for _ in thresholds])
     for found in predict_recordings(model, rows, batch_size):
         counted = [count_scores(found.rows, found.outputs, form, threshold) for threshold in thresholds]
+        for reference, output in recordings(found.rows, found.outputs):
+            total.axis_errors_deg += axis_error_sums_deg(reference, form.decode(output, thresholds[0]))
         total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
         total.loss_sum += found.loss_sum
         total.num_labels += found.num_labels

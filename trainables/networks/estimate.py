@@ -286,7 +286,7 @@ def _measured(module: nn.Module, given: list[Tensor | None], at: _At, run: Calla
     return Cost(
         parameters=sum(p.numel() for p in module.parameters()),
         trained=sum(p.numel() for p in module.parameters() if p.requires_grad),
-        matrices=sum(p.numel() for p in module.parameters() if p.requires_grad and p.ndim == 2),
+        matrices=sum(p.numel() for p in module.parameters() if p.requires_grad and p.ndim >= 2),
         forward_flops=forward,
         training_flops=counter.get_total_flops(),
         saved_bytes=sum(t.untyped_storage().nbytes() for key, t in saved.items() if key not in own),

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import SHORT_NAMES
+from trainables.scores.matching import FloatArray
 from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
+
+AXIS_ERRORS = ("LE_azimuth", "LE_elevation")
 
 
 def flat_scores(counts: SeldCounts) -> dict[str, float]:
@@ -26,6 +29,12 @@ def flat_scores(counts: SeldCounts) -> dict[str, float]:
         values = {"F": each.f_score, "LE": each.localisation_error_deg, "LR": each.localisation_recall}
         flat |= {f"class/{SHORT_NAMES[index]}/{name}": float(value[index]) for name, value in values.items()}
     return flat
+
+
+def flat_axis_errors(sums: FloatArray) -> dict[str, float]:
+    """{"axes/LE_azimuth": ..., "axes/LE_elevation": ...}: means of `axis_error_sums_deg`; none without a match."""
+    *errors, count = sums.tolist()
+    return {f"axes/{name}": error / count for name, error in zip(AXIS_ERRORS, errors, strict=True) if count}
 
 
 def counts_to_array(counts: SeldCounts) -> NDArray[np.float64]:

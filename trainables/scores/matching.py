@@ -114,6 +114,12 @@ def axis_errors_deg(reference: Events | Located, predicted: Events | Located) ->
     return np.abs(wrap_azimuth_deg(azimuth - true_azimuth)), np.abs(elevation - true_elevation)
 
 
+def axis_error_sums_deg(reference: Events | Located, predicted: Events | Located) -> FloatArray:
+    """Sums (3,) of `axis_errors_deg`, azimuth first, and how many were matched; those of recordings add up."""
+    azimuth, elevation = axis_errors_deg(reference, predicted)
+    return np.array([azimuth.sum(), elevation.sum(), len(azimuth)])
+
+
 def median_axis_errors_deg(pairs: Iterable[tuple[Events | Located, Events | Located]]) -> dict[str, float | None]:
     """Medians of `axis_errors_deg` over recordings, references first; None where nothing is matched."""
     columns = zip(*(axis_errors_deg(reference, predicted) for reference, predicted in pairs), strict=True)

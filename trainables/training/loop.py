@@ -35,7 +35,7 @@ from trainables.inputs.augment import Augment
 from trainables.networks.model import SeldModel
 from trainables.networks.pretrained import load_pretrained
 from trainables.parts.visual.modules import seen_in
-from trainables.scores.flat import counts_from_array, counts_to_array, flat_scores
+from trainables.scores.flat import counts_from_array, counts_to_array, flat_axis_errors, flat_scores
 from trainables.training.checkpoint import TrialStore
 from trainables.training.clock import ForwardClock
 from trainables.training.decision import Decision, TakeOver
@@ -254,12 +254,11 @@ def _evaluate(
     with closing(rows), ForwardClock(model) as clock:
         mine = evaluate(model, rows, tried, config.training.batch_size)
     counts = np.concatenate(list(map(counts_to_array, mine.counts)))
-    total = session.sum(np.append(counts, [mine.loss_sum, mine.num_labels, clock.seconds]))
-    counts, (loss_sum, num_labels, seconds) = total[:-3], total[-3:]
+    total = session.sum(np.append(counts, [*mine.axis_errors_deg, mine.loss_sum, mine.num_labels, clock.seconds]))
+    counts, axes, (loss_sum, num_labels, seconds) = total[:-6], total[-6:-3], total[-3:]
     at_default, *on_grid = [counts_from_array(part) for part in np.split(counts, len(tried))]
-    scored = flat_scores(at_default) | {
-        LATENCY: float(1000 * seconds / max(num_labels / config.inputs.window_labels, 1))
-    }
+    latency_ms = 1000 * seconds / max(num_labels / config.inputs.window_labels, 1)
+    scored = flat_scores(at_default) | flat_axis_errors(axes) | {LATENCY: float(latency_ms)}
     thresholds = best_thresholds(on_grid, default) if on_grid else np.full(NUM_CLASSES, default)
     return scored, float(loss_sum / max(num_labels, 1)), thresholds, mine.example
 

@@ -30,9 +30,9 @@ REPORT_KEYS = (
 )
 """The numbers of every report."""
 
-REPORT_GROUPS = ("class/", "system/", "pbt/")
-"""What the names of a report's other numbers begin with: scores of the classes there are, what a worker used, and what
-was taken over from another trial."""
+REPORT_GROUPS = ("class/", "axes/", "system/", "pbt/")
+"""What the names of a report's other numbers begin with: scores of the classes there are, how far azimuth and elevation
+of what was matched are off, what a worker used, and what was taken over from another trial."""
 
 
 def report_of(result: Mapping[str, Any]) -> dict[str, float]:

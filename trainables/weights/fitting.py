@@ -51,11 +51,7 @@ def take_fitting(module: nn.Module, state: Mapping[str, Tensor], what: str) -> l
         UserError: naming `what`, and the first keys that do not fit, where none does.
     """
     expected = module.state_dict()
-    fitting = {
-        key: value
-        for key, value in state.items()
-        if key in expected and value.shape == expected[key].shape
-    }
+    fitting = {key: value for key, value in state.items() if key in expected and value.shape == expected[key].shape}
     if all(key.endswith(COUNTER) for key in fitting):
         strange = ", ".join([f"{key} {tuple(value.shape)}" for key, value in state.items()][:3])
         raise UserError(f"{what} fits the configured network nowhere; it has {strange or 'no such part'}")

@@ -1,7 +1,7 @@
 """An optimiser step of a `quickstart` model: ours by Muon against torch's own Muon beside AdamW, and AdamW alone.
 
-All step the same weights with the same gradients. Torch's Muon orthogonalises in bfloat16 whatever the processor has;
-the sides agree to what that leaves.
+All step the same weights with the same gradients, convolutions as matrices. Torch's Muon orthogonalises in bfloat16
+whatever the processor has; the sides agree to what that leaves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def weights_of(fusion: str) -> list[nn.Parameter]:
     """Those of the space's first model with this fusion, each with a gradient; always the same."""
     torch.manual_seed(0)
     point = next(point for point in QUICKSTART.first if point["fusion"] == fusion)
-    weights = list(SeldModel(QUICKSTART.suggest(FixedTrial(point))).parameters())
+    model = SeldModel(QUICKSTART.suggest(FixedTrial(point)))
+    # Torch's Muon takes nothing but matrices.
+    weights = [nn.Parameter(weight.detach().flatten(1) if weight.ndim > 2 else weight) for weight in model.parameters()]
     for weight in weights:
         weight.grad = torch.randn_like(weight)
     return weights
@@ -39,13 +41,13 @@ def sides(fusion: str) -> dict[str, tuple[list[nn.Parameter], Callable[[], objec
     config = Muon(weight_decay=DECAY)
     rate, of_rest = config.rates
     muon = torch.optim.Muon(
-        [w for w in torchs if w.ndim == 2],
+        [w for w in torchs if w.ndim >= 2],
         lr=rate,
         momentum=config.momentum,
         weight_decay=DECAY,
         adjust_lr_fn="match_rms_adamw",
     )
-    rest = torch.optim.AdamW([w for w in torchs if w.ndim != 2], lr=of_rest, weight_decay=DECAY, fused=True)
+    rest = torch.optim.AdamW([w for w in torchs if w.ndim < 2], lr=of_rest, weight_decay=DECAY, fused=True)
     adamw = torch.optim.AdamW(plain, lr=of_rest, weight_decay=DECAY, fused=True)
     return {
         OURS: (ours, config.build(ours).step),
@@ -74,7 +76,7 @@ def measure(fusion: str, repeats: int) -> dict[str, Any]:
     """The outcome for the model with this fusion."""
     difference = check(fusion)
     times = alternate({name: step for name, (_, step) in sides(fusion).items()}, repeats)
-    matrices = sum(weight.ndim == 2 for weight in weights_of(fusion))
+    matrices = sum(weight.ndim >= 2 for weight in weights_of(fusion))
     sizes = {"space": QUICKSTART.name, "fusion": fusion, "matrices": matrices}
     return result("muon", "step", times, sizes, largest_difference=difference)
 

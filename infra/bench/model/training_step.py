@@ -29,11 +29,10 @@ from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.labels import NUM_DUMMY_TRACKS
 from infra.bench.measure import OURS, alternate, parser, result, show
-from trainables.config import AvConformer, ResNetConformer, TrialConfig
+from trainables.config import AvConformer, MultiAccdoa, ResNetConformer, TrialConfig
 from trainables.inputs.features import NUM_FEATURE_CHANNELS
 from trainables.layers.conformer import Conformer, ConformerLayer
 from trainables.networks.model import SeldModel, count_parameters
-from trainables.parts.outputs.multi_accdoa import adpit_loss
 from trainables.training.memory import keep_freed_memory
 
 # Dense matrix products in bf16 with sums in fp32, in 1e12 operations per second (the makers' data sheets).
@@ -131,7 +130,7 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self._side.bf16):
             output = self._forward(features, embedding)
-        loss = adpit_loss(output, target)
+        loss = MultiAccdoa().loss(output, target)
         loss.backward()
         self._optimiser.step()
         # Reading the loss waits for the device.
@@ -203,7 +202,7 @@ def _without_dropout(model: SeldModel) -> tuple[Tensor, Tensor]:
     """Output for one window, and the gradient of every parameter one after the other."""
     features, embedding, target = make_batch(model, 1)
     output = model.eval().forward_embedded(features, embedding)
-    adpit_loss(output, target).backward()
+    MultiAccdoa().loss(output, target).backward()
     gradients = [parameter.grad for parameter in model.parameters()]
     return output.detach(), torch.cat([g.flatten() for g in gradients if g is not None])
 

@@ -46,7 +46,7 @@ class Optimiser(Part):
         """Values that it keeps of so many weights, for estimates of memory; two of each where it does not say.
 
         Args:
-            matrices: how many of the weights are in tensors of two dimensions.
+            matrices: how many of the weights are in tensors of two dimensions or more.
         """
         return 2 * weights
 

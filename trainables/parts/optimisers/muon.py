@@ -1,8 +1,9 @@
-"""Muon for the matrices, AdamW for the rest.
+"""Muon for matrices and convolutions, AdamW for the rest.
 
 Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024): the momentum of a matrix is made
-orthogonal before it is added, so that every direction of it learns alike. Its step is scaled to the size of AdamW's
-(Liu et al., "Muon is scalable for LLM training", 2025, section 2.2), so that both learn at rates of one order.
+orthogonal before it is added, so that every direction of it learns alike. A convolution is the matrix from the inputs
+of a place to its outputs. A step is scaled to the size of AdamW's (Liu et al., "Muon is scalable for LLM training",
+2025, section 2.2), so that both learn at rates of one order.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from trainables.parts.optimisers.contract import OPTIMISERS, Optimiser, Steps
 @OPTIMISERS.register
 @dataclass(frozen=True, kw_only=True)
 class Muon(Optimiser):
-    """Muon for every weight with two dimensions, AdamW for convolutions, norms and biases."""
+    """Muon for every weight with two dimensions or more, AdamW for norms and biases."""
 
     name: ClassVar[str] = "muon"
     lr: float = 3e-3
-    """Of the matrices."""
+    """Of matrices and convolutions."""
     rest_factor: float = 1 / 3
     """Of AdamW's rate to `lr`."""
     momentum: float = 0.95
@@ -46,8 +47,8 @@ class Muon(Optimiser):
     def build(self, parameters: Iterable[nn.Parameter]) -> Steps:
         weights = list(parameters)
         # Groups, since torch refuses an empty list of weights, which either may be.
-        matrices = [{"params": [weight for weight in weights if weight.ndim == 2]}]
-        rest = [{"params": [weight for weight in weights if weight.ndim != 2]}]
+        matrices = [{"params": [weight for weight in weights if weight.ndim >= 2]}]
+        rest = [{"params": [weight for weight in weights if weight.ndim < 2]}]
         rate, of_rest = self.rates
         decay = self.weight_decay
         return MuonAndAdamW(
@@ -90,7 +91,7 @@ class Matrices(torch.optim.Optimizer):
 
     Torch's orthogonalises one matrix after another in bfloat16, which processors without a unit for it only imitate: a
     step then costs more than forward and backward together. Here matrices of one shape go together, and on a CPU in
-    float32.
+    float32, and convolutions with them.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float) -> None:
@@ -108,12 +109,13 @@ class Matrices(torch.optim.Optimizer):
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(weight.grad)
                 buffer = state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
-                by_shape[weight.shape].append((weight, weight.grad.lerp(buffer, momentum)))
+                update = weight.grad.lerp(buffer, momentum).flatten(1)
+                by_shape[update.shape].append((weight, update))
             for shape, entries in by_shape.items():
                 updates = orthogonal(torch.stack([update for _, update in entries]))
                 for (weight, _), update in zip(entries, updates, strict=True):
                     weight.mul_(1 - rate * group["weight_decay"])
-                    weight.add_(update, alpha=-rate * 0.2 * math.sqrt(max(shape)))
+                    weight.add_(update.view_as(weight), alpha=-rate * 0.2 * math.sqrt(max(shape)))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ last dimension, in that order.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from data.classes import NUM_CLASSES
 from data.registry.parts import Registry
+from trainables.checks import check_positive, later
 from trainables.parts.contract import Part
 from trainables.scores.detections import Detections
 
@@ -97,23 +99,45 @@ class Output(Part):
         return tracks, active
 
 
-def stretched(output: Tensor, target: Tensor, axes: int, vertical_weight: float) -> tuple[Tensor, Tensor]:
-    """Output and target of a loss with their z multiplied, so that errors of elevation count more.
+@dataclass(frozen=True, kw_only=True)
+class VectorOutput(Output):
+    """One that learns by the mean squared error of its vectors, in which what is rare may count more."""
 
-    Most sources are near the horizon: z varies little, and a model leaves it at zero for long.
-    """
-    if vertical_weight == 1.0:
-        return output, target
-    scale = output.new_ones(axes, 1)
-    scale[2] = vertical_weight
-    of_target = target.new_ones(target.shape[-2], 1)
-    of_target[3] = vertical_weight  # behind the activity
-    return (output.unflatten(-1, (-1, axes, NUM_CLASSES)) * scale).flatten(-3), target * of_target
+    vertical_weight: float = later(1.0)
+    """How much more than the other two axes z counts in the loss: 1 as published. Most sources are near the horizon, so
+    that z varies little, and a model leaves it at zero for long."""
+    active_weight: float = later(1.0)
+    """How much more a class counts in the label frames that have an event of it: 1 as published. Of a hundred vectors a
+    few are not zero, and a model that says nothing is nearly right for long."""
 
+    def __post_init__(self) -> None:
+        check_positive(self, "output", "vertical_weight", "active_weight")
 
-def mean_over_valid(per_label: Tensor, valid: Tensor | None) -> Tensor:
-    """The mean of (B, T) over the valid frames."""
-    return per_label.mean() if valid is None else (per_label * valid).sum() / valid.sum().clamp(min=1)
+    def loss(self, output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+        tracks = output.unflatten(-1, (self.tracks, self.axes, NUM_CLASSES)).float()
+        target = target.float()
+        if self.vertical_weight != 1.0:
+            tracks, target = self._stretched(tracks, target)
+        errors = self.errors(tracks, target)
+        if self.active_weight != 1.0:
+            errors = torch.where(target[..., 0, :].any(dim=2), self.active_weight * errors, errors)
+        per_label = errors.mean(dim=-1)
+        return per_label.mean() if valid is None else (per_label * valid).sum() / valid.sum().clamp(min=1)
+
+    @abstractmethod
+    def errors(self, tracks: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error of each label frame and class, (B, T, 13).
+
+        Args:
+            tracks: (B, T, tracks, axes, 13), float32.
+            target: as that of `loss`, float32.
+        """
+
+    def _stretched(self, tracks: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Both with their z multiplied, which is behind the activity in a target."""
+        scale, of_target = (values.new_ones(values.shape[-2], 1) for values in (tracks, target))
+        scale[2] = of_target[3] = self.vertical_weight
+        return tracks * scale, target * of_target
 
 
 OUTPUTS: Registry[type[Output]] = Registry("output", Output, order=("multi_accdoa", "multi_accddoa", "accdoa"))

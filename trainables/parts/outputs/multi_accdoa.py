@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.classes import NUM_CLASSES
 from data.labels import MAX_TRACKS
-from trainables.checks import check, check_positive, later
-from trainables.parts.outputs.contract import NUM_DIRECTION_AXES, OUTPUTS, Output, mean_over_valid, stretched
+from trainables.checks import check
+from trainables.parts.outputs.contract import NUM_DIRECTION_AXES, OUTPUTS, VectorOutput
 
 # The sources of one cell (label frame and class) as three vectors and a spare: with one event A A A | A, with two
 # B0 B1 B0 | B1, with three C0 C1 C2 | C2. Which of the four each track is compared with, in every allowed way: the six
@@ -24,7 +23,7 @@ _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (0,
 
 @OUTPUTS.register
 @dataclass(frozen=True, kw_only=True)
-class MultiAccdoa(Output):
+class MultiAccdoa(VectorOutput):
     """Three tracks of one vector a class: overlapping events of a class can be told apart (Shimada et al., 2022)."""
 
     name: ClassVar[str] = "multi_accdoa"
@@ -32,16 +31,16 @@ class MultiAccdoa(Output):
     axes: ClassVar[int] = 3
     unify_deg: float = 15.0
     """Active tracks of one class closer than this are one event."""
-    vertical_weight: float = later(1.0)
-    """How much more than the other two axes z counts in the loss: 1 as published."""
 
     def __post_init__(self) -> None:
-        check_positive(self, "output", "vertical_weight")
+        super().__post_init__()
         check(0.0 <= self.unify_deg <= 180.0, "output.unify_deg", self.unify_deg, "has to be in [0, 180]")
 
-    def loss(self, output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-        output, target = stretched(output, target, self.axes, self.vertical_weight)
-        return adpit_loss(output, target, valid)
+    def errors(self, tracks: Tensor, target: Tensor) -> Tensor:
+        """Under the best assignment of tracks to events, chosen for each label frame and class."""
+        # Label frames and classes last, in one piece: every step of the assignment then runs along contiguous memory.
+        tracks = tracks.permute(2, 3, 0, 1, 4).contiguous()
+        return F.mse_loss(tracks, _nearest_target(tracks.detach(), target), reduction="none").mean(dim=(0, 1))
 
     def unified(
         self, tracks: NDArray[np.float64], length: NDArray[np.float64], active: NDArray[np.bool_]
@@ -49,26 +48,6 @@ class MultiAccdoa(Output):
         """Active tracks of one class closer than `unify_deg` are one event, at the mean of their vectors; with two or
         more close pairs all three are."""
         return _unified(tracks, length, active, self.unify_deg)
-
-
-def adpit_loss(output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean squared error under the best assignment of tracks to events, chosen for each label frame and class.
-
-    Args:
-        output: (B, T, 117), 3 tracks x 3 axes x 13 classes, or 156 with distance.
-        target: (B, T, 6, 5, 13), dummy tracks A0 B0 B1 C0 C1 C2; activity, x, y, z, distance in metres
-            (`data.labels.adpit_target`).
-        valid: bool (B, T); only these label frames count. None: all.
-
-    Returns:
-        Scalar in the precision of float32 or better; 0 where no label frame is valid.
-    """
-    # Label frames and classes last, in one piece: every step of the assignment then runs along contiguous memory.
-    tracks = output.unflatten(-1, (MAX_TRACKS, -1, NUM_CLASSES)).float().permute(2, 3, 0, 1, 4).contiguous()
-    nearest = _nearest_target(tracks.detach(), target.float())
-    if valid is None:
-        return F.mse_loss(tracks, nearest)
-    return mean_over_valid(F.mse_loss(tracks, nearest, reduction="none").mean(dim=(0, 1, 4)), valid)
 
 
 @torch.no_grad()
