@@ -28,7 +28,7 @@ from trainables.config import (
 # A coarser look at sound and picture than the paper's, and a network a hundred times smaller: what learns most in a few
 # minutes of two cores.
 INPUTS = InputConfig(
-    n_fft=1024, hop=600, n_mels=32, frame_width=96, frame_height=48, frame_rate_hz=2.0, level="relative"
+    n_fft=1024, hop=600, n_mels=32, frame_width=96, frame_height=48, frame_rate_hz=2.0, level="normalised"
 )
 # Elevation is learnt late where z counts no more than the other axes; at twice as much some classes are. Nothing is
 # detected for epochs where silence counts as much as events; at ten times as much too is.

@@ -158,7 +158,7 @@ class RegisteredModel:
         side = "louder" if above_db > 0 else "softer"
         return (
             f"{what} is {abs(above_db):.0f} dB {side} than what {self.uri} was trained on, which may hear it wrongly; "
-            "one that is trained with inputs.level=relative does not mind"
+            "one that is trained with inputs.level=normalised does not mind"
         )
 
     def predict(self, audio: NDArray[np.float32], seen: NDArray[Any] | None = None) -> Detections:

@@ -342,7 +342,7 @@ def test_a_field_that_came_later_leaves_the_fingerprint_where_it_is_not_used(nam
 
 @pytest.mark.parametrize(
     "change",
-    [{"inputs.level": "relative"}, {"output.vertical_weight": 1.5}, {"fusion.visual_gate": True}],
+    [{"inputs.level": "normalised"}, {"output.vertical_weight": 1.5}, {"fusion.visual_gate": True}],
     ids=lambda change: next(iter(change)),
 )
 def test_a_field_that_came_later_counts_where_it_is_used(change):

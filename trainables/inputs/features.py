@@ -19,6 +19,9 @@ NUM_FEATURE_CHANNELS = 7
 _POWER_FLOOR = 1e-10
 FLOOR_DB = 10 * math.log10(_POWER_FLOOR)
 """Of log-mel."""
+_DB = 10 / math.log(10)
+"""A factor of e in power."""
+_NORMALISED_RANGE_DB = 60.0
 _INTENSITY_EPS = float(torch.finfo(torch.float32).eps)
 # On the CPU a thread takes this many feature frames at once: few enough that its cache holds their spectra from the FFT
 # to the mel bands, many enough that the calls themselves cost little.
@@ -105,12 +108,21 @@ class FeatureExtractor(nn.Module):
 
 
 def at_level(features: Tensor, level: str) -> Tensor:
-    """Features (..., 7, T, M) as `InputConfig.level` says: as they are, or with the log-mel channels in dB above their
-    window's mean log-mel of W.
+    """Features (..., 7, T, M) as `InputConfig.level` says: as they are, or with the log-mel channels in dB above the
+    level of W in their window.
 
-    Loudness leaves log-mel by a constant, and the intensity not at all: what is relative does not depend on it.
+    Loudness leaves log-mel by a constant, and the intensity not at all: what is so normalised does not depend on it.
     """
     if level == "absolute":
         return features
-    mean = features[..., :1, :, :].mean(dim=(-2, -1), keepdim=True)
-    return torch.cat((features[..., :NUM_FOA_CHANNELS, :, :] - mean, features[..., NUM_FOA_CHANNELS:, :, :]), dim=-3)
+    log_mel, intensity = features[..., :NUM_FOA_CHANNELS, :, :], features[..., NUM_FOA_CHANNELS:, :, :]
+    omni = features[..., :1, :, :]
+    if level == "relative":
+        log_mel = log_mel - omni.mean(dim=(-2, -1), keepdim=True)
+    else:
+        # The mean of power: where half of a window is silent it is 3 dB lower, the mean of decibels half the way to the
+        # floor. And silence is not below what soft sounds are above.
+        count = omni.shape[-2] * omni.shape[-1]
+        power_db = torch.logsumexp(omni / _DB, dim=(-2, -1), keepdim=True) * _DB - 10 * math.log10(count)
+        log_mel = (log_mel - power_db).clamp(min=-_NORMALISED_RANGE_DB)
+    return torch.cat((log_mel, intensity), dim=-3)

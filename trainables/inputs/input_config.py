@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from data.timing import LABEL_HOP_S, RATE_HZ
 from trainables.checks import check, later
 
+LEVELS = ("absolute", "normalised", "relative")
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
@@ -25,8 +27,9 @@ class InputConfig:
     frame_height: int = 224
     frame_rate_hz: float = 10.0
     level: str = later("absolute")
-    """Of the log-mel channels: `absolute`, as the papers have it, or `relative` to the window's own mean of W, so that
-    a softer recording of the same sounds gives the same output."""
+    """Of the log-mel channels: `absolute`, as the papers have it; `normalised` to the power of W in the window, so that
+    a softer recording of the same sounds gives the same output; `relative` to the window's mean log-mel of W, which
+    silence drags down: for models that were trained so."""
 
     def __post_init__(self) -> None:
         label_hop = round(RATE_HZ * LABEL_HOP_S)
@@ -52,7 +55,7 @@ class InputConfig:
             self.frame_width,
             "has to be a positive multiple of 4, so that a turn by 90 degrees is a whole number of columns",
         )
-        check(self.level in ("absolute", "relative"), "inputs.level", self.level, "choose absolute or relative")
+        check(self.level in LEVELS, "inputs.level", self.level, f"choose from {', '.join(LEVELS)}")
         check(self.frame_height > 0, "inputs.frame_height", self.frame_height, "has to be positive")
         count = self.frame_rate_hz * self.window_s
         check(
