@@ -22,6 +22,7 @@ def finals(
     *,
     best: int = 3,
     seeds: int = 3,
+    controls: Sequence[str] = (),
     name: str | None = None,
     model: str = "seld",
     data: Path | str | None = None,
@@ -39,6 +40,8 @@ def finals(
         sweep: name of a sweep that has ended.
         best: distinct configs to take, by validation.
         seeds: trainings of each.
+        controls: `eyes`, `ears`: each finalist that hears and sees is trained with them closed as well, which says what
+            pictures, or sound, are worth to it.
         name: of the finals; `<sweep>-finals` if not given.
         model: name in the registry for the best model.
         data: the sweep's chunk store; the one that it was on if not given.
@@ -62,6 +65,7 @@ def finals(
         sweep=sweep,
         best=best,
         seeds=seeds,
+        controls=tuple(names(controls)),
         name=name,
         model=model,
         data=text_of(data, "data"),

@@ -14,6 +14,10 @@ def finals(
     sweep: Annotated[str, typer.Argument(help="Name of a sweep that has ended.")],
     best: Annotated[int, typer.Option(help="Distinct configs to take, by validation.")] = 3,
     seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 3,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(help="eyes or ears: train each finalist with them closed too; repeat for both."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the finals; <sweep>-finals if not given.")] = None,
     model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = "seld",
     data: Annotated[str | None, typer.Option(help="Chunk store; the one that the sweep was on if not given.")] = None,
@@ -39,6 +43,7 @@ def finals(
         sweep,
         best=best,
         seeds=seeds,
+        controls=control or (),
         name=name,
         model=model,
         data=data,

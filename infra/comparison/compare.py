@@ -31,11 +31,13 @@ import numpy as np
 from data.errors import UserError
 from infra.comparison import statistics
 from infra.comparison.classes import ClassComparison, compare_classes
+from infra.comparison.controls import ControlGain, control_gains
 from infra.comparison.cost import SearchCost, search_cost
 from infra.comparison.importance import Importance, importances
 from infra.comparison.trials import ComparedTrial, LoadedSweep, compared_trials, equal_epochs
 from infra.comparison.variants import Sample, Variant, choose_reference, compare_variants, variant_json
 from infra.record.trials import FAILED, PRUNED, RUNNING
+from trainables.config import NoVisual
 from trainables.training.reports import OBJECTIVE
 
 GROUPINGS = ("fusion", "visual", "audio", "schedule", "depth")
@@ -70,6 +72,8 @@ class Comparison:
     """None where the reports hold no scores of classes."""
     fronts: Mapping[str, Sequence[ComparedTrial]]
     """Of `COSTS`: the trials that no other beats in both score and cost, the cheapest first."""
+    gains: Sequence[ControlGain]
+    """What closed eyes or ears cost; empty where no trial has such a twin."""
     notes: Sequence[str]
 
     @property
@@ -105,6 +109,7 @@ class Comparison:
             "importances": [asdict(importance) for importance in self.importances],
             "classes": None if self.classes is None else asdict(self.classes),
             "fronts": {name: [trial.label for trial in front] for name, front in self.fronts.items()},
+            "gains": [{**asdict(gain), "mean": gain.mean} for gain in self.gains],
             "notes": list(self.notes),
         }
 
@@ -163,7 +168,8 @@ def compare(
             {v.name: v.best.record.best for v in groups[by] if v.best is not None and v.best.record.best is not None}
         ),
         fronts={cost: _front(scored, cost) for cost in COSTS},
-        notes=_notes(sweeps, trials, equal),
+        gains=(gains := control_gains(trials)),
+        notes=[*map(str, gains), *_notes(sweeps, trials, equal), *_uncontrolled(trials, gains)],
     )
 
 
@@ -182,6 +188,17 @@ def _check_alike(sweeps: Sequence[LoadedSweep]) -> None:
                     f"sweeps {first.name!r} and {other.name!r} differ in their {key} ({ours} and {theirs}), so that "
                     "their scores mean different things; compare sweeps that share it"
                 )
+
+
+def _uncontrolled(trials: Sequence[ComparedTrial], gains: Sequence[ControlGain]) -> list[str]:
+    """What is easily read into figures of models with and without eyes."""
+    sees = {trial.record.config["visual"]["name"] != NoVisual.name for trial in trials}
+    if gains or len(sees) == 1:
+        return []
+    return [
+        "Fusions are different networks: that one with pictures beats audio_only does not say that pictures help. "
+        "`seldtune finals <sweep> --control eyes` trains each against itself with its eyes closed."
+    ]
 
 
 def _front(scored: Sequence[ComparedTrial], cost: str) -> list[ComparedTrial]:

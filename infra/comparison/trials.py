@@ -90,6 +90,8 @@ def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: fl
     comparable = record.state != FAILED and len(record.reports) >= epochs
     without_seed = {**config, "training": {k: v for k, v in config["training"].items() if k != "seed"}}
     names = {part: str(config[part]["name"]) for part in ("fusion", "visual", "audio", "schedule")}
+    if closed := config["fusion"].get("closed"):
+        names["fusion"] += f", {closed} closed"
     return ComparedTrial(
         sweep=sweep,
         record=record,

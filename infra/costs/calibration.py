@@ -285,7 +285,7 @@ def _timed(
     with tempfile.TemporaryDirectory() as folder:
         train_trial(config, session, TrialStore(folder), bands, bands + 1.0, {})
     sampler = session.feed("train").windows(
-        config.visual.columns,
+        config.columns,
         Sampling(
             batch_size=batch,
             epoch_windows=training.epoch_windows,

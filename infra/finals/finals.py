@@ -7,11 +7,10 @@ an interruption loses what it loses there; what the test split said is kept besi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import ray
@@ -23,33 +22,28 @@ from data.registry.plugins import Plugin
 from data.remembered import remembered
 from data.stores.chunks import Store
 from infra.cluster.join import connect
+from infra.finals.finalists import FINALIST_PARAM, SEED_PARAM, choose, closed_twins, finals_space
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
 from infra.finals.report import Finalist, Finals, Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
 from infra.record.folder import SweepStore, require_plugins
-from infra.record.trials import FAILED, TrialRecord
+from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.data import find_store
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
 from infra.tracking.contents import PROTOCOL_TAG
-from search_spaces.registry import SPACES
-from search_spaces.space import SearchSpace, Trial
-from trainables.config import TrialConfig
-from trainables.config.tree import fingerprint, from_dict, override
+from trainables.config.tree import from_dict
 from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
 from trainables.evaluation.latency import Latency, measure_latency
 from trainables.networks.model import count_parameters
+from trainables.parts.fusions import CLOSED
 from trainables.scores.metrics import SeldCounts
-from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(f"seldtune.{__name__}")
-
-FINALIST_PARAM, SEED_PARAM = "finalist", "seed"
-_BUDGET_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +61,8 @@ class FinalsRequest:
     """Of the sweep that trains the finalists; `<sweep>-finals` if not given."""
     model: str = "seld"
     """In the registry."""
+    controls: tuple[str, ...] = ()
+    """Of `Fusion.closed`: finalists that hear and see are trained so as well, by sweeps `<name>-<control>-closed`."""
     data: str | None = None
     """The sweep's store; the one that it was on if not given."""
     workers: int = 1
@@ -84,7 +80,8 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     """Train, test and register the finalists; nothing when interrupted: the same call goes on from there.
 
     Writes `<root>/sweeps/<name>/finals.{md,json}` and attaches them to the finals' run in MLflow. It costs `best` x
-    `seeds` trainings in full; the test split is decoded once for all, or streamed to each where it is too large.
+    `seeds` trainings in full, and for each control as many again; the test split is decoded once for all, or streamed
+    to each where it is too large.
 
     Raises:
         UserError: no such sweep, one that has not ended, or other data than its own; see `run_sweep` for the rest.
@@ -92,6 +89,9 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     """
     if request.best < 1 or request.seeds < 1:
         raise UserError(f"--best {request.best} and --seeds {request.seeds}: both have to be 1 or more")
+    for control in request.controls:
+        if control not in CLOSED:
+            raise UserError(f"--control {control}: choose from {', '.join(CLOSED)}")
     storage.check_root(settings.root)
     searched = SweepStore(settings.root, request.sweep)
     asked = searched.settings()
@@ -109,30 +109,44 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         )
     if not store.split(SPLIT).clips:
         raise UserError(f"the {SPLIT} split of {data_uri} is empty: there is nothing to test finalists on")
-    trainings = SweepRequest(
-        space=finals_space(request.sweep, asked["space"], chosen, request.seeds),
-        name=request.name or f"{request.sweep}-finals",
-        data=data_uri,
-        workers=request.workers,
-        cpus_per_worker=request.cpus_per_worker,
-        gpus_per_worker=request.gpus_per_worker,
-        concurrency=request.concurrency,
-        data_memory_bytes=request.data_memory_bytes,
-        plugins=request.plugins,
-        stopper="none",
-    )
-    with run_sweep(trainings, settings) as outcome:
+
+    def trainings(records: Sequence[TrialRecord], suffix: str = "") -> SweepRequest:
+        return SweepRequest(
+            space=finals_space(request.sweep, asked["space"], records, request.seeds),
+            name=(request.name or f"{request.sweep}-finals") + suffix,
+            data=data_uri,
+            workers=request.workers,
+            cpus_per_worker=request.cpus_per_worker,
+            gpus_per_worker=request.gpus_per_worker,
+            concurrency=request.concurrency,
+            data_memory_bytes=request.data_memory_bytes,
+            plugins=request.plugins,
+            stopper="none",
+        )
+
+    with run_sweep(trainings(chosen), settings) as outcome:
         if not outcome.finished:
             return None
+        controls: dict[str, Trainings] = {}
+        for control in request.controls:
+            twins = closed_twins(chosen, control)
+            with run_sweep(trainings(twins, f"-{control}-closed"), settings) as of_control:
+                if not of_control.finished:
+                    return None
+                controls[control] = _trainings(of_control, request.seeds, settings)
         outcome.tracker.require_written()
-        return _conclude(request, outcome, chosen, settings)
+        return _conclude(request, outcome, chosen, controls, settings)
 
 
 def _conclude(
-    request: FinalsRequest, outcome: SweepOutcome, chosen: Sequence[TrialRecord], settings: Settings
+    request: FinalsRequest,
+    outcome: SweepOutcome,
+    chosen: Sequence[TrialRecord],
+    controls: Mapping[str, Trainings],
+    settings: Settings,
 ) -> Finals:
     """Test, register and write down; everything here can be done again."""
-    finalists = _test(outcome, chosen, request.seeds, settings)
+    finalists = _test(outcome, chosen, request.seeds, controls, settings)
     if not finalists:
         raise RuntimeError(f"no finalist of {request.sweep!r} could be trained; {outcome.tracker.url} says why")
     finals = Finals(
@@ -148,71 +162,33 @@ def _conclude(
     return finals
 
 
-def choose(records: Sequence[TrialRecord], best: int, sweep: str) -> list[TrialRecord]:
-    """The trials with the best distinct configs by the objective on validation, best first.
-
-    Configs that differ in the seed alone are one. Fewer than asked for, where there are no more.
-
-    Raises:
-        UserError: a trial has not ended, or none has a model.
-    """
-    running = [record.number for record in records if not record.ended]
-    if running:
-        raise UserError(f"trial {running[0]} of sweep {sweep!r} has not ended; run `seldtune sweep` to its end first")
-    scored = [(record.best[OBJECTIVE], record) for record in records if record.best and record.state != FAILED]
-    chosen: dict[str, TrialRecord] = {}
-    for _, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
-        chosen.setdefault(fingerprint(_with_seed(from_dict(record.config), 0)), record)
-    if not chosen:
-        raise UserError(f"no trial of sweep {sweep!r} has a model: there is nothing to take to the finals")
-    if len(chosen) < best:
-        logger.warning("sweep %s has %d distinct configs with a model, not %d", sweep, len(chosen), best)
-    return list(chosen.values())[:best]
+Trainings = dict[int, list[Training]]
+"""By the number of their finalist, in order of their seeds."""
 
 
-def finals_space(sweep: str, searched: str, chosen: Sequence[TrialRecord], seeds: int) -> SearchSpace:
-    """Every config with every seed as fixed points; more seeds may be asked for later, other configs may not.
-
-    Args:
-        searched: name of the space that the sweep searched, whose resources are taken.
-    """
-    configs = {record.number: from_dict(record.config) for record in chosen}
-    identity = hashlib.sha256("".join(fingerprint(_with_seed(c, 0)) for c in configs.values()).encode()).hexdigest()
-
-    def suggest(trial: Trial) -> TrialConfig:
-        number = trial.suggest_categorical(FINALIST_PARAM, list(configs))
-        return _with_seed(configs[number], trial.suggest_int(SEED_PARAM, 0, 2**31 - 1))
-
-    resources = SPACES.get(searched)
-    return SearchSpace(
-        name=f"finals-{sweep}-{identity[:12]}",
-        summary=f"the best of {sweep}, with several seeds",
-        suggest=suggest,
-        # Seed by seed, so that more of them come after those that were trained.
-        first=tuple({FINALIST_PARAM: number, SEED_PARAM: seed} for seed in range(seeds) for number in configs),
-        trials=len(configs) * seeds,
-        budget_s=_BUDGET_S,
-        grace_epochs=max(config.training.epochs for config in configs.values()),
-        reduction=2,
-        cpus_per_worker=resources.cpus_per_worker if resources else 1,
-        gpus_per_worker=resources.gpus_per_worker if resources else 0.0,
-        sets_seed=True,
-    )
-
-
-def _with_seed(config: TrialConfig, seed: int) -> TrialConfig:
-    return override(config, {"training.seed": seed})
-
-
-def _test(outcome: SweepOutcome, chosen: Sequence[TrialRecord], seeds: int, settings: Settings) -> list[Finalist]:
-    """What the test split says of every training, best finalist on validation first."""
-    trainings: dict[int, list[Training]] = {}
+def _trainings(outcome: SweepOutcome, seeds: int, settings: Settings) -> Trainings:
+    """What the test split says of every training."""
+    found: Trainings = {}
     for record, counts in held_out_counts(outcome, settings):
         if record.params[SEED_PARAM] < seeds:
-            trainings.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, counts))
+            found.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, counts))
+    for own in found.values():
+        own.sort(key=lambda training: training.seed)
+    return found
+
+
+def _test(
+    outcome: SweepOutcome,
+    chosen: Sequence[TrialRecord],
+    seeds: int,
+    controls: Mapping[str, Trainings],
+    settings: Settings,
+) -> list[Finalist]:
+    """The finalists as the test split has them, best on validation first."""
+    trainings = _trainings(outcome, seeds, settings)
     finalists = []
     for record in chosen:
-        own = sorted(trainings.get(record.number, []), key=lambda training: training.seed)
+        own = trainings.get(record.number, [])
         if not own:
             logger.warning("trial %d is no finalist: none of its trainings has a model", record.number)
             continue
@@ -223,6 +199,7 @@ def _test(outcome: SweepOutcome, chosen: Sequence[TrialRecord], seeds: int, sett
                 trainings=own,
                 latency=_latency(outcome.sweep, own[0].record, settings),
                 parameters=count_parameters(from_dict(record.config)),
+                controls={control: of[record.number] for control, of in controls.items() if record.number in of},
                 bytes=storage.size(f"{best_bundle(outcome.sweep, own[0].record)}/{WEIGHTS_NAME}") or 0,
             )
         )

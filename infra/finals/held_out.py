@@ -80,7 +80,7 @@ def _count(bundle_uri: str, split: Any) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         model, config, extra = load_bundle(fetch_bundle(bundle_uri, folder))
     thresholds = np.array(extra["thresholds"])
-    with closing(open_feed(split).recordings(config.visual.columns)) as rows:
+    with closing(open_feed(split).recordings(config.columns)) as rows:
         counted = [
             seld_counts(reference, config.output.decode(output, thresholds))
             for found in predict_recordings(model, rows, config.training.batch_size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +19,7 @@ from infra.record.trials import TrialRecord
 from trainables.config import TrialConfig
 from trainables.config.tree import to_dict
 from trainables.evaluation.latency import Latency
+from trainables.parts.fusions import CLOSED
 from trainables.scores.flat import AVERAGES, flat_scores
 from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
 from trainables.scores.recordings import class_figures, paired_difference, pooled, table_of
@@ -65,6 +66,8 @@ class Finalist:
     latency: Latency
     parameters: int
     bytes: int
+    controls: dict[str, list[Training]] = field(default_factory=dict)
+    """By `Fusion.closed`: the same config so closed."""
 
     @property
     def validation(self) -> list[float]:
@@ -155,6 +158,35 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gain:
+    """What pictures, or sound, are worth to a finalist: SELD of the same network without them minus its own.
+
+    Intervals are over recordings, all trainings summed; seeds are of one training each.
+    """
+
+    trial: int
+    fusion: str
+    closed: str
+    gain: float
+    low: float
+    high: float
+    seeds: dict[int, float]
+    validation: dict[int, float]
+    """By seed as well, at the epochs that validation chose."""
+
+    def __str__(self) -> str:
+        verdict = f"{CLOSED[self.closed]} input is of no use that these recordings show"
+        if self.low > 0 or self.high < 0:
+            verdict = f"{CLOSED[self.closed]} input {'helps' if self.low > 0 else 'harms'}"
+        each = " ".join(f"{gain:+.3f}" for gain in self.seeds.values())
+        return (
+            f"trial {self.trial} ({self.fusion}) against itself with its {self.closed} closed: SELD better by "
+            f"{self.gain:+.3f}, 95 % interval {self.low:+.3f} to {self.high:+.3f}; by seed {each}, on validation "
+            f"{statistics.fmean(self.validation.values()):+.3f}: {verdict}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finals:
     """Everything there is to say, best finalist on validation first."""
 
@@ -179,6 +211,15 @@ class Finals:
             found.append(Comparison(first=a.trial, second=b.trial, **dict(zip(_BOUNDS, values, strict=True))))
         return found
 
+    def gains(self) -> list[Gain]:
+        """Of every finalist that was trained with its eyes, or ears, closed; none on a single recording."""
+        return [
+            gain_of(finalist, closed, twins)
+            for finalist in self.finalists
+            for closed, twins in finalist.controls.items()
+            if len(finalist.per_recording) > 1
+        ]
+
     def as_json(self) -> dict[str, Any]:
         winner = self.finalists[0]
         return {
@@ -190,6 +231,7 @@ class Finals:
             "recordings": len(winner.per_recording),
             "finalists": [finalist.as_json() for finalist in self.finalists],
             "comparisons": [vars(comparison) for comparison in self.comparisons()],
+            "gains": [vars(gain) for gain in self.gains()],
             "chosen": {"trial": winner.trial, "seed": winner.best.seed, "by": f"validation {OBJECTIVE}"},
             "model": self.model,
             "mlflow": self.url,
@@ -201,6 +243,7 @@ class Finals:
         processor = winner.latency.processor
         return [
             *map(str, self.comparisons()),
+            *map(str, self.gains()),
             f"chosen   trial {winner.trial}, seed {winner.best.seed}, by validation alone",
             f"test     {len(winner.per_recording)} recordings, read once; ms a {winner.latency.window_s:g} s window "
             f"on one core of {processor}",
@@ -227,7 +270,8 @@ class Finals:
             "the classes present, trainings summed; interval: 95 %, jackknife over recordings; seeds: SELD, mean and "
             "standard deviation over trainings. Order and choice: validation.",
             _markdown(COLUMNS, [finalist.cells() for finalist in self.finalists]),
-            "\n".join(f"- {comparison}" for comparison in self.comparisons()) or "One finalist: nothing to compare.",
+            "\n".join(f"- {said}" for said in [*self.comparisons(), *self.gains()])
+            or "One finalist: nothing to compare.",
             f"## Trial {winner.trial}",
             _markdown(("average", *SCORE_NAMES), averages),
             _markdown(("class", "F", "LE", "LR", "tracks"), rows),
@@ -236,6 +280,25 @@ class Finals:
 
 
 _BOUNDS = ("difference", "low", "high")
+
+
+def gain_of(finalist: Finalist, closed: str, twins: Sequence[Training]) -> Gain:
+    """Over the seeds that both were trained with."""
+    ours, theirs = ({training.seed: training for training in side} for side in (finalist.trainings, twins))
+    both = sorted(ours.keys() & theirs.keys())
+    without, own = (pooled([side[seed].counts for seed in both]) for side in (theirs, ours))
+    spread = paired_difference(without, own, COMPARED)
+    seld, key = SCORE_NAMES.index("SELD"), f"{COMPARED}/SELD"
+    return Gain(
+        trial=finalist.trial,
+        fusion=finalist.config.fusion.name,
+        closed=closed,
+        gain=float(spread.value[seld]),
+        low=float(spread.low[seld]),
+        high=float(spread.high[seld]),
+        seeds={seed: theirs[seed].flat()[key] - ours[seed].flat()[key] for seed in both},
+        validation={seed: theirs[seed].validation - ours[seed].validation for seed in both},
+    )
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:

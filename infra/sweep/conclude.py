@@ -208,7 +208,7 @@ def _score_untrained(
     config = from_dict(config_tree)
     torch.manual_seed(config.training.seed)
     model = SeldModel(config, torch.as_tensor(mean), torch.as_tensor(std))
-    with closing(open_feed(validation).recordings(config.visual.columns)) as rows:
+    with closing(open_feed(validation).recordings(config.columns)) as rows:
         evaluation = evaluate(model, rows, [config.inference.threshold], config.training.batch_size)
     return flat_scores(evaluation.counts[0])
 

@@ -82,7 +82,7 @@ def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
     sources = {source for config in configs if (source := config.visual.box_source(config.inputs)) is not None}
     if len(sources) > 1:
         raise UserError("the configs of a sweep take their boxes from different sources; name one for all")
-    looks = {column for config in configs for column in config.visual.columns}
+    looks = {column for config in configs for column in config.columns}
     embeddings = embedding_stores((config.visual for config in configs), configs[0].inputs, data_sha256)
     return PrepareRow(configs[0].inputs, looks, next(iter(sources), None), embeddings)
 

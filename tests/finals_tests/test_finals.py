@@ -1,6 +1,7 @@
 """Who goes to the finals, what they are trained with, and what is said of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ import pytest
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
-from infra.finals.finals import FinalsRequest, _write, choose, evidence_for, finals_space
+from infra.finals.finalists import choose, closed_twins, finals_space
+from infra.finals.finals import FinalsRequest, _write, evidence_for
 from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
@@ -158,6 +160,33 @@ def test_the_test_split_decides_nothing():
     assert lucky.best.seed == 1
     document = finals_of(lucky, finalist(2, [0.4], [0.95])).as_json()
     assert document["chosen"] == {"trial": 1, "seed": 1, "by": f"validation {OBJECTIVE}"}
+
+
+def test_a_gain_is_the_twins_score_minus_the_finalists_own():
+    with_pictures, blind = finalist(3, [0.3, 0.32], [0.8, 0.7]), finalist(3, [0.35, 0.4, 0.5], [0.6, 0.6, 0.5])
+    told = replace(with_pictures, controls={"eyes": blind.trainings})
+    (gain,) = finals_of(told).gains()
+    own, twins = (pooled([t.counts for t in side.trainings[:2]]) for side in (with_pictures, blind))
+    seld = [table_of(side, "present")[0]["SELD"] for side in (own, twins)]
+    assert gain.gain == pytest.approx(seld[1] - seld[0])
+    assert gain.low < gain.gain < gain.high
+    assert gain.seeds.keys() == {0, 1}, "a seed that one side alone has tells nothing"
+    assert gain.validation == pytest.approx({0: 0.05, 1: 0.08})
+    assert str(gain).endswith("visual input helps")
+    assert "against itself with its eyes closed" in finals_of(told).markdown()
+    assert finals_of(told).as_json()["gains"][0]["closed"] == "eyes"
+    same = replace(with_pictures, controls={"eyes": with_pictures.trainings})
+    assert str(finals_of(same).gains()[0]).endswith("visual input is of no use that these recordings show")
+    assert finals_of(with_pictures).gains() == []
+
+
+def test_twins_are_of_finalists_that_hear_and_see():
+    chosen = [record(3, 0.3), record(8, 0.4, fusion="gru")]
+    (twin,) = closed_twins(chosen, "eyes")
+    assert twin.number == 8
+    assert twin.config["fusion"]["closed"] == "eyes"
+    with pytest.raises(UserError, match="no finalist both hears and sees"):
+        closed_twins(chosen[:1], "ears")
 
 
 def test_scores_are_of_all_trainings_and_the_spread_is_between_them():

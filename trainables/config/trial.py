@@ -16,7 +16,7 @@ from trainables.inputs.augment import AugmentConfig
 from trainables.inputs.input_config import InputConfig
 from trainables.parts.audio import AUDIO_ENCODERS, AudioEncoder
 from trainables.parts.audio.cnn_conformer import CnnConformer
-from trainables.parts.fusions import FUSIONS, Fusion
+from trainables.parts.fusions import CLOSED, FUSIONS, Fusion
 from trainables.parts.fusions.audio_only import AudioOnly
 from trainables.parts.head import HeadConfig
 from trainables.parts.optimisers import Optimiser
@@ -61,6 +61,11 @@ class TrialConfig:
         return self.width if self.hears else 0, self.visual_width if self.sees else 0
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """What of prepared rows it looks at; nothing with its eyes closed."""
+        return () if self.fusion.closed == "eyes" else self.visual.columns
+
+    @property
     def hears(self) -> bool:
         return self.audio.hears
 
@@ -70,6 +75,7 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         self._check_modalities()
+        self._check_closed()
         self.audio.check(self.inputs)
         for path, member in self.visual.members().items():
             member.check(self.inputs, self.audio, path)
@@ -80,7 +86,7 @@ class TrialConfig:
                 self.inference.hop_s,
                 f"leaves gaps between windows of inputs.window_s = {self.inputs.window_s} s",
             )
-        if OF_WINDOWS.intersection(self.visual.columns):
+        if OF_WINDOWS.intersection(self.columns):
             self._check_window_starts()
         self._check_augment()
         self.fusion.check(self.audio, self.visual)
@@ -102,6 +108,13 @@ class TrialConfig:
                     f"fusion.name = {self.fusion.name!r} ignores the {part} encoder {encoder.name!r}; "
                     f"set {part}.name = 'none', or choose a fusion that uses it"
                 )
+
+    def _check_closed(self) -> None:
+        closed = self.fusion.closed
+        if closed is not None:
+            check(closed in CLOSED, "fusion.closed", closed, f"choose {' or '.join(CLOSED)}, or nothing")
+            both = self.hears and self.sees
+            check(both, "fusion.closed", closed, f"{self.fusion.name} has no other modality to go by")
 
     def _check_window_starts(self) -> None:
         hops_s = {"inputs.train_hop_s": self.inputs.train_hop_s}

@@ -42,7 +42,7 @@ def predict(
     model.eval()
     device = next(model.parameters()).device
     config = model.config
-    columns = config.visual.columns if columns is None else columns
+    columns = config.columns if columns is None else columns
     rows = as_looked_at(rows, columns)
     form = config.output
     hop = (

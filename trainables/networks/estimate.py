@@ -329,10 +329,10 @@ def batch_bytes(config: TrialConfig, windows: int) -> int:
     heard = FLOAT_BYTES * NUM_FEATURE_CHANNELS * labels * inputs.features_per_label * inputs.n_mels
     target = FLOAT_BYTES * labels * NUM_DUMMY_TRACKS * NUM_TARGET_AXES * NUM_CLASSES
     seen = 0
-    if "frames" in config.visual.columns:
+    if "frames" in config.columns:
         # Mixed pictures are floats, beside those that they are mixed from.
         each = 1 + FLOAT_BYTES if config.augment.mixup_alpha else 1
         seen = each * inputs.window_pictures * inputs.frame_height * inputs.frame_width * 3
-    elif "boxes" in config.visual.columns:
+    elif "boxes" in config.columns:
         seen = FLOAT_BYTES * inputs.window_pictures * MAX_BOXES * BOX_FIELDS
     return windows * (heard + target + seen)

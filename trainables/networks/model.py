@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.inputs.features import NUM_FEATURE_CHANNELS, at_level
+from trainables.parts.fusions import CLOSED
 from trainables.parts.head import Head
 from trainables.parts.visual.modules import Embedding, Seen
 
@@ -40,6 +41,11 @@ class SeldModel(nn.Module):
         self.norm_visual = nn.LayerNorm(config.visual_width) if both else nn.Identity()
         gated = both and config.fusion.visual_gate
         self.visual_gate = nn.Parameter(torch.zeros(())) if gated else None
+        if closed := config.fusion.closed:
+            # Weights without a gradient would keep workers waiting for it.
+            for name in (CLOSED[closed], f"norm_{CLOSED[closed]}", f"{CLOSED[closed]}_gate"):
+                if (shut := getattr(self, name, None)) is not None:
+                    shut.requires_grad_(False)
         self.fusion = config.fusion.build(*config.fused_widths)
         self.head = Head(self.fusion.width_out, config.head, config.output)
 
@@ -60,7 +66,8 @@ class SeldModel(nn.Module):
             float32 (B, T, output width): tracks x axes x 13 classes.
         """
         with self._precision(features.device):
-            embedding = None if self.visual is None or seen is None else self.visual.embed(seen)
+            eyes = None if self.config.fusion.closed == "eyes" else self.visual
+            embedding = None if eyes is None or seen is None else eyes.embed(seen)
         return self.forward_embedded(features, embedding, has_video)
 
     def forward_embedded(
@@ -69,16 +76,18 @@ class SeldModel(nn.Module):
         """The same from embeddings computed before with `visual.embed`."""
         steps = features.shape[2] // self.config.inputs.features_per_label
         with self._precision(features.device):
-            audio = self._audio(features)
+            audio = self._audio(features, steps)
             visual = self._visual(embedding, has_video, (len(features), steps), features)
             return self.head(self.fusion(audio, visual)).float()
 
     def _precision(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.config.training.precision == "bf16")
 
-    def _audio(self, features: Tensor) -> Tensor | None:
+    def _audio(self, features: Tensor, steps: int) -> Tensor | None:
         if self.audio is None:
             return None
+        if self.config.fusion.closed == "ears":
+            return features.new_zeros(len(features), steps, self.config.width)
         features = at_level(features, self.config.inputs.level)
         return self.norm_audio(self.audio((features - self.feature_mean) / self.feature_std))
 
@@ -87,7 +96,7 @@ class SeldModel(nn.Module):
     ) -> Tensor | None:
         if self.visual is None:
             return None
-        if embedding is None:
+        if embedding is None or self.config.fusion.closed == "eyes":
             return like.new_zeros(*shape, self.config.visual_width)
         visual = self.norm_visual(self.visual.encode(embedding, shape[1]))
         if self.visual_gate is not None:

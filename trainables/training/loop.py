@@ -110,7 +110,7 @@ class Training:
         training, self._validation = session.feed("train"), session.feed("val")
         _check_distances(config, training, self._validation)
         self._sampler = training.windows(
-            config.visual.columns,
+            config.columns,
             Sampling(
                 batch_size=config.training.batch_size,
                 window_labels=config.inputs.window_labels,
@@ -250,7 +250,7 @@ def _evaluate(
     default = config.inference.threshold
     tried = (default, *(THRESHOLD_GRID if config.inference.tune_thresholds else ()))
     # Whole recordings go to one worker: the scores are counted by recording.
-    rows = validation.recordings(config.visual.columns, session.rank, session.world_size)
+    rows = validation.recordings(config.columns, session.rank, session.world_size)
     with closing(rows), ForwardClock(model) as clock:
         mine = evaluate(model, rows, tried, config.training.batch_size)
     counts = np.concatenate(list(map(counts_to_array, mine.counts)))
@@ -291,14 +291,14 @@ def _train_epoch(session: Session, model: nn.Module, learner: Learner, sampler: 
         arrays = arrays_of(batch)
         looked_at = {
             column: torch.from_numpy(arrays[column]).to(session.device, non_blocking=True)
-            for column in config.visual.columns
+            for column in config.columns
             if column in arrays
         }
         has_video = torch.from_numpy(batch["has_video"]).to(session.device)
         valid = torch.from_numpy(batch["valid"]).to(session.device)
         target = torch.from_numpy(batch["target"]).to(session.device)
         features, looked_at, mix = augment(features, looked_at, has_video)
-        output = model(features, seen_in(looked_at, config.visual.columns), has_video)
+        output = model(features, seen_in(looked_at, config.columns), has_video)
         loss = mix.loss(config.output.loss, output, target, valid)
         if session.world_size > 1:
             # Each worker's mean counts by its share of the batch's valid label frames; DDP then divides by the workers.

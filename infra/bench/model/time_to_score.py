@@ -76,7 +76,7 @@ def configs(fusion: str, seed: int, **fixed: Any) -> dict[str, TrialConfig]:
 
 def decoded(store: Store, config: TrialConfig) -> Splits:
     """The rows that both sides train and are scored on."""
-    prepare = PrepareRow(config.inputs, config.visual.columns)
+    prepare = PrepareRow(config.inputs, config.columns)
     return {
         split: [prepare(row) for shard in store.split(split).shards for row in read_shard(store, shard)]
         for split in ("train", "val")

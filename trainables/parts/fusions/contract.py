@@ -34,6 +34,9 @@ class Fusion(Part):
     visual_gate: bool = later(False)
     """Where there is sound too: multiply the visual embedding by a learnt number that starts at zero, so that the model
     first learns to hear, and opens for pictures as far as they help."""
+    closed: str | None = later(None)
+    """`eyes` or `ears`: that embedding is zero from the first step, and its encoder neither runs nor learns. The rest
+    is the same network: a control of what pictures, or sound, are worth to it."""
     needs: ClassVar[tuple[str, ...]]
     """Which embeddings it takes: "audio", "visual", or both. A trial has exactly these encoders."""
     recurrent: ClassVar[bool] = False
@@ -70,6 +73,9 @@ def check_conformer(conformer: ConformerConfig, fusion: Fusion, audio: AudioEnco
     width = sum(widths[modality] for modality in fusion.needs)
     check_heads("fusion.conformer", conformer.heads, width, f"audio.{audio.width_field}")
 
+
+CLOSED: dict[str, str] = {"eyes": "visual", "ears": "audio"}
+"""What `Fusion.closed` may be, and the embedding that it keeps at zero."""
 
 FUSIONS: Registry[type[Fusion]] = Registry(
     "fusion",

@@ -1,0 +1,93 @@
+"""Who goes to the finals, and the space that trains them: every config with every seed, in full."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from data.errors import UserError
+from infra.record.trials import FAILED, TrialRecord
+from search_spaces.registry import SPACES
+from search_spaces.space import SearchSpace, Trial
+from trainables.config import TrialConfig
+from trainables.config.tree import fingerprint, from_dict, override, to_dict
+from trainables.training.reports import OBJECTIVE
+
+logger = logging.getLogger(f"seldtune.{__name__}")
+
+FINALIST_PARAM, SEED_PARAM = "finalist", "seed"
+_BUDGET_S = 30 * 24 * 3600.0
+
+
+def choose(records: Sequence[TrialRecord], best: int, sweep: str) -> list[TrialRecord]:
+    """The trials with the best distinct configs by the objective on validation, best first.
+
+    Configs that differ in the seed alone are one. Fewer than asked for, where there are no more.
+
+    Raises:
+        UserError: a trial has not ended, or none has a model.
+    """
+    running = [record.number for record in records if not record.ended]
+    if running:
+        raise UserError(f"trial {running[0]} of sweep {sweep!r} has not ended; run `seldtune sweep` to its end first")
+    scored = [(record.best[OBJECTIVE], record) for record in records if record.best and record.state != FAILED]
+    chosen: dict[str, TrialRecord] = {}
+    for _, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
+        chosen.setdefault(fingerprint(_with_seed(from_dict(record.config), 0)), record)
+    if not chosen:
+        raise UserError(f"no trial of sweep {sweep!r} has a model: there is nothing to take to the finals")
+    if len(chosen) < best:
+        logger.warning("sweep %s has %d distinct configs with a model, not %d", sweep, len(chosen), best)
+    return list(chosen.values())[:best]
+
+
+def finals_space(sweep: str, searched: str, chosen: Sequence[TrialRecord], seeds: int) -> SearchSpace:
+    """Every config with every seed as fixed points; more seeds may be asked for later, other configs may not.
+
+    Args:
+        searched: name of the space that the sweep searched, whose resources are taken.
+    """
+    configs = {record.number: from_dict(record.config) for record in chosen}
+    identity = hashlib.sha256("".join(fingerprint(_with_seed(c, 0)) for c in configs.values()).encode()).hexdigest()
+
+    def suggest(trial: Trial) -> TrialConfig:
+        number = trial.suggest_categorical(FINALIST_PARAM, list(configs))
+        return _with_seed(configs[number], trial.suggest_int(SEED_PARAM, 0, 2**31 - 1))
+
+    resources = SPACES.get(searched)
+    return SearchSpace(
+        name=f"finals-{sweep}-{identity[:12]}",
+        summary=f"the best of {sweep}, with several seeds",
+        suggest=suggest,
+        # Seed by seed, so that more of them come after those that were trained.
+        first=tuple({FINALIST_PARAM: number, SEED_PARAM: seed} for seed in range(seeds) for number in configs),
+        trials=len(configs) * seeds,
+        budget_s=_BUDGET_S,
+        grace_epochs=max(config.training.epochs for config in configs.values()),
+        reduction=2,
+        cpus_per_worker=resources.cpus_per_worker if resources else 1,
+        gpus_per_worker=resources.gpus_per_worker if resources else 0.0,
+        sets_seed=True,
+    )
+
+
+def _with_seed(config: TrialConfig, seed: int) -> TrialConfig:
+    return override(config, {"training.seed": seed})
+
+
+def closed_twins(chosen: Sequence[TrialRecord], control: str) -> list[TrialRecord]:
+    """The finalists that hear and see, as they are with their eyes, or ears, closed.
+
+    Raises:
+        UserError: there is none.
+    """
+    configs = {record.number: from_dict(record.config) for record in chosen}
+    open_ones = [r for r in chosen if (c := configs[r.number]).hears and c.sees and c.fusion.closed is None]
+    if not open_ones:
+        raise UserError(f"--control {control}: no finalist both hears and sees; take more of them with --best")
+    return [
+        replace(record, config=to_dict(override(configs[record.number], {"fusion.closed": control})))
+        for record in open_ones
+    ]
