@@ -142,6 +142,9 @@ _STANDARD: Final = SceneSettings(
 PROFILES: Final[dict[str, SceneSettings]] = {
     # Learnt by a small network in minutes.
     "easy": SceneSettings(),
+    # As easy, but most events have a decoy, and silent glyphs are shown: what neither sound nor picture tells, a small
+    # network that has both learns in minutes.
+    "ambiguous": SceneSettings(visible_share=1.0, decoy_share=0.8, distractors=1),
     # About as hard as recordings of people in rooms.
     "standard": _STANDARD,
     # Neither sound nor picture suffices: most visible events have a decoy, and most glyphs are silent ones.

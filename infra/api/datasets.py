@@ -24,7 +24,7 @@ class SceneOptions(TypedDict, total=False):
     config: Path | str | None
     """YAML file with any of these, and `scene:` with its fields."""
     profile: str | None
-    """What scenes are like: easy, standard or hard."""
+    """What scenes are like: easy, ambiguous, standard or hard."""
     scene: Fixed | None
     """Fields of scenes in place of the profile's, such as `{"polyphony": 3}`."""
     events: str | None

@@ -20,7 +20,9 @@ data_app = typer.Typer(help="Make, take in, look at and check data.", no_args_is
 def data_synth(
     name: Annotated[str, typer.Argument(help="Name of the data set: it goes to <root>/data/<name>.")] = "quickstart",
     out: Annotated[str | None, typer.Option(help="Another place for it: a folder or s3://bucket/path.")] = None,
-    profile: Annotated[str | None, typer.Option(help="What scenes are like: easy (default), standard or hard.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="What scenes are like: easy (default), ambiguous, standard or hard.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file with any of these, and `scene:` with its fields.")
     ] = None,

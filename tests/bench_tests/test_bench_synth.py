@@ -59,7 +59,7 @@ def test_synth():
     outcome = synth.measure("easy", 2.0, rt60_s=0.15, seed=0, repeats=1, minute_s=2.0)
     check_result(outcome, "synth", {synth.PEER})
     assert outcome["x_real_time"].keys() == outcome["sides_ms"].keys()
-    assert outcome["x_real_time_of_profiles"].keys() == {"easy", "standard", "hard"}
+    assert outcome["x_real_time_of_profiles"].keys() == {"easy", "ambiguous", "standard", "hard"}
     for side, spread in outcome["sides_ms"].items():
         assert outcome["x_real_time"][side] == pytest.approx(60_000 / spread["median"])
     assert outcome["parameters"]["image_order"] > 10

@@ -117,5 +117,5 @@ def test_unknown_fields_list_the_choices_and_the_nearest():
 
 
 def test_an_unknown_profile_lists_the_choices():
-    with pytest.raises(UserError, match=r"'impossible'.*easy, standard, hard"):
+    with pytest.raises(UserError, match=r"'impossible'.*easy, ambiguous, standard, hard"):
         profile("impossible")
