@@ -24,7 +24,7 @@ from data.stores.chunks import Store
 from infra.cluster.join import connect
 from infra.finals.finalists import FINALIST_PARAM, SEED_PARAM, choose, closed_twins, finals_space
 from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
-from infra.finals.report import Finalist, Finals, Training
+from infra.finals.report import OTHERS_PICTURES, Finalist, Finals, Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
@@ -134,6 +134,8 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
                 if not of_control.finished:
                     return None
                 controls[control] = _trainings(of_control, request.seeds, settings)
+        if "eyes" in request.controls:
+            controls[OTHERS_PICTURES] = _trainings(outcome, request.seeds, settings, shown_others=True)
         outcome.tracker.require_written()
         return _conclude(request, outcome, chosen, controls, settings)
 
@@ -166,10 +168,10 @@ Trainings = dict[int, list[Training]]
 """By the number of their finalist, in order of their seeds."""
 
 
-def _trainings(outcome: SweepOutcome, seeds: int, settings: Settings) -> Trainings:
+def _trainings(outcome: SweepOutcome, seeds: int, settings: Settings, *, shown_others: bool = False) -> Trainings:
     """What the test split says of every training."""
     found: Trainings = {}
-    for record, counts in held_out_counts(outcome, settings):
+    for record, counts in held_out_counts(outcome, settings, shown_others=shown_others):
         if record.params[SEED_PARAM] < seeds:
             found.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, counts))
     for own in found.values():

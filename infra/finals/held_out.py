@@ -11,13 +11,15 @@ import io
 import json
 import logging
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import ray
 
 from data import storage
+from data.feeding.contract import PreparedRow
 from data.feeding.streamed_split import open_feed
 from data.stores.chunks import Store
 from infra.cluster.join import connect
@@ -38,17 +40,26 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 SPLIT = "test"
 
 
-def held_out_counts(outcome: SweepOutcome, settings: Settings) -> list[tuple[TrialRecord, list[SeldCounts]]]:
-    """The counts of each recording of the split for every trial with a model; each measured once, then read back."""
+def held_out_counts(
+    outcome: SweepOutcome, settings: Settings, *, shown_others: bool = False
+) -> list[tuple[TrialRecord, list[SeldCounts]]]:
+    """The counts of each recording of the split for every trial with a model; each measured once, then read back.
+
+    Args:
+        shown_others: while it hears a recording, a model is shown another one; only those that see are asked.
+    """
     done = [record for record in outcome.records if record.best is not None and record.error is None]
     for record in outcome.records:
         if record not in done:
             logger.warning("%s has no model: %s", record.label, record.error or "it never reported")
-    missing = [record for record in done if not storage.exists(_counts_uri(outcome.sweep, record))]
+    if shown_others:
+        done = [record for record in done if from_dict(record.config).columns]
+    uris = {record.number: _counts_uri(outcome.sweep, record, shown_others) for record in done}
+    missing = [record for record in done if not storage.exists(uris[record.number])]
     if missing:
         connect(settings)
-        _measure(missing, outcome.store, outcome.sweep)
-    return [(record, _read_counts(_counts_uri(outcome.sweep, record))) for record in done]
+        _measure(missing, outcome.store, uris, outcome.sweep, shown_others)
+    return [(record, _read_counts(uris[record.number])) for record in done]
 
 
 def best_bundle(sweep: SweepStore, record: TrialRecord) -> str:
@@ -63,34 +74,66 @@ def split_sha256(store: Store, split: str = SPLIT) -> str:
     return hashlib.sha256(json.dumps(shards).encode()).hexdigest()
 
 
-def _measure(records: list[TrialRecord], store: Store, sweep: SweepStore) -> None:
+def _measure(
+    records: list[TrialRecord], store: Store, uris: Mapping[int, str], sweep: SweepStore, shown_others: bool
+) -> None:
     configs = [from_dict(record.config) for record in records]
     prepare = preparation(configs, store.manifest.sha256)
     split = load_split(store, SPLIT, prepare, divide_data(store, prepare, splits=[SPLIT]))
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
-        counted = ray.get(task.remote(best_bundle(sweep, record), split))
+        counted = ray.get(task.remote(best_bundle(sweep, record), split, shown_others))
         buffer = io.BytesIO()
         np.save(buffer, counted)
-        storage.write_bytes(_counts_uri(sweep, record), buffer.getvalue())
+        storage.write_bytes(uris[record.number], buffer.getvalue())
 
 
-def _count(bundle_uri: str, split: Any) -> np.ndarray:
+def _count(bundle_uri: str, split: Any, shown_others: bool) -> np.ndarray:
     """Counts of each recording, one row each (`counts_to_array`)."""
     with tempfile.TemporaryDirectory() as folder:
         model, config, extra = load_bundle(fetch_bundle(bundle_uri, folder))
     thresholds = np.array(extra["thresholds"])
     with closing(open_feed(split).recordings(config.columns)) as rows:
+        shown = with_others_pictures(rows, config.columns) if shown_others else rows
         counted = [
             seld_counts(reference, config.output.decode(output, thresholds))
-            for found in predict_recordings(model, rows, config.training.batch_size)
+            for found in predict_recordings(model, shown, config.training.batch_size)
             for reference, output in recordings(found.rows, found.outputs)
         ]
-    return np.stack([counts_to_array(counts) for counts in counted])
+    return np.array([counts_to_array(counts) for counts in counted])
 
 
-def _counts_uri(sweep: SweepStore, record: TrialRecord) -> str:
-    return f"{sweep.uri}/{SPLIT}/{record.number:05d}.npy"
+def with_others_pictures(rows: Iterable[Sequence[PreparedRow]], columns: Sequence[str]) -> Iterator[list[PreparedRow]]:
+    """Rows of recordings in turn that show what the recording before them shows, the first ones what the second does.
+
+    Of a single recording nothing comes.
+    """
+    waiting: list[PreparedRow] = []
+    before: PreparedRow | None = None
+    last: PreparedRow | None = None
+    for piece in rows:
+        shown: list[PreparedRow] = []
+        for row in piece:
+            if last is not None and row["recording"] != last["recording"]:
+                before = last
+                shown += [_showing(first, row, columns) for first in waiting]
+                waiting = []
+            last = row
+            if before is None:
+                waiting.append(row)
+            else:
+                shown.append(_showing(row, before, columns))
+        if shown:
+            yield shown
+
+
+def _showing(row: PreparedRow, other: PreparedRow, columns: Sequence[str]) -> PreparedRow:
+    pictures = {column: other[column] for column in columns}  # type: ignore[literal-required]
+    return cast("PreparedRow", {**row, **pictures, "has_video": other["has_video"]})
+
+
+def _counts_uri(sweep: SweepStore, record: TrialRecord, shown_others: bool) -> str:
+    return f"{sweep.uri}/{SPLIT}/{record.number:05d}{'-shown-others' if shown_others else ''}.npy"
 
 
 def _read_counts(uri: str) -> list[SeldCounts]:

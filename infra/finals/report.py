@@ -67,7 +67,7 @@ class Finalist:
     parameters: int
     bytes: int
     controls: dict[str, list[Training]] = field(default_factory=dict)
-    """By `Fusion.closed`: the same config so closed."""
+    """By `Fusion.closed`: the same config so closed; as `OTHERS_PICTURES`, its own trainings shown those."""
 
     @property
     def validation(self) -> list[float]:
@@ -157,6 +157,10 @@ class Comparison:
         return f"trial {self.first} against trial {self.second}: {told}: {verdict}"
 
 
+OTHERS_PICTURES = "others' pictures"
+"""A control without training: a recording is heard while another one is shown."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gain:
     """What pictures, or sound, are worth to a finalist: SELD of the same network without them minus its own.
@@ -166,23 +170,27 @@ class Gain:
 
     trial: int
     fusion: str
-    closed: str
+    control: str
+    """Of `Finalist.controls`."""
     gain: float
     low: float
     high: float
     seeds: dict[int, float]
     validation: dict[int, float]
-    """By seed as well, at the epochs that validation chose."""
+    """By seed as well, at the epochs that validation chose; empty where nothing was trained."""
 
     def __str__(self) -> str:
-        verdict = f"{CLOSED[self.closed]} input is of no use that these recordings show"
+        trained = self.control in CLOSED
+        modality = CLOSED.get(self.control, "visual")
+        verdict = f"{modality} input is of no use that these recordings show"
         if self.low > 0 or self.high < 0:
-            verdict = f"{CLOSED[self.closed]} input {'helps' if self.low > 0 else 'harms'}"
+            verdict = f"{modality} input {'helps' if self.low > 0 else 'harms'}"
+        how = f"with its {self.control} closed" if trained else "while it is shown another recording"
         each = " ".join(f"{gain:+.3f}" for gain in self.seeds.values())
+        validation = f", on validation {statistics.fmean(self.validation.values()):+.3f}" if self.validation else ""
         return (
-            f"trial {self.trial} ({self.fusion}) against itself with its {self.closed} closed: SELD better by "
-            f"{self.gain:+.3f}, 95 % interval {self.low:+.3f} to {self.high:+.3f}; by seed {each}, on validation "
-            f"{statistics.fmean(self.validation.values()):+.3f}: {verdict}"
+            f"trial {self.trial} ({self.fusion}) against itself {how}: SELD better by {self.gain:+.3f}, 95 % interval "
+            f"{self.low:+.3f} to {self.high:+.3f}; by seed {each}{validation}: {verdict}"
         )
 
 
@@ -214,9 +222,9 @@ class Finals:
     def gains(self) -> list[Gain]:
         """Of every finalist that was trained with its eyes, or ears, closed; none on a single recording."""
         return [
-            gain_of(finalist, closed, twins)
+            gain_of(finalist, control, twins)
             for finalist in self.finalists
-            for closed, twins in finalist.controls.items()
+            for control, twins in finalist.controls.items()
             if len(finalist.per_recording) > 1
         ]
 
@@ -282,7 +290,7 @@ class Finals:
 _BOUNDS = ("difference", "low", "high")
 
 
-def gain_of(finalist: Finalist, closed: str, twins: Sequence[Training]) -> Gain:
+def gain_of(finalist: Finalist, control: str, twins: Sequence[Training]) -> Gain:
     """Over the seeds that both were trained with."""
     ours, theirs = ({training.seed: training for training in side} for side in (finalist.trainings, twins))
     both = sorted(ours.keys() & theirs.keys())
@@ -292,12 +300,12 @@ def gain_of(finalist: Finalist, closed: str, twins: Sequence[Training]) -> Gain:
     return Gain(
         trial=finalist.trial,
         fusion=finalist.config.fusion.name,
-        closed=closed,
+        control=control,
         gain=float(spread.value[seld]),
         low=float(spread.low[seld]),
         high=float(spread.high[seld]),
         seeds={seed: theirs[seed].flat()[key] - ours[seed].flat()[key] for seed in both},
-        validation={seed: theirs[seed].validation - ours[seed].validation for seed in both},
+        validation={s: theirs[s].validation - ours[s].validation for s in both} if control in CLOSED else {},
     )
 
 

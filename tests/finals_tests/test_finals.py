@@ -15,7 +15,8 @@ from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals.finalists import choose, closed_twins, finals_space
 from infra.finals.finals import FinalsRequest, _write, evidence_for
-from infra.finals.report import Finalist, Finals, Training, mean_and_deviation
+from infra.finals.held_out import with_others_pictures
+from infra.finals.report import OTHERS_PICTURES, Finalist, Finals, Training, mean_and_deviation
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search.proposals import draw, propose
@@ -174,10 +175,30 @@ def test_a_gain_is_the_twins_score_minus_the_finalists_own():
     assert gain.validation == pytest.approx({0: 0.05, 1: 0.08})
     assert str(gain).endswith("visual input helps")
     assert "against itself with its eyes closed" in finals_of(told).markdown()
-    assert finals_of(told).as_json()["gains"][0]["closed"] == "eyes"
+    assert finals_of(told).as_json()["gains"][0]["control"] == "eyes"
     same = replace(with_pictures, controls={"eyes": with_pictures.trainings})
     assert str(finals_of(same).gains()[0]).endswith("visual input is of no use that these recordings show")
     assert finals_of(with_pictures).gains() == []
+
+
+def test_a_model_that_is_shown_another_recording_was_not_trained_for_it():
+    own, shown = finalist(3, [0.3, 0.32], [0.8, 0.7]), finalist(3, [0.3, 0.32], [0.3, 0.3])
+    (gain,) = finals_of(replace(own, controls={OTHERS_PICTURES: shown.trainings})).gains()
+    assert gain.validation == {}
+    assert "while it is shown another recording: SELD better by +" in str(gain)
+    assert "validation" not in str(gain)
+
+
+def test_each_recording_shows_what_another_does():
+    def row(recording, start):
+        return {"recording": recording, "start_frame": start, "frames": f"{recording}{start}", "has_video": start < 10}
+
+    pieces = [[row("a", 0), row("a", 10)], [row("b", 0), row("b", 10)], [row("c", 0)]]
+    found = [r for piece in with_others_pictures(pieces, ("frames",)) for r in piece]
+    assert [(r["recording"], r["start_frame"]) for r in found] == [("a", 0), ("a", 10), ("b", 0), ("b", 10), ("c", 0)]
+    assert [r["frames"] for r in found] == ["b0", "b0", "a10", "a10", "b10"]
+    assert [r["has_video"] for r in found] == [True, True, False, False, False]
+    assert list(with_others_pictures(pieces[:1], ("frames",))) == []
 
 
 def test_twins_are_of_finalists_that_hear_and_see():
