@@ -53,7 +53,7 @@ def test_a_whole_model_starts_another_and_is_said_with_it(trained: Path, tmp_pat
     (began,) = load_bundle(bundle).extra["began_with"]
     assert (began["field"], began["uri"], began["kind"]) == ("training.initial_weights", str(trained), "own")
     assert began["taken"] == len([key for key in source if not key.startswith("feature_")])
-    assert began["left"] == 0
+    assert began["left"] == []
 
 
 def test_an_encoder_is_taken_and_the_rest_learns(trained: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_another_network_takes_what_fits(trained: Path, caplog: pytest.LogCaptur
     assert {key.split(".")[0] for key in taken.keys} >= {"audio", "fusion"}
     assert "head.hidden.weight" not in taken.keys
     assert all(torch.equal(model.state_dict()[key], load_file(trained)[key]) for key in taken.keys)
-    assert taken.left > 0
+    assert taken.left == ("head.hidden.bias", "head.hidden.weight", "head.out.weight")
     assert f"{len(taken.keys)} entries taken, {taken.left} left (head." in caplog.text
     other = {"audio.channels": [4, 24], "audio.conformer.feed_forward": 8}
     narrow = override(CONFIG, {"audio.weights": str(trained), **other})

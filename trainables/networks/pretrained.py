@@ -34,13 +34,13 @@ class Taken:
     """Of the numbers under their names (`weights_sha256`)."""
     keys: tuple[str, ...]
     """Entries of the model that came from there."""
-    left: int
+    left: tuple[str, ...]
     """Entries of the file, for that place, that the model has no place for."""
 
     def as_json(self) -> dict[str, Any]:
         """For a model's provenance."""
         said = {"field": self.field, "uri": self.uri, "kind": self.kind, "weights_sha256": self.sha256}
-        return {**said, "taken": len(self.keys), "left": self.left}
+        return {**said, "taken": len(self.keys), "left": list(self.left)}
 
 
 def slots(config: TrialConfig) -> list[WeightsSlot]:
@@ -80,7 +80,7 @@ def load_pretrained(model: nn.Module, config: TrialConfig) -> list[Taken]:
             keys, left = _take_own(model, state, slot, what)
         elif kind.name in slot.kinds:
             load_fitting(model.get_submodule(slot.place), state, what, slot.own)
-            keys, left = [f"{slot.place}.{key}" if slot.place else key for key in state], 0
+            keys, left = [f"{slot.place}.{key}" if slot.place else key for key in state], []
         else:
             wanted = " or ".join(KINDS[name].title for name in slot.kinds)
             raise UserError(f"{what} holds {kind.title}; {wanted} is expected there")
@@ -91,25 +91,22 @@ def load_pretrained(model: nn.Module, config: TrialConfig) -> list[Taken]:
                 kind=kind.name,
                 sha256=weights_sha256(state),
                 keys=tuple(keys),
-                left=left,
+                left=tuple(left),
             )
         )
     return taken
 
 
-def _take_own(model: nn.Module, state: State, slot: WeightsSlot, what: str) -> tuple[list[str], int]:
+def _take_own(model: nn.Module, state: State, slot: WeightsSlot, what: str) -> tuple[list[str], list[str]]:
     """What fits of another trained model: all of it, or of its encoder where an encoder's field names it."""
     part = f"{slot.place.partition('.')[0]}." if slot.place else ""
     # Statistics of features belong to the data that a model is trained on.
     of_part = {key: value for key, value in state.items() if key.startswith(part) and not key.startswith("feature_")}
     keys = take_fitting(model, of_part, what)
-    left = len(of_part) - len(keys)
-    logger.info("%s: %d entries taken, %d left%s", what, len(keys), left, _first(set(of_part) - set(keys)))
+    left = sorted(of_part.keys() - set(keys))
+    first = f" ({', '.join(left[:3])}{', ...' if len(left) > 3 else ''})" if left else ""
+    logger.info("%s: %d entries taken, %d left%s", what, len(keys), len(left), first)
     return keys, left
-
-
-def _first(keys: set[str]) -> str:
-    return f" ({', '.join(sorted(keys)[:3])}{', ...' if len(keys) > 3 else ''})" if keys else ""
 
 
 def warn_random_weights(config: TrialConfig) -> None:
