@@ -73,7 +73,7 @@ def test_another_network_takes_what_fits(trained: Path, caplog: pytest.LogCaptur
     assert "head.hidden.weight" not in taken.keys
     assert all(torch.equal(model.state_dict()[key], load_file(trained)[key]) for key in taken.keys)
     assert taken.left == ("head.hidden.bias", "head.hidden.weight", "head.out.weight")
-    assert f"{len(taken.keys)} entries taken, {taken.left} left (head." in caplog.text
+    assert f"{len(taken.keys)} entries taken, {len(taken.left)} left (head." in caplog.text
     other = {"audio.channels": [4, 24], "audio.conformer.feed_forward": 8}
     narrow = override(CONFIG, {"audio.weights": str(trained), **other})
     with pytest.raises(UserError, match=r"^audio\.weights = .* fits the configured network nowhere; it has audio\."):
