@@ -77,3 +77,11 @@ def test_a_plan_can_be_read_back():
     assert document["parameters"] == count_parameters(config)
     with pytest.raises(UserError, match=r"training\.epoch is not a field"):
         describe_preset("resnet-gru", "paper", False, {"training.epoch": 3})
+
+
+def test_faithful_rows_have_the_rates_of_the_released_models():
+    released = {"i3d-cmaf": 1e-5, "i3d-av_conformer": 3e-5, "resnet-cmaf": 8e-5, "resnet-av_conformer": 5e-5}
+    for name, lr in {**released, "both-av_conformer": 5e-5, "resnet-gru": 5e-4, "audio_only": 5e-4}.items():
+        assert find_preset(name, faithful=True).optimiser.lr == lr
+        assert find_preset(name).optimiser.lr == 5e-4
+        assert find_preset(name, "small", faithful=True).optimiser.lr == find_preset(name, "small").optimiser.lr
