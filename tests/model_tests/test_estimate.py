@@ -109,8 +109,8 @@ def test_cost_grows_with_the_batch_and_shrinks_with_the_workers() -> None:
     assert pair.weights_bytes == one.weights_bytes + FLOAT_BYTES * one.parameters
     by_adam = estimate(override(config, {"optimiser.name": "adam"}))
     assert by_adam.weights_bytes == 4 * FLOAT_BYTES * one.parameters
-    # Muon keeps one number of each weight of a matrix, where Adam keeps two.
-    matrices = sum(weight.numel() for weight in SeldModel(config).parameters() if weight.ndim == 2)
+    # Muon keeps one number of each weight of a matrix or a convolution, where Adam keeps two.
+    matrices = sum(weight.numel() for weight in SeldModel(config).parameters() if weight.ndim >= 2)
     assert by_adam.weights_bytes - one.weights_bytes == FLOAT_BYTES * matrices
 
 

@@ -203,7 +203,7 @@ class TestFromOutside:
     def test_errors_name_its_fields_and_list_it(self):
         with pytest.raises(UserError, match=r"^fusion\.hidden = 0: has to be a positive number|^fusion\.hidden = 0"):
             outside_config(**{"fusion.hidden": 0})
-        with pytest.raises(UserError, match=r"^fusion\.heads is not a field; fusion has hidden"):
+        with pytest.raises(UserError, match=r"^fusion\.heads is not a field; fusion has closed, hidden"):
             outside_config(**{"fusion.heads": 2})
         with pytest.raises(UserError, match=r"one of .*gru, concat, weighed; a part of your own needs --plugin FILE$"):
             from_dict({"fusion": {"name": "weihed"}})
