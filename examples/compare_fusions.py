@@ -43,7 +43,8 @@ if conclusion is None or conclusion.best is None:
     raise SystemExit("no trial came to its end")
 print("\n".join(conclusion.lines()))
 if conclusion.version is None:
-    raise SystemExit("no model was registered, for the reason above")
+    print("no model was registered, for the reason above: there is none to listen with")
+    raise SystemExit
 
 # %% Which fusion is better, and how sure that is
 comparison = seldtune.compare(name)
