@@ -7,7 +7,6 @@ its `fusion.closed` set, tells what the modality is worth.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +78,5 @@ def _closed(trial: ComparedTrial) -> str | None:
 
 def _key(config: Mapping[str, Any]) -> str:
     """The same for twins."""
-    alike = copy.deepcopy(dict(config))
-    alike["fusion"].pop("closed", None)
-    return json.dumps(alike, sort_keys=True)
+    fusion = {name: value for name, value in config["fusion"].items() if name != "closed"}
+    return json.dumps({**config, "fusion": fusion}, sort_keys=True)

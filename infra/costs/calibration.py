@@ -26,7 +26,7 @@ from scipy.optimize import nnls
 
 from data import storage
 from data.feeding.contract import PreparedRow
-from data.feeding.feed import Feed, HeldRows
+from data.feeding.feed import HeldRows
 from data.feeding.windows import Sampling
 from data.remembered import ANEW, read_back
 from data.stores.chunks import Store, read_shard
@@ -35,7 +35,7 @@ from trainables.config import TrialConfig
 from trainables.config.tree import from_dict, to_dict
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.estimate import estimate
-from trainables.training.decision import GO_ON, Decision
+from trainables.training.alone import Alone
 from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -280,7 +280,7 @@ def _timed(
     windows = max(1, int(rate * _MODEL_S / window_flops))
     length = config.inputs.window_labels
     evaluated: list[PreparedRow] = [{**row, "num_frames": min(row["num_frames"], windows * length)} for row in rows[:1]]
-    session = _Alone(device, {"train": HeldRows(rows), "val": HeldRows(evaluated)})
+    session = Alone(device, {"train": HeldRows(rows), "val": HeldRows(evaluated)})
     bands = np.zeros((len(rows[0]["features"]), 1, config.inputs.n_mels), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         train_trial(config, session, TrialStore(folder), bands, bands + 1.0, {})
@@ -297,24 +297,3 @@ def _timed(
     # What the second epoch took; the first has paid for what a process does once.
     eval_windows = -(-evaluated[0]["num_frames"] // length)
     return _point(config, session.reports[-1:], len(sampler), eval_windows)
-
-
-class _Alone:
-    """A `trainables.training.loop.Session` of one worker, which keeps the reports."""
-
-    rank, world_size = 0, 1
-
-    def __init__(self, device: Any, feeds: dict[str, Feed]) -> None:
-        self.device = device
-        self.reports: list[dict[str, float]] = []
-        self._feeds = feeds
-
-    def feed(self, split: str) -> Feed:
-        return self._feeds[split]
-
-    def report(self, metrics: dict[str, float]) -> Decision:
-        self.reports.append(metrics)
-        return GO_ON
-
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        return values

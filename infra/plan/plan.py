@@ -172,12 +172,13 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
         buildable = [config for config in configs if built(config) is None]
         if standing is not None and buildable:
             if measure:
-                prepare, records = preparation(buildable, store.manifest.sha256), standing.records
-                precision = preflight.attempt(
+                begun = standing
+                fields = preflight.attempt(
                     "precision",
-                    lambda: fixed_precision(buildable, records, store, prepare, resources, settings.root),
+                    lambda: fixed_precision(buildable, begun.records, store, begun.prepare, resources, settings.root),
                 )
-                buildable, configs = ([override(c, precision or {}) for c in many] for many in (buildable, configs))
+                if fields:
+                    buildable, configs = ([override(c, fields) for c in many] for many in (buildable, configs))
             plan.calibration = _calibrated(buildable, settings.root, standing, size, measure)
     refuses = Feasibility(
         resources,

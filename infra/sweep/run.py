@@ -72,11 +72,12 @@ def _run_owed(standing: Standing, settings: Settings, screen: Screen | None, ope
     asked, sweep, store, ledger = standing.asked, standing.sweep, standing.store, standing.ledger
     connect(settings)
     require_shared(store, settings.root)
-    asked = asked.fixing(
-        fixed_precision(asked.configs, standing.records, store, standing.prepare, asked.resources, settings.root)
-    )
-    standing = replace(standing, asked=asked)
     with SweepClaim(sweep.uri, sweep.name, cluster_name(settings), settings.ray_address) as claim:
+        if fields := fixed_precision(
+            asked.configs, standing.records, store, standing.prepare, asked.resources, settings.root
+        ):
+            asked = asked.fixing(fields)
+            standing = replace(standing, asked=asked)
         data = divide_data(store, standing.prepare, asked.data_memory_bytes)
         concurrency = trials_at_a_time(asked.concurrency, asked.resources, data)
         cpus = cpus_left(asked.resources, concurrency) // concurrency

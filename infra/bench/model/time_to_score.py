@@ -13,12 +13,11 @@ import tempfile
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from optuna.trial import FixedTrial
 
 from data.feeding.contract import PreparedRow
-from data.feeding.feed import Feed, HeldRows
+from data.feeding.feed import HeldRows
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store, read_shard
 from infra.bench.measure import OURS, parser, result, show
@@ -27,6 +26,7 @@ from search_spaces.quickstart import QUICKSTART
 from trainables.config import TrialConfig
 from trainables.config.tree import override
 from trainables.inputs.prepare import PrepareRow
+from trainables.training.alone import Alone
 from trainables.training.checkpoint import TrialStore
 from trainables.training.decision import GO_ON, STOP, Decision
 from trainables.training.loop import train_trial
@@ -46,24 +46,12 @@ USUAL = {
 Splits = dict[str, list[PreparedRow]]
 
 
-class Alone:
-    """A `trainables.training.loop.Session` of one worker and rows in memory, which stops once the score is good."""
-
-    rank, world_size, device = 0, 1, torch.device("cpu")
-
-    def __init__(self, splits: Splits) -> None:
-        self._splits = splits
-        self.scores: list[float] = []
-
-    def feed(self, split: str) -> Feed:
-        return HeldRows(self._splits[split])
+class UntilGood(Alone):
+    """Stops once the score is good."""
 
     def report(self, metrics: dict[str, float]) -> Decision:
-        self.scores.append(metrics[OBJECTIVE])
-        return STOP if self.scores[-1] <= GOOD_SELD else GO_ON
-
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        return values
+        super().report(metrics)
+        return STOP if metrics[OBJECTIVE] <= GOOD_SELD else GO_ON
 
 
 def configs(fusion: str, seed: int, **fixed: Any) -> dict[str, TrialConfig]:
@@ -85,11 +73,11 @@ def decoded(store: Store, config: TrialConfig) -> Splits:
 
 def train(config: TrialConfig, splits: Splits) -> list[float]:
     """Train until the score is good; the score of each epoch."""
-    session = Alone(splits)
+    session = UntilGood(torch.device("cpu"), {split: HeldRows(rows) for split, rows in splits.items()})
     statistics = statistics_of([moments(row["features"], config.inputs.level) for row in splits["train"]])
     with tempfile.TemporaryDirectory() as folder:
         train_trial(config, session, TrialStore(folder), *statistics, provenance={})
-    return session.scores
+    return [report[OBJECTIVE] for report in session.reports]
 
 
 def measure(fusion: str, seeds: int, scenes: SynthSettings, **fixed: Any) -> dict[str, Any]:
