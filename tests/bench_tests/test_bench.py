@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing import Pipe
 
@@ -19,8 +20,9 @@ from infra.bench.data.plain_loader import WindowDataset
 from infra.bench.model import embeddings, features, metrics, swaps, training_step
 from support.bench_results import PROMISED, check_result
 from trainables.config import InputConfig, ResNetConformer
-from trainables.config.tree import from_dict
+from trainables.config.tree import from_dict, override
 from trainables.inputs.prepare import PrepareRow
+from trainables.networks.model import SeldModel
 
 CONFORMER = {"layers": 1, "heads": 2, "feed_forward": 16, "kernel": 7, "dropout": 0.1}
 TINY = {
@@ -124,16 +126,24 @@ def test_metrics_of_scenes_with_nothing_in_common(tmp_path):
 
 @pytest.mark.slow
 def test_training_step(tiny):
-    sides = training_step.make_sides(
-        replace(tiny, bf16=True), ["torchaudio", "torchaudio contiguous", "torchaudio tuned", "eager fp32"]
-    )
+    in_bf16 = replace(tiny, config=override(tiny.config, {"training.precision": "bf16"}))
+    sides = training_step.make_sides(in_bf16, ["torchaudio", "torchaudio contiguous", "torchaudio tuned", "eager fp32"])
     outcome = training_step.measure(sides, repeats=1, peak_tflops=0.5, processes=False)
     check_result(outcome, "training_step-bf16", sides.keys() - {measure.OURS})
     for name in ("windows_per_s", "share_of_peak", "memory_gb", "first_step_s"):
         assert outcome[name].keys() == sides.keys(), name
     share = outcome["tflop_per_step"] / (outcome["sides_ms"]["ours"]["median"] / 1000) / 0.5
     assert outcome["share_of_peak"]["ours"] == pytest.approx(share)
-    assert set(outcome["largest_difference"]) == {"torchaudio", "torchaudio contiguous", "torchaudio tuned"}
+    assert set(outcome["largest_difference"]) == sides.keys() - {"eager fp32"}
+
+
+def test_only_ours_is_in_bf16_and_it_has_to_be(tiny, monkeypatch):
+    in_bf16 = replace(tiny, config=override(tiny.config, {"training.precision": "bf16"}))
+    sides = training_step.make_sides(in_bf16, ["torchaudio", "eager fp32"])
+    assert [side.bf16 for side in sides.values()] == [True, False, False]
+    monkeypatch.setattr(SeldModel, "_precision", lambda model, device: nullcontext())
+    with pytest.raises(AssertionError, match="ours"):
+        training_step.check(sides)
 
 
 def test_operations_of_a_step_are_counted(tiny):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchaudio
 import torchvision
+from torch import nn
 
 from search_spaces.presets import find_preset
 from support.reference_weights import reference_weights
@@ -19,6 +20,7 @@ from trainables.config import (
     AudioOnly,
     AvConformer,
     Cmaf,
+    CnnConformer,
     ConformerConfig,
     MultiAccdoa,
     ResNetConformer,
@@ -293,6 +295,22 @@ def test_every_output_format(form):
     model = SeldModel(from_dict({"inputs": INPUTS, **tree, "output": {"name": form.name}}))
     output = model(tiny_batch(reads=None)[0])
     assert output.shape == (2, 30, form.tracks * form.axes * 13)
+
+
+def test_in_bf16_a_cnn_passes_bf16_on_and_keeps_its_statistics_in_fp32():
+    encoder = CnnConformer(
+        channels=(8, 8), time_strides=(2, 2), frequency_strides=(2, 2), conformer=ConformerConfig(layers=0)
+    ).build(16)
+    passed = set()
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.register_forward_hook(lambda module, given, output: passed.add(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder.train()(torch.randn(2, 7, 16, 16)).sum().backward()
+    assert passed == {torch.bfloat16}
+    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {norm.running_var.dtype for norm in norms} == {torch.float32}
+    assert {parameter.grad.dtype for parameter in encoder.parameters()} == {torch.float32}
 
 
 def test_bf16_is_near_fp32_and_answers_in_fp32():
