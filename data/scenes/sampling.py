@@ -260,12 +260,20 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
     """What a manifest tells of a recording, as JSON knows it; nothing is rendered for it.
 
     `polyphony` counts the label frames with 0, 1, 2... labelled events at once. `hidden` events are never in the
-    picture, `occluded` ones are behind a pillar or a person for at least half of their time.
+    picture, `occluded` ones are behind a pillar or a person for at least half of their time. `spans` has class, source,
+    first label frame and the one after the last of each event that is not to be seen for either reason, and of each
+    that a decoy goes with.
     """
     voices = np.zeros(scene.num_labels, dtype=np.int64)
     for event in scene.events:
         voices[event.start_label : event.stop_label] += 1
     kinds = Counter(interferer.kind for interferer in scene.interferers)
+    occluded = [event for event in scene.events if event.visible and scene.hidden_share(event) >= 0.5]
+    decoys = {(decoy.class_index, decoy.start_label, decoy.stop_label) for decoy in scene.decoys}
+    spans = {
+        "unseen": [_span(event) for event in scene.events if not event.visible or event in occluded],
+        "with a decoy": [span for span in map(_span, scene.events) if (span[0], *span[2:]) in decoys],
+    }
     return {
         "snr_db": float(scene.snr_db),
         "recording_dbfs": float(scene.recording_dbfs),
@@ -274,10 +282,15 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
         "events": len(scene.events),
         "moving": sum(event.moving for event in scene.events),
         "hidden": sum(not event.visible for event in scene.events),
-        "occluded": sum(event.visible and scene.hidden_share(event) >= 0.5 for event in scene.events),
+        "occluded": len(occluded),
         "decoys": len(scene.decoys),
         "interferers": dict(sorted(kinds.items())),
         "interferer_db": [float(interferer.level_db) for interferer in scene.interferers],
         "distractors": len(scene.distractors),
         "occluders": len(scene.occluders),
+        "spans": spans,
     }
+
+
+def _span(event: SceneEvent) -> list[int]:
+    return [event.class_index, event.source, event.start_label, event.stop_label]

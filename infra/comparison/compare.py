@@ -74,6 +74,8 @@ class Comparison:
     """Of `COSTS`: the trials that no other beats in both score and cost, the cheapest first."""
     gains: Sequence[ControlGain]
     """What closed eyes or ears cost; empty where no trial has such a twin."""
+    tested: Sequence[Mapping[str, Any]]
+    """The same on the test split, where finals are among the sweeps (`LoadedSweep.tested`)."""
     notes: Sequence[str]
 
     @property
@@ -110,6 +112,7 @@ class Comparison:
             "classes": None if self.classes is None else asdict(self.classes),
             "fronts": {name: [trial.label for trial in front] for name, front in self.fronts.items()},
             "gains": [{**asdict(gain), "mean": gain.mean} for gain in self.gains],
+            "tested": list(self.tested),
             "notes": list(self.notes),
         }
 
@@ -169,6 +172,7 @@ def compare(
         ),
         fronts={cost: _front(scored, cost) for cost in COSTS},
         gains=(gains := control_gains(trials)),
+        tested=[gain for sweep in sweeps for gain in sweep.tested],
         notes=[*map(str, gains), *_notes(sweeps, trials, equal), *_uncontrolled(trials, gains)],
     )
 

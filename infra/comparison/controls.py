@@ -16,7 +16,7 @@ import numpy as np
 
 from infra.comparison.statistics import Interval, mean_interval
 from infra.comparison.trials import ComparedTrial
-from trainables.parts.fusions import CLOSED
+from trainables.parts.controls import CLOSED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,15 @@ class ControlGain:
     closed: str
     pairs: Sequence[tuple[str, str]]
     """Labels of trials, each with its twin's."""
+    own: Sequence[float]
+    """SELD of the trials."""
+    without: Sequence[float]
+    """And of their twins."""
     gains: Sequence[float]
     interval: Interval | None
     """Of the mean over pairs."""
+    classes: Mapping[str, Sequence[float]]
+    """F of the trial minus that of its twin by class, each at its best epoch; classes that all reports tell of."""
 
     @property
     def mean(self) -> float:
@@ -59,17 +65,28 @@ def control_gains(trials: Sequence[ComparedTrial]) -> list[ControlGain]:
             found.setdefault((str(twin.record.config["fusion"]["name"]), closed), []).append((own, twin))
     gains = []
     for (fusion, closed), pairs in sorted(found.items()):
-        differences = [(twin.score or 0.0) - (own.score or 0.0) for own, twin in pairs]
+        scores = [(own.score or 0.0, twin.score or 0.0) for own, twin in pairs]
+        differences = [without - own for own, without in scores]
         gains.append(
             ControlGain(
                 fusion=fusion,
                 closed=closed,
                 pairs=[(own.label, twin.label) for own, twin in pairs],
+                own=[own for own, _ in scores],
+                without=[without for _, without in scores],
                 gains=differences,
                 interval=mean_interval(differences),
+                classes=_class_gains(pairs),
             )
         )
     return gains
+
+
+def _class_gains(pairs: Sequence[tuple[ComparedTrial, ComparedTrial]]) -> dict[str, list[float]]:
+    bests = [(own.record.best or {}, twin.record.best or {}) for own, twin in pairs]
+    told = set.intersection(*(set(best) for both in bests for best in both))
+    names = sorted(key for key in told if key.startswith("class/") and key.endswith("/F"))
+    return {key.split("/")[1]: [own[key] - twin[key] for own, twin in bests] for key in names}
 
 
 def _closed(trial: ComparedTrial) -> str | None:

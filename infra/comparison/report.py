@@ -28,6 +28,8 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 FOLDER = "comparison"
 """In the artifacts of a sweep's run."""
 PAGE_NAME = "comparison.html"
+FINALS_NAME = "finals.json"
+"""In the folder of a sweep of finals, once they have ended (`infra.finals.finals`)."""
 
 
 def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
@@ -43,7 +45,9 @@ def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
         if settings is None:
             raise UserError(f"there is no sweep {name!r} below {root}/sweeps; check the name")
         require_plugins(name, settings)
-        sweeps.append(LoadedSweep(name=name, settings=settings, records=store.trials()))
+        finals = f"{store.uri}/{FINALS_NAME}"
+        tested = json.loads(storage.read_bytes(finals))["gains"] if storage.exists(finals) else ()
+        sweeps.append(LoadedSweep(name=name, settings=settings, records=store.trials(), tested=tested))
     return sweeps
 
 

@@ -22,6 +22,8 @@ class LoadedSweep:
     name: str
     settings: Mapping[str, Any]
     records: Sequence[TrialRecord]
+    tested: Sequence[Mapping[str, Any]] = ()
+    """What finals found controls to be worth on the test split (`gains` of their report), where the sweep is theirs."""
 
     @property
     def grace_epochs(self) -> int:

@@ -23,8 +23,10 @@ from data.remembered import remembered
 from data.stores.chunks import Store
 from infra.cluster.join import connect
 from infra.finals.finalists import FINALIST_PARAM, SEED_PARAM, choose, closed_twins, finals_space
-from infra.finals.held_out import SPLIT, best_bundle, held_out_counts, split_sha256
-from infra.finals.report import OTHERS_PICTURES, Finalist, Finals, Training
+from infra.finals.gains import OTHERS_PICTURES
+from infra.finals.held_out import SPLIT, HeldOut, best_bundle, held_out, split_sha256
+from infra.finals.report import Finalist, Finals
+from infra.finals.training import Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
@@ -40,8 +42,7 @@ from trainables.config.tree import from_dict
 from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
 from trainables.evaluation.latency import Latency, measure_latency
 from trainables.networks.model import count_parameters
-from trainables.parts.fusions import CLOSED
-from trainables.scores.metrics import SeldCounts
+from trainables.parts.controls import CLOSED
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -171,9 +172,9 @@ Trainings = dict[int, list[Training]]
 def _trainings(outcome: SweepOutcome, seeds: int, settings: Settings, *, shown_others: bool = False) -> Trainings:
     """What the test split says of every training."""
     found: Trainings = {}
-    for record, counts in held_out_counts(outcome, settings, shown_others=shown_others):
+    for record, tested in held_out(outcome, settings, shown_others=shown_others):
         if record.params[SEED_PARAM] < seeds:
-            found.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, counts))
+            found.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, tested))
     for own in found.values():
         own.sort(key=lambda training: training.seed)
     return found
@@ -208,13 +209,14 @@ def _test(
     return sorted(finalists, key=lambda finalist: (statistics.fmean(finalist.validation), finalist.trial))
 
 
-def _training(outcome: SweepOutcome, record: TrialRecord, counts: list[SeldCounts]) -> Training:
+def _training(outcome: SweepOutcome, record: TrialRecord, tested: HeldOut) -> Training:
     described = json.loads(storage.read_bytes(f"{best_bundle(outcome.sweep, record)}/{JSON_NAME}"))
     extra = described["extra"]
     return Training(
         record=record,
         seed=record.params[SEED_PARAM],
-        counts=counts,
+        counts=tested.counts,
+        kinds=tested.kinds,
         weights_sha256=described["weights_sha256"],
         commit=extra.get("git.commit"),
         changed=extra.get("git.changed") == "True",
@@ -265,6 +267,7 @@ def evidence_for(sweep: str, finals: str, store: Store, finalist: Finalist, trai
         bytes=finalist.bytes,
         latency=finalist.latency,
         counts=flat_counts(training.counts),
+        gains={gain.control: (gain.gain, gain.low, gain.high) for gain in finalist.gains() if gain.control in CLOSED},
     )
 
 

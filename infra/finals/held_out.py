@@ -13,6 +13,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from data import storage
 from data.feeding.contract import PreparedRow
 from data.feeding.streamed_split import open_feed
 from data.stores.chunks import Store
+from data.stores.facts import recording_facts
 from infra.cluster.join import connect
 from infra.record.folder import SweepStore
 from infra.record.trials import TrialRecord
@@ -33,6 +35,7 @@ from trainables.config.tree import from_dict
 from trainables.evaluation.bundle import fetch_bundle, load_bundle
 from trainables.evaluation.evaluate import predict_recordings, recordings
 from trainables.scores.flat import counts_from_array, counts_to_array
+from trainables.scores.kinds import KindCounts, Spans, kind_counts
 from trainables.scores.metrics import SeldCounts, seld_counts
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -40,9 +43,17 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 SPLIT = "test"
 
 
-def held_out_counts(
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What the split says of a model, recording by recording."""
+
+    counts: list[SeldCounts]
+    kinds: list[KindCounts]
+
+
+def held_out(
     outcome: SweepOutcome, settings: Settings, *, shown_others: bool = False
-) -> list[tuple[TrialRecord, list[SeldCounts]]]:
+) -> list[tuple[TrialRecord, HeldOut]]:
     """The counts of each recording of the split for every trial with a model; each measured once, then read back.
 
     Args:
@@ -54,12 +65,12 @@ def held_out_counts(
             logger.warning("%s has no model: %s", record.label, record.error or "it never reported")
     if shown_others:
         done = [record for record in done if from_dict(record.config).columns]
-    uris = {record.number: _counts_uri(outcome.sweep, record, shown_others) for record in done}
-    missing = [record for record in done if not storage.exists(uris[record.number])]
+    uris = {record.number: _uris(outcome.sweep, record, shown_others) for record in done}
+    missing = [record for record in done if not all(map(storage.exists, uris[record.number]))]
     if missing:
         connect(settings)
         _measure(missing, outcome.store, uris, outcome.sweep, shown_others)
-    return [(record, _read_counts(uris[record.number])) for record in done]
+    return [(record, _read(*uris[record.number])) for record in done]
 
 
 def best_bundle(sweep: SweepStore, record: TrialRecord) -> str:
@@ -75,32 +86,42 @@ def split_sha256(store: Store, split: str = SPLIT) -> str:
 
 
 def _measure(
-    records: list[TrialRecord], store: Store, uris: Mapping[int, str], sweep: SweepStore, shown_others: bool
+    records: list[TrialRecord],
+    store: Store,
+    uris: Mapping[int, tuple[str, str]],
+    sweep: SweepStore,
+    shown_others: bool,
 ) -> None:
     configs = [from_dict(record.config) for record in records]
     prepare = preparation(configs, store.manifest.sha256)
     split = load_split(store, SPLIT, prepare, divide_data(store, prepare, splits=[SPLIT]))
+    spans = {name: facts["spans"] for name, facts in recording_facts(store).items() if "spans" in facts}
     task = ray.remote(num_cpus=1)(_count)
     for record in records:
-        counted = ray.get(task.remote(best_bundle(sweep, record), split, shown_others))
-        buffer = io.BytesIO()
-        np.save(buffer, counted)
-        storage.write_bytes(uris[record.number], buffer.getvalue())
+        counted = ray.get(task.remote(best_bundle(sweep, record), split, spans, shown_others))
+        for uri, array in zip(uris[record.number], counted, strict=True):
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            storage.write_bytes(uri, buffer.getvalue())
 
 
-def _count(bundle_uri: str, split: Any, shown_others: bool) -> np.ndarray:
-    """Counts of each recording, one row each (`counts_to_array`)."""
+def _count(
+    bundle_uri: str, split: Any, spans: Mapping[str, Spans], shown_others: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each recording: its scores' counts (`counts_to_array`), and events and found of each kind (2, 8)."""
     with tempfile.TemporaryDirectory() as folder:
         model, config, extra = load_bundle(fetch_bundle(bundle_uri, folder))
     thresholds = np.array(extra["thresholds"])
+    scored, kinds = [], []
     with closing(open_feed(split).recordings(config.columns)) as rows:
         shown = with_others_pictures(rows, config.columns) if shown_others else rows
-        counted = [
-            seld_counts(reference, config.output.decode(output, thresholds))
-            for found in predict_recordings(model, shown, config.training.batch_size)
-            for reference, output in recordings(found.rows, found.outputs)
-        ]
-    return np.array([counts_to_array(counts) for counts in counted])
+        for found in predict_recordings(model, shown, config.training.batch_size):
+            for name, reference, output in recordings(found.rows, found.outputs):
+                predicted = config.output.decode(output, thresholds)
+                scored.append(counts_to_array(seld_counts(reference, predicted)))
+                of_kind = kind_counts(reference, predicted, spans.get(name))
+                kinds.append(np.stack([of_kind.events, of_kind.found]))
+    return np.array(scored), np.array(kinds)
 
 
 def with_others_pictures(rows: Iterable[Sequence[PreparedRow]], columns: Sequence[str]) -> Iterator[list[PreparedRow]]:
@@ -132,9 +153,12 @@ def _showing(row: PreparedRow, other: PreparedRow, columns: Sequence[str]) -> Pr
     return cast("PreparedRow", {**row, **pictures, "has_video": other["has_video"]})
 
 
-def _counts_uri(sweep: SweepStore, record: TrialRecord, shown_others: bool) -> str:
-    return f"{sweep.uri}/{SPLIT}/{record.number:05d}{'-shown-others' if shown_others else ''}.npy"
+def _uris(sweep: SweepStore, record: TrialRecord, shown_others: bool) -> tuple[str, str]:
+    """Of the counts of scores, and of kinds."""
+    stem = f"{sweep.uri}/{SPLIT}/{record.number:05d}{'-shown-others' if shown_others else ''}"
+    return f"{stem}.npy", f"{stem}-kinds.npy"
 
 
-def _read_counts(uri: str) -> list[SeldCounts]:
-    return [counts_from_array(row) for row in np.load(io.BytesIO(storage.read_bytes(uri)))]
+def _read(counts_uri: str, kinds_uri: str) -> HeldOut:
+    scored, kinds = (np.load(io.BytesIO(storage.read_bytes(uri))) for uri in (counts_uri, kinds_uri))
+    return HeldOut([counts_from_array(row) for row in scored], [KindCounts(*pair) for pair in kinds])

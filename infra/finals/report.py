@@ -7,19 +7,19 @@ trainings: the first says how sure the split makes us, the second how much luck 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
 from rich.table import Table
 
+from infra.finals.gains import Gain, gain_of
+from infra.finals.training import Training
 from infra.models.evidence import PROTOCOL
-from infra.record.trials import TrialRecord
 from trainables.config import TrialConfig
 from trainables.config.tree import to_dict
 from trainables.evaluation.latency import Latency
-from trainables.parts.fusions import CLOSED
 from trainables.scores.flat import AVERAGES, flat_scores
 from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
 from trainables.scores.recordings import class_figures, paired_difference, pooled, table_of
@@ -30,29 +30,7 @@ COLUMNS = (
     *("trial", "fusion", "depth", "lr", "val SELD", "ER", "F", "LE", "LR", "SELD", "95 %", "seeds"),
     *("parameters", "MB", "ms"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """A finalist's config with one seed."""
-
-    record: TrialRecord
-    seed: int
-    counts: list[SeldCounts]
-    """Of each test recording."""
-    weights_sha256: str
-    commit: str | None
-    changed: bool
-
-    @property
-    def validation(self) -> float:
-        """The objective at the epoch that was chosen by it."""
-        assert self.record.best is not None
-        return self.record.best[OBJECTIVE]
-
-    def flat(self) -> dict[str, float]:
-        """Test scores by average and name (`trainables.scores.flat.flat_scores`)."""
-        return flat_scores(sum(self.counts, SeldCounts.zero()))
+GAINED = ("recall within 20 degrees, or F", "without", "with", "gain", "95 %")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +65,15 @@ class Finalist:
     def flat(self) -> dict[str, float]:
         """Test scores over all trainings."""
         return flat_scores(sum(self.per_recording, SeldCounts.zero()))
+
+    def gains(self) -> list[Gain]:
+        """Over each of its controls; none on a single recording."""
+        if len(self.per_recording) < 2:
+            return []
+        return [
+            gain_of(self.trial, self.config.fusion.name, self.trainings, control, twins, COMPARED)
+            for control, twins in self.controls.items()
+        ]
 
     def spread(self, average: Average) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation of each test score over the trainings."""
@@ -157,43 +144,6 @@ class Comparison:
         return f"trial {self.first} against trial {self.second}: {told}: {verdict}"
 
 
-OTHERS_PICTURES = "others' pictures"
-"""A control without training: a recording is heard while another one is shown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gain:
-    """What pictures, or sound, are worth to a finalist: SELD of the same network without them minus its own.
-
-    Intervals are over recordings, all trainings summed; seeds are of one training each.
-    """
-
-    trial: int
-    fusion: str
-    control: str
-    """Of `Finalist.controls`."""
-    gain: float
-    low: float
-    high: float
-    seeds: dict[int, float]
-    validation: dict[int, float]
-    """By seed as well, at the epochs that validation chose; empty where nothing was trained."""
-
-    def __str__(self) -> str:
-        trained = self.control in CLOSED
-        modality = CLOSED.get(self.control, "visual")
-        verdict = f"{modality} input is of no use that these recordings show"
-        if self.low > 0 or self.high < 0:
-            verdict = f"{modality} input {'helps' if self.low > 0 else 'harms'}"
-        how = f"with its {self.control} closed" if trained else "while it is shown another recording"
-        each = " ".join(f"{gain:+.3f}" for gain in self.seeds.values())
-        validation = f", on validation {statistics.fmean(self.validation.values()):+.3f}" if self.validation else ""
-        return (
-            f"trial {self.trial} ({self.fusion}) against itself {how}: SELD better by {self.gain:+.3f}, 95 % interval "
-            f"{self.low:+.3f} to {self.high:+.3f}; by seed {each}{validation}: {verdict}"
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Finals:
     """Everything there is to say, best finalist on validation first."""
@@ -220,13 +170,8 @@ class Finals:
         return found
 
     def gains(self) -> list[Gain]:
-        """Of every finalist that was trained with its eyes, or ears, closed; none on a single recording."""
-        return [
-            gain_of(finalist, control, twins)
-            for finalist in self.finalists
-            for control, twins in finalist.controls.items()
-            if len(finalist.per_recording) > 1
-        ]
+        """Of every finalist that was trained with its eyes, or ears, closed."""
+        return [gain for finalist in self.finalists for gain in finalist.gains()]
 
     def as_json(self) -> dict[str, Any]:
         winner = self.finalists[0]
@@ -239,7 +184,7 @@ class Finals:
             "recordings": len(winner.per_recording),
             "finalists": [finalist.as_json() for finalist in self.finalists],
             "comparisons": [vars(comparison) for comparison in self.comparisons()],
-            "gains": [vars(gain) for gain in self.gains()],
+            "gains": [asdict(gain) for gain in self.gains()],
             "chosen": {"trial": winner.trial, "seed": winner.best.seed, "by": f"validation {OBJECTIVE}"},
             "model": self.model,
             "mlflow": self.url,
@@ -251,7 +196,7 @@ class Finals:
         processor = winner.latency.processor
         return [
             *map(str, self.comparisons()),
-            *map(str, self.gains()),
+            *(line for gain in self.gains() for line in (str(gain), gain.by_kind)),
             f"chosen   trial {winner.trial}, seed {winner.best.seed}, by validation alone",
             f"test     {len(winner.per_recording)} recordings, read once; ms a {winner.latency.window_s:g} s window "
             f"on one core of {processor}",
@@ -280,6 +225,11 @@ class Finals:
             _markdown(COLUMNS, [finalist.cells() for finalist in self.finalists]),
             "\n".join(f"- {said}" for said in [*self.comparisons(), *self.gains()])
             or "One finalist: nothing to compare.",
+            *(
+                part
+                for gain in self.gains()
+                for part in (f"## {gain.title.capitalize()}", _markdown(GAINED, gain.parts()))
+            ),
             f"## Trial {winner.trial}",
             _markdown(("average", *SCORE_NAMES), averages),
             _markdown(("class", "F", "LE", "LR", "tracks"), rows),
@@ -288,25 +238,6 @@ class Finals:
 
 
 _BOUNDS = ("difference", "low", "high")
-
-
-def gain_of(finalist: Finalist, control: str, twins: Sequence[Training]) -> Gain:
-    """Over the seeds that both were trained with."""
-    ours, theirs = ({training.seed: training for training in side} for side in (finalist.trainings, twins))
-    both = sorted(ours.keys() & theirs.keys())
-    without, own = (pooled([side[seed].counts for seed in both]) for side in (theirs, ours))
-    spread = paired_difference(without, own, COMPARED)
-    seld, key = SCORE_NAMES.index("SELD"), f"{COMPARED}/SELD"
-    return Gain(
-        trial=finalist.trial,
-        fusion=finalist.config.fusion.name,
-        control=control,
-        gain=float(spread.value[seld]),
-        low=float(spread.low[seld]),
-        high=float(spread.high[seld]),
-        seeds={seed: theirs[seed].flat()[key] - ours[seed].flat()[key] for seed in both},
-        validation={s: theirs[s].validation - ours[s].validation for s in both} if control in CLOSED else {},
-    )
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -325,6 +256,6 @@ def terminal_table(finals: Finals) -> Table:
     return table
 
 
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

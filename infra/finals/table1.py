@@ -19,7 +19,7 @@ from data import storage
 from data.errors import UserError
 from data.fields import check_plain
 from data.registry.plugins import Plugin
-from infra.finals.held_out import SPLIT, held_out_counts
+from infra.finals.held_out import SPLIT, held_out
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest
@@ -126,9 +126,9 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
                 outcomes.append(outcome)
                 if not outcome.finished:
                     return None
-                for record, counted in held_out_counts(outcome, settings):
+                for record, tested in held_out(outcome, settings):
                     preset = record.params[PRESET]
-                    counts.setdefault(preset, []).append(counted)
+                    counts.setdefault(preset, []).append(tested.counts)
                     parameters[preset] = count_parameters(from_dict(record.config))
         rows = [_system(preset, counts[preset], parameters[preset]) for preset in request.presets if preset in counts]
         _write(request, rows, outcomes, settings)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ class Evidence:
     latency: Latency
     counts: tuple[tuple[float, ...], ...]
     """Of each recording, in their order in the split (`trainables.scores.flat.counts_to_array`)."""
+    gains: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    """By control of the finals: SELD of the closed twins minus that of the config, and its 95 % interval."""
 
     @property
     def per_recording(self) -> list[SeldCounts]:
@@ -75,7 +77,11 @@ class Evidence:
             "intervals": {average: bounds for average, (_, bounds) in tables.items()},
             "classes": class_figures(self.total),
         }
-        return json.dumps({"summary": summary, **asdict(self)}, indent=1) + "\n"
+        values = asdict(self)
+        if not self.gains:
+            # As it was before there were controls: its hash stands in the registry.
+            del values["gains"]
+        return json.dumps({"summary": summary, **values}, indent=1) + "\n"
 
     @property
     def sha256(self) -> str:
@@ -90,7 +96,9 @@ class Evidence:
         """
         try:
             document = json.loads(text)
+            document.setdefault("gains", {})
             values: dict[str, Any] = {field.name: document[field.name] for field in fields(cls)}
+            values["gains"] = {control: tuple(gain) for control, gain in values["gains"].items()}
             values["seeds"] = tuple(values["seeds"])
             values["latency"] = Latency(**values["latency"])
             values["counts"] = tuple(map(tuple, values["counts"]))

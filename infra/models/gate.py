@@ -16,6 +16,7 @@ from data.files.yaml_files import read_mapping
 from data.registry.plugins import options_for
 from infra.models.evidence import Evidence
 from trainables.checks import check
+from trainables.parts.controls import CLOSED
 from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES, SELD_OF_SILENCE, Average
 from trainables.scores.recordings import class_figures, paired_difference, table_of
@@ -44,6 +45,8 @@ class Rules:
     """Trainings of the config that were tested."""
     clean_commit: bool = True
     """Trained from a commit, with nothing changed beside it."""
+    controls: Sequence[str] = ()
+    """Of `finals --control`: with its eyes, or ears, closed the model has to be worse, beyond the 95 % interval."""
 
     def __post_init__(self) -> None:
         check(self.average in AVERAGES, "average", self.average, f"is not known; choose one of {', '.join(AVERAGES)}")
@@ -58,6 +61,8 @@ class Rules:
             check(_is_number(value) and value <= 1, name, value, "has to be a share, from 0 to 1")
         whole = _is_number(self.seeds) and isinstance(self.seeds, int)
         check(whole, "seeds", self.seeds, "has to be a whole number, 0 or more")
+        listed = isinstance(self.controls, list | tuple) and all(control in CLOSED for control in self.controls)
+        check(listed, "controls", self.controls, f"has to be a list of {', '.join(CLOSED)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,7 @@ def judge(candidate: Standing, holder: Standing | None, rules: Rules) -> list[Ve
     floor = (_floor,) if rules.class_floor else ()
     alone: Sequence[Callable[[Evidence, Rules], Verdict]] = (_provenance, _seeds, *floor, _speed, _size)
     verdicts += [rule(candidate.evidence, rules) for rule in alone]
+    verdicts += [_control(candidate.evidence, control) for control in rules.controls]
     if holder is not None:
         verdicts += _against(candidate.evidence, holder, rules)
     elif rules.better_than_silence:
@@ -186,6 +192,15 @@ def _size(evidence: Evidence, rules: Rules) -> Verdict:
         got=f"{evidence.bytes / 1e6:.1f} MB, {evidence.parameters:,} parameters",
         needed=f"{rules.megabytes:g} MB or less",
     )
+
+
+def _control(evidence: Evidence, control: str) -> Verdict:
+    if control not in evidence.gains:
+        got, low = f"its finals were without --control {control}", -math.inf
+    else:
+        gain, low, high = evidence.gains[control]
+        got = f"SELD better by {gain:+.3f} than with its {control} closed, 95 % interval {low:+.3f} to {high:+.3f}"
+    return Verdict(rule=f"{CLOSED[control]} input helps", passed=low > 0, got=got, needed="the interval above 0")
 
 
 def _against(ours: Evidence, holder: Standing, rules: Rules) -> list[Verdict]:

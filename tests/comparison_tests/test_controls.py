@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,38 @@ def test_twins_are_told_apart_from_themselves(scores: Sequence[tuple[float, floa
     files = report_files(comparison)
     assert all(verdict in files[name] for name in ("comparison.md", "comparison.html"))
     assert not any("different networks" in note for note in comparison.notes)
+
+
+def test_the_page_shows_gains_by_class_and_those_of_finals_by_kind_of_source() -> None:
+    records = [record for seed in range(3) for record in pair(10 * seed, seed, 0.2 + 0.01 * seed, 0.3)]
+    for record in records:
+        score = 0.9 if record.config["fusion"].get("closed") is None else 0.4
+        for name, f_score in (("bell", score), ("door", 0.5)):
+            record.reports[-1] |= {f"class/{name}/F": f_score, f"class/{name}/LE": 10.0, f"class/{name}/LR": 0.5}
+    part = {"without": 0.3, "own": 0.7, "low": 0.2, "high": 0.6}
+    tested = {
+        "fusion": "gru",
+        "control": "others' pictures",
+        "seeds": {"0": 0.1, "1": 0.12},
+        "gain": 0.11,
+        "low": 0.05,
+        "high": 0.17,
+        "kinds": {"with a decoy": part, "unseen": {**part, "own": 0.3, "low": None, "high": None}},
+        "classes": {"bell": part},
+    }
+    comparison = compare([replace(sweep(records), tested=[tested])])
+    assert comparison.gains[0].classes == {"bell": pytest.approx([0.5] * 3), "door": [0.0] * 3}
+    page = report_files(comparison)["comparison.html"]
+    section = page[page.index('<section id="gains">') : page.index('<section id="classes">')]
+    for shown in (
+        '<th scope="row" class="left">gru</th><td class="left">eyes closed</td><td>3</td><td>0.210</td><td>0.300</td>',
+        '<th scope="row" class="left">door</th><td title="+0.000 to +0.000">+0.000</td>',
+        '<td class="left">another recording</td><td>2</td><td class="good">+0.110</td><td>+0.050 to +0.170</td>',
+        '<th scope="row" class="left">with a decoy</th><td class="good" title="+0.200 to +0.600">+0.400</td>',
+        '<th scope="row" class="left">unseen</th><td title="-">+0.000</td>',
+    ):
+        assert shown in section, section
+    assert 'id="gains"' not in report_files(compare([sweep([trial(9, "gru", [0.9, 0.5])])]))["comparison.html"]
 
 
 def test_twins_may_be_of_two_sweeps() -> None:

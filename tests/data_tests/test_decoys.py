@@ -12,7 +12,7 @@ from data.geometry import angle_between_deg, unit_vector
 from data.scenes.mixing import render_audio
 from data.scenes.painting import GLYPH_RADIUS_DEG, Painter
 from data.scenes.rooms import seen_from_receiver
-from data.scenes.sampling import DECOY_APART_DEG, make_room, sample_scene
+from data.scenes.sampling import DECOY_APART_DEG, make_room, sample_scene, scene_facts
 from data.scenes.settings import profile
 from data.timing import SAMPLES_PER_LABEL
 from support.scene_measures import cover_of
@@ -47,6 +47,14 @@ def colour_share(picture, scene, source, time_s):
     rows, columns = np.nonzero(cover_of(picture, source.class_index, tolerance=30))
     view = unit_vector(180 - 360 * (columns + 0.5) / width, 90 - 180 * (rows + 0.5) / height)
     return np.count_nonzero(angle_between_deg(view, unit_vector(azimuth, elevation)) < GLYPH_RADIUS_DEG)
+
+
+def test_facts_name_the_events_that_a_decoy_goes_with():
+    scene = hard_scene(0)
+    spans = scene_facts(scene)["spans"]["with a decoy"]
+    events = [event for event, _ in pairs(scene)]
+    assert len(spans) == len(scene.decoys) > 0
+    assert sorted(spans) == sorted([e.class_index, e.source, e.start_label, e.stop_label] for e in events)
 
 
 def test_sound_alone_is_chance_the_picture_alone_is_poor_and_both_together_are_right():

@@ -219,5 +219,8 @@ def test_an_event_behind_a_pillar_is_occluded_but_labelled_and_heard():
     behind = replace(scene, occluders=(Occluder(float(azimuth), 0.5, 0.3, 9.0, False),))
     assert behind.hidden_share(event) == 1
     assert scene_facts(behind)["occluded"] >= 1 > scene_facts(scene)["occluded"]
+    span = [event.class_index, event.source, event.start_label, event.stop_label]
+    assert span in scene_facts(behind)["spans"]["unseen"]
+    assert scene_facts(scene)["spans"] == {"unseen": [], "with a decoy": []}
     np.testing.assert_array_equal(scene_events(behind).frame, scene_events(scene).frame)
     np.testing.assert_array_equal(render_audio(behind), render_audio(scene))

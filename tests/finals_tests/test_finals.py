@@ -15,19 +15,21 @@ from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals.finalists import choose, closed_twins, finals_space
 from infra.finals.finals import FinalsRequest, _write, evidence_for
+from infra.finals.gains import OTHERS_PICTURES
 from infra.finals.held_out import with_others_pictures
-from infra.finals.report import OTHERS_PICTURES, Finalist, Finals, Training, mean_and_deviation
+from infra.finals.report import Finalist, Finals, mean_and_deviation
+from infra.finals.training import Training
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search.proposals import draw, propose
 from infra.tracking.tracker import SweepTracker
 from search_spaces.quickstart import QUICKSTART, suggest
-from support.tested_models import CLASSES, counts
+from support.tested_models import CLASSES, counts, kinds
 from trainables.config.tree import fingerprint, from_dict, override, to_dict
 from trainables.evaluation.bundle import save_bundle
 from trainables.evaluation.latency import Latency, measure_latency
 from trainables.networks.model import SeldModel
-from trainables.scores.metrics import SCORE_NAMES
+from trainables.scores.metrics import SCORE_NAMES, SeldCounts, scores
 from trainables.scores.recordings import pooled, table_of
 from trainables.training.reports import OBJECTIVE
 
@@ -107,7 +109,15 @@ def finalist(number, validations, qualities, recordings=8):
         own = [counts(quality, h) for h in hard]
         trained = record(10 * number + seed, value)
         trainings.append(
-            Training(record=trained, seed=seed, counts=own, weights_sha256="f" * 64, commit="abc", changed=False)
+            Training(
+                record=trained,
+                seed=seed,
+                counts=own,
+                kinds=[kinds(quality, h) for h in hard],
+                weights_sha256="f" * 64,
+                commit="abc",
+                changed=False,
+            )
         )
     return Finalist(
         trial=number,
@@ -179,6 +189,28 @@ def test_a_gain_is_the_twins_score_minus_the_finalists_own():
     same = replace(with_pictures, controls={"eyes": with_pictures.trainings})
     assert str(finals_of(same).gains()[0]).endswith("visual input is of no use that these recordings show")
     assert finals_of(with_pictures).gains() == []
+
+
+def test_a_gain_is_told_by_kind_of_source_and_by_class():
+    with_pictures, blind = finalist(3, [0.3, 0.32], [0.8, 0.7]), finalist(3, [0.35, 0.4], [0.6, 0.6])
+    told = finals_of(replace(with_pictures, controls={"eyes": blind.trainings}))
+    (gain,) = told.gains()
+    assert list(gain.kinds) == ["alone", "overlapped", "still", "seen", "unseen", "without a decoy"], "what is there"
+    assert gain.kinds["seen"].gain == pytest.approx(0.75 - 0.6)
+    assert gain.kinds["unseen"].gain == pytest.approx((0.75 - 0.6) / 2)
+    assert gain.kinds["seen"].low < 0.15 < gain.kinds["seen"].high
+    assert list(gain.classes) == [SHORT_NAMES[index] for index in CLASSES]
+    ours, theirs = (
+        sum(pooled([t.counts for t in side.trainings]), SeldCounts.zero()) for side in (with_pictures, blind)
+    )
+    f_scores = [scores(side).per_class.f_score[CLASSES[0]] for side in (ours, theirs)]
+    first = gain.classes[SHORT_NAMES[CLASSES[0]]]
+    assert (first.own, first.without) == pytest.approx(f_scores)
+    assert "## Trial 3 (audio_only) against itself with its eyes closed" in told.markdown()
+    assert "| recall, unseen | 0.250 | 0.325 | +0.075 |" in told.markdown()
+    assert "seen +0.15*, unseen +0.07*" in "\n".join(told.lines())
+    document = json.loads(json.dumps(told.as_json()))
+    assert document["gains"][0]["kinds"]["seen"]["own"] == pytest.approx(0.65)
 
 
 def test_a_model_that_is_shown_another_recording_was_not_trained_for_it():

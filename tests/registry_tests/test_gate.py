@@ -40,6 +40,30 @@ def test_a_model_that_may_be_no_better_than_silence_is_no_first_champion():
     assert refused(evidence(0.3, noise=0.0), margin=0.9) == ["better than silence"]
 
 
+def test_a_gate_may_ask_that_pictures_help():
+    for gains, refusals in (
+        ({"eyes": (0.1, 0.02, 0.18)}, []),
+        ({"eyes": (0.1, -0.02, 0.22)}, ["visual input helps"]),
+        ({"ears": (0.1, 0.02, 0.18)}, ["visual input helps"]),
+        ({}, ["visual input helps"]),
+    ):
+        assert refused(evidence(gains=gains), controls=["eyes"]) == refusals
+        assert refused(evidence(gains=gains)) == []
+    untested = judge(Standing(version="2", evidence=evidence()), None, Rules(controls=["eyes"]))
+    assert any("its finals were without --control eyes" in str(verdict) for verdict in untested)
+    for wrong in ("eyes", ["nose"]):
+        with pytest.raises(UserError, match="has to be a list of eyes, ears"):
+            Rules(controls=wrong)
+
+
+def test_evidence_keeps_what_controls_said_and_is_without_them_what_it_was():
+    with_gains = evidence(gains={"eyes": (0.1, 0.02, 0.18)})
+    assert Evidence.from_json(with_gains.to_json()) == with_gains
+    before = json.loads(evidence().to_json())
+    assert "gains" not in before
+    assert Evidence.from_json(json.dumps(before)).sha256 == evidence().sha256
+
+
 def test_a_model_that_was_never_tested_is_sent_to_the_finals():
     [verdict] = failed(judge(Standing(version="3", evidence=None, sweep="quickstart"), None, Rules()))
     assert verdict.rule == "evidence"

@@ -5,6 +5,7 @@ import numpy as np
 from data.classes import NUM_CLASSES
 from infra.models.evidence import Evidence, flat_counts
 from trainables.evaluation.latency import Latency
+from trainables.scores.kinds import DECOYED, KINDS, UNSEEN, KindCounts
 from trainables.scores.metrics import SeldCounts
 
 CLASSES = (0, 4, 8)
@@ -30,6 +31,13 @@ def counts(quality, hard=0.0, by_class=None):
         deletions=float((reference - found).sum()),
         insertions=0.0,
     )
+
+
+def kinds(quality, hard=0.0):
+    """The same recording by kind: no event moves, half of them are unseen and found half as often."""
+    events = np.array([TRACKS if kind not in ("moving", DECOYED) else 0 for kind in KINDS], dtype=np.float64)
+    share = np.array([0.5 if kind == UNSEEN else 1.0 for kind in KINDS])
+    return KindCounts(events, events * share * np.clip(quality - hard, 0, 1))
 
 
 def evidence(quality=0.6, recordings=12, noise=0.02, seed=0, by_class=None, **fields):

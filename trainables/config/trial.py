@@ -16,7 +16,8 @@ from trainables.inputs.augment import AugmentConfig
 from trainables.inputs.input_config import InputConfig
 from trainables.parts.audio import AUDIO_ENCODERS, AudioEncoder
 from trainables.parts.audio.cnn_conformer import CnnConformer
-from trainables.parts.fusions import CLOSED, FUSIONS, Fusion
+from trainables.parts.controls import CLOSED
+from trainables.parts.fusions import FUSIONS, Fusion
 from trainables.parts.fusions.audio_only import AudioOnly
 from trainables.parts.head import HeadConfig
 from trainables.parts.optimisers import Optimiser

@@ -98,7 +98,7 @@ def evaluate(
     total = Evaluation(counts=[SeldCounts.zero() for _ in thresholds])
     for found in predict_recordings(model, rows, batch_size):
         counted = [count_scores(found.rows, found.outputs, form, threshold) for threshold in thresholds]
-        for reference, output in recordings(found.rows, found.outputs):
+        for _, reference, output in recordings(found.rows, found.outputs):
             total.axis_errors_deg += axis_error_sums_deg(reference, form.decode(output, thresholds[0]))
         total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
         total.loss_sum += found.loss_sum
@@ -153,23 +153,25 @@ def count_scores(
     threshold: float | NDArray[np.float64],
 ) -> SeldCounts:
     """DCASE counts of predicted rows against their events, over all recordings."""
-    counts = (seld_counts(reference, form.decode(output, threshold)) for reference, output in recordings(rows, outputs))
+    counts = (
+        seld_counts(reference, form.decode(output, threshold)) for _, reference, output in recordings(rows, outputs)
+    )
     return sum(counts, SeldCounts.zero())
 
 
 def recordings(
     rows: Sequence[RowLabels], outputs: Sequence[NDArray[np.float32]]
-) -> Iterator[tuple[Events, NDArray[np.float32]]]:
-    """Rows put together again: the events of each recording and what was predicted for it, ordered by name."""
+) -> Iterator[tuple[str, Events, NDArray[np.float32]]]:
+    """Rows put together again: each recording's name, events and what was predicted for it, ordered by name."""
     by_name: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         by_name.setdefault(row["recording"], []).append(index)
-    for _, indices in sorted(by_name.items()):
+    for name, indices in sorted(by_name.items()):
         indices.sort(key=lambda i: rows[i]["start_frame"])
         base = rows[indices[0]]["start_frame"]
         pieces = [_own_events(rows[i], rows[i]["start_frame"] - base) for i in indices]
         reference = Events(*(np.concatenate(column) for column in zip(*(p.columns() for p in pieces), strict=True)))
-        yield reference, np.concatenate([outputs[i] for i in indices])
+        yield name, reference, np.concatenate([outputs[i] for i in indices])
 
 
 def best_thresholds(counts: Sequence[SeldCounts], default: float) -> NDArray[np.float64]:

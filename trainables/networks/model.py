@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainables.config import TrialConfig
 from trainables.inputs.features import NUM_FEATURE_CHANNELS, at_level
-from trainables.parts.fusions import CLOSED
+from trainables.parts.controls import CLOSED
 from trainables.parts.head import Head
 from trainables.parts.visual.modules import Embedding, Seen
 

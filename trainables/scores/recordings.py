@@ -81,9 +81,21 @@ def paired_difference(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts], 
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11, of a paired statistic.
     """
-    pairs = [PairedCounts(ours=a, theirs=b) for a, b in zip(ours, theirs, strict=True)]
-    return jackknife(pairs, partial(_difference, average=average))
+    return jackknife(_pairs(ours, theirs), partial(_difference, average=average))
+
+
+def class_difference(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts]) -> Intervals:
+    """Ours minus theirs in F of each class (13,), as `paired_difference`."""
+    return jackknife(_pairs(ours, theirs), _class_difference)
+
+
+def _pairs(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts]) -> list[PairedCounts]:
+    return [PairedCounts(ours=a, theirs=b) for a, b in zip(ours, theirs, strict=True)]
 
 
 def _difference(pair: PairedCounts, average: Average) -> np.ndarray:
     return overall(pair.ours, average) - overall(pair.theirs, average)
+
+
+def _class_difference(pair: PairedCounts) -> np.ndarray:
+    return scores(pair.ours).per_class.f_score - scores(pair.theirs).per_class.f_score

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
 from infra.comparison import statistics
@@ -22,6 +21,8 @@ from infra.comparison.page.figures import (
     varying_parameters,
     worst_drawn,
 )
+from infra.comparison.page.gains import gains_section
+from infra.comparison.page.html import attribute, figure, table_html
 from infra.comparison.page.svg import number_text
 from infra.comparison.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 from infra.comparison.tables import (
@@ -41,6 +42,7 @@ MOST_ROWS = 300
 """Of the table of trials."""
 SECTIONS = {
     "variants": "Variants",
+    "gains": "What pictures are worth",
     "classes": "Classes and averages",
     "cost": "Cost of a score",
     "parameters": "Parameters",
@@ -55,6 +57,7 @@ def sections_of(comparison: Comparison, shown: Shown) -> dict[str, str]:
     """Id of each section (`SECTIONS` has their titles) -> what stands in it."""
     return {
         "variants": _variants(comparison, shown),
+        **({"gains": gains_section(comparison)} if comparison.gains or comparison.tested else {}),
         "classes": _classes(comparison),
         "cost": _cost(comparison, shown),
         "parameters": _parameters(comparison, shown),
@@ -70,14 +73,14 @@ def _variants(comparison: Comparison, shown: Shown) -> str:
     for grouping in ordered_groupings(comparison):
         head = [(grouping, "", False), *((c.title, c.explained, c.right) for c in COLUMNS)]
         rows = [_variant_row(variant) for variant in comparison.groups[grouping]]
-        table = _table(head, rows)
+        table = table_html(head, rows)
         reference = escape(comparison.references[grouping])
         if grouping == comparison.by:
             caption = (
                 "Each mark is a trial. Above the marks: median, and 95 % interval "
                 f"({escape(_interval_methods(comparison))})."
             )
-            parts.append(_figure(scores_by_variant(comparison, shown), caption))
+            parts.append(figure(scores_by_variant(comparison, shown), caption))
             parts.append(f'{table}<p class="soft">Tested against {reference}.</p>')
         else:
             parts.append(f"<h3>By {grouping}, against {reference}</h3>{table}")
@@ -97,7 +100,7 @@ def _variant_row(variant: Variant) -> str:
     for column, content in zip(COLUMNS, variant_cells(variant), strict=True):
         kind = {BETTER: "good", WORSE: "bad", TOO_FEW: "gone", NO_DIFFERENCE: "gone"}.get(content, "")
         kind = f"{kind} left".strip() if not column.right else kind
-        cells.append(f"<td{_attribute('class', kind)}>{escape(content)}</td>")
+        cells.append(f"<td{attribute('class', kind)}>{escape(content)}</td>")
     return f'<tr><th scope="row" class="left">{escape(variant.name)}</th>{"".join(cells)}</tr>'
 
 
@@ -112,7 +115,7 @@ def _classes(comparison: Comparison) -> str:
         cells = "".join(f"<td>{_score(key.split('/')[1], value)}</td>" for key, value in values.items())
         rows.append(f'<tr><th scope="row" class="left">{escape(variant)}</th>{cells}</tr>')
     parts = [
-        _table(head, rows),
+        table_html(head, rows),
         '<p class="soft">The best epoch of the best trial of each; LE in degrees. Macro counts a class that validation '
         "does not hold as missed altogether, present leaves it out.</p>",
     ]
@@ -135,7 +138,7 @@ def _classes(comparison: Comparison) -> str:
             cells += f'<td class="left">{escape(entry.winner)}</td><td>{entry.lead:.3f}</td>'
             sways = ' class="sways"' if entry.matters else ""
         rows.append(f'<tr{sways}><th scope="row" class="left">{escape(name)}</th>{cells}</tr>')
-    parts.append(_table(head, rows))
+    parts.append(table_html(head, rows))
     parts += [f"<p>{escape(line)}</p>" for line in classes.lines()]
     if classes.runner_up:
         parts.append(
@@ -165,8 +168,8 @@ def _cost(comparison: Comparison, shown: Shown) -> str:
     return (
         f"<p>Spent until a trial had SELD {comparison.target:.3f} or less: {escape(cost_text(comparison.cost))}, "
         "over all trials in the order in which they reported.</p>"
-        + _table(head, rows)
-        + _figure(
+        + table_html(head, rows)
+        + figure(
             best_so_far(comparison, shown),
             "Time is what trials trained, so trials side by side add up; dotted: all trials. A line ends "
             "where its variant's last trial did.",
@@ -183,7 +186,7 @@ def _parameters(comparison: Comparison, shown: Shown) -> str:
             "of its scope have; those of one variant alone appear within that variant.</p>"
         )
         bars = [
-            f"<div><h3>{escape(each.scope)}, {each.trials:,} trials</h3>{_figure(importance_bars(each))}</div>"
+            f"<div><h3>{escape(each.scope)}, {each.trials:,} trials</h3>{figure(importance_bars(each))}</div>"
             for each in comparison.importances
         ]
         parts.append(f'<div class="row three">{"".join(bars)}</div>')
@@ -192,18 +195,18 @@ def _parameters(comparison: Comparison, shown: Shown) -> str:
     if not varying_parameters(shown):
         return "".join(parts)
     parts.append(
-        _figure(
+        figure(
             parallel_coordinates(comparison, shown),
             "A line for each trial, through its parameters to its best score; the best is thick."
             + _thinned(shown, MOST_LINES),
         )
     )
-    parts.append(f'<div class="row three">{"".join(_figure(each) for each in slices(shown))}</div>')
+    parts.append(f'<div class="row three">{"".join(figure(each) for each in slices(shown))}</div>')
     return "".join(parts)
 
 
 def _trade_offs(comparison: Comparison, shown: Shown) -> str:
-    figures = "".join(_figure(each) for each in trade_offs(comparison, shown))
+    figures = "".join(figure(each) for each in trade_offs(comparison, shown))
     return (
         f'<p class="soft">Outlined and joined: trials that no other beats in both.{_thinned(shown, MOST_MARKS)}</p>'
         f'<div class="row two">{figures}</div>'
@@ -215,7 +218,7 @@ def _curves(comparison: Comparison, shown: Shown) -> str:
     return (
         '<p class="soft">Dashed: the epoch at which trials are compared; the best trial is thick. Scores '
         f"above {worst_drawn(shown):.2f}, of first epochs, lie on the upper edge."
-        f'{_thinned(shown, MOST_LINES)}</p><div class="row two">{_figure(by_epoch)}{_figure(by_time)}</div>'
+        f'{_thinned(shown, MOST_LINES)}</p><div class="row two">{figure(by_epoch)}{figure(by_time)}</div>'
     )
 
 
@@ -229,9 +232,10 @@ def _trials(comparison: Comparison, shown: Shown) -> str:
     rows = [_trial_row(trial, shown.number(trial), groupings, names, len(comparison.sweeps) > 1) for trial in listed]
     more = len(comparison.trials) - len(listed)
     rest = f" The best {len(listed):,}; trials.csv holds the other {more:,} too." if more else ""
+    table = table_html(head, rows, wide=False)
     return (
         f'<p class="soft">A heading sorts. F, LE and LR over the classes present, at the best epoch.{rest}</p>'
-        f'<div class="tall" tabindex="0" role="region" aria-label="All trials">{_table(head, rows, wide=False)}</div>'
+        f'<div class="tall" tabindex="0" role="region" aria-label="All trials">{table}</div>'
     )
 
 
@@ -280,22 +284,3 @@ def _thinned(shown: Shown, most: int) -> str:
 
 def _score(name: str, value: float) -> str:
     return f"{value:.1f}" if name == "LE" else f"{value:.3f}"
-
-
-def _figure(svg: str, caption: str = "") -> str:
-    return f"<figure>{svg}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"
-
-
-def _table(head: Sequence[tuple[str, str, bool]], rows: Sequence[str], *, wide: bool = True) -> str:
-    """Columns as (title, explanation, whether numbers); the rows are HTML already."""
-    cells = "".join(
-        f'<th scope="col"{_attribute("class", "" if right else "left")}{_attribute("title", explained)}>'
-        f'<button type="button">{escape(title).replace("_", "_<wbr>")}</button></th>'
-        for title, explained, right in head
-    )
-    table = f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="wide">{table}</div>' if wide else table
-
-
-def _attribute(name: str, value: str) -> str:
-    return f' {name}="{escape(value)}"' if value else ""

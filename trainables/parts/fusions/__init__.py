@@ -1,8 +1,8 @@
 """Fusions: from audio and visual embeddings to one sequence. Each file here but `contract` is one, and registers it."""
 
 from data.registry.parts import import_all
-from trainables.parts.fusions.contract import CLOSED, FUSIONS, Fusion, FusionModule
+from trainables.parts.fusions.contract import FUSIONS, Fusion, FusionModule
 
 import_all(__name__)
 
-__all__ = ["CLOSED", "FUSIONS", "Fusion", "FusionModule"]
+__all__ = ["FUSIONS", "Fusion", "FusionModule"]

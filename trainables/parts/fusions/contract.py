@@ -74,9 +74,6 @@ def check_conformer(conformer: ConformerConfig, fusion: Fusion, audio: AudioEnco
     check_heads("fusion.conformer", conformer.heads, width, f"audio.{audio.width_field}")
 
 
-CLOSED: dict[str, str] = {"eyes": "visual", "ears": "audio"}
-"""What `Fusion.closed` may be, and the embedding that it keeps at zero."""
-
 FUSIONS: Registry[type[Fusion]] = Registry(
     "fusion",
     Fusion,
