@@ -1,4 +1,4 @@
-"""Names that users give to what becomes a folder."""
+"""Names that users give to what becomes a folder, and those of recordings in mixed stores."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def check_name(name: str, said: str) -> None:
     """
     if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", name):
         raise UserError(f"{said} {name!r}: use letters, digits, - and _ (A-Z, a-z and 0-9, {LONGEST} at most)")
+
+
+ADDED_MARK = "+"
+"""Stands between the part of a mixed store that a recording was added from, and its own name (`data.stores.mix`)."""
+
+
+def origin_of(recording: str) -> str:
+    """The part that a recording of a mixed store was added from; empty for the target's own, and in other stores."""
+    return recording.partition(ADDED_MARK)[0] if ADDED_MARK in recording else ""

@@ -45,6 +45,7 @@ class StreamedSplit:
         places = [(row["shard"], row["row"]) for row in index]
         return WindowStream(
             [Extent(row["start_frame"], row["num_frames"], row["num_labels"]) for row in index],
+            [row["recording"] for row in index],
             lambda wanted: self._arrivals(prepare, [places[number] for number in wanted], row_bytes),
             sampling,
             held_rows=max(2, self.memory_bytes // (2 * row_bytes)),

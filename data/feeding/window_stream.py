@@ -50,6 +50,7 @@ class WindowStream(Windows):
 
     Args:
         extents: of every row, in the order of the index.
+        recordings: of every row.
         fetch: brings this worker's rows. It is asked for several epochs at once, so that the rows of the next are on
             their way while the last windows of this one are used.
         any_video: whether any row has something to be seen.
@@ -64,6 +65,7 @@ class WindowStream(Windows):
     def __init__(
         self,
         extents: Sequence[Extent],
+        recordings: Sequence[str],
         fetch: Fetch,
         sampling: Sampling,
         *,
@@ -71,7 +73,8 @@ class WindowStream(Windows):
         any_video: bool = True,
         epochs: int = 0,
     ) -> None:
-        super().__init__(training_windows(extents, sampling.window_labels, sampling.hop_labels), sampling)
+        windows = training_windows(extents, sampling.window_labels, sampling.hop_labels)
+        super().__init__(windows, recordings, sampling)
         batch_size, world_size = sampling.batch_size, sampling.world_size
         # A single batch that is not full has no equal parts: workers then may need the same rows.
         whole = self._per_epoch >= batch_size
@@ -121,7 +124,12 @@ class WindowStream(Windows):
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         lanes = self._lanes
-        line = _line(self._windows[:, 0], self.num_windows, lanes * (self._mixed + 1), rng)
+        owners, held = self._windows[:, 0], lanes * (self._mixed + 1)
+        lines = [
+            pool.windows[_line(owners[pool.windows], count, round(pool.share * held), rng)]
+            for pool, count in self._of_each_pool()
+        ]
+        line = lines[0] if len(lines) == 1 else _by_row(np.concatenate(lines), owners, rng)
         in_lanes = line.reshape(lanes, -1)
         in_lanes[1::2] = in_lanes[1::2, ::-1].copy()
         mixed = [lane[_mixed(self._windows[lane, 0], self._mixed, rng)] for lane in in_lanes]
@@ -171,6 +179,12 @@ def _line(owners: NDArray[np.int64], count: int, held_rows: int, rng: np.random.
     candidates = np.flatnonzero(place[owners] < used)
     chosen = rng.permutation(candidates)[:count]
     return chosen[np.argsort(place[owners[chosen]], kind="stable")]
+
+
+def _by_row(windows: NDArray[np.int64], owners: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """The windows row after row, the rows in random order."""
+    place = rng.permutation(int(owners.max()) + 1)
+    return windows[np.argsort(place[owners[windows]], kind="stable")]
 
 
 def _mixed(owners: NDArray[np.int64], together: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.errors import UserError
 from data.feeding.contract import Batch, PreparedRow
 from data.feeding.cutter import Cutter, Extent
+from data.names import origin_of
 from data.swaps import IDENTITY, NUM_SWAPS
 from data.timing import HOP_LABELS, PICTURE_RATE_HZ, WINDOW_LABELS
 
@@ -29,6 +30,8 @@ class Sampling:
     """From the start of a window to that of the next in the same row."""
     epoch_windows: int | None = None
     """Most windows of an epoch, drawn anew each epoch; None: all."""
+    added_share: float | None = None
+    """Share of them that come from what was added to the store (`data.stores.mix`); None: as it falls."""
     swap: bool = False
     """Whether each window comes under a random channel swap."""
     seed: int = 0
@@ -55,18 +58,25 @@ class Windows:
 
     Args:
         windows: (n, 2), all that there are: row index and start in label frames.
+        recordings: of each row.
 
     Raises:
-        UserError: there is no window.
+        UserError: there is no window, or a share of added ones is asked for where none was added, or nothing else is
+            there.
     """
 
-    def __init__(self, windows: NDArray[np.int64], sampling: Sampling) -> None:
+    def __init__(self, windows: NDArray[np.int64], recordings: Sequence[str], sampling: Sampling) -> None:
         if not len(windows):
             raise UserError("no row is long enough for a window, or there are no rows; is the split empty?")
         self._windows = windows
         self._sampling = sampling
         self._batch_size = sampling.batch_size
-        self._per_epoch = min(sampling.epoch_windows or len(windows), len(windows))
+        self._pools = [Pool(np.arange(len(windows)), 1.0)]
+        if sampling.added_share is not None:
+            added = np.array([bool(origin_of(name)) for name in recordings])[windows[:, 0]]
+            self._pools = _pools(added, sampling.added_share)
+        pools = [(len(pool.windows), pool.share) for pool in self._pools]
+        self._per_epoch = windows_of_epoch(sampling.epoch_windows, pools)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -102,13 +112,46 @@ class Windows:
         """The numbers of the windows of an epoch, `num_windows` of them."""
         raise NotImplementedError
 
+    def _of_each_pool(self) -> list[tuple[Pool, int]]:
+        """How many windows an epoch takes of each."""
+        first = round(self._pools[0].share * self.num_windows)
+        return list(zip(self._pools, [first, self.num_windows - first], strict=False))
+
+
+def windows_of_epoch(limit: int | None, pools: Sequence[tuple[int, float]]) -> int:
+    """How many windows an epoch has, each at most once, of pools of so many with these shares.
+
+    What one pool cannot give the others do not make up for: the shares are kept.
+    """
+    return min(limit or sum(size for size, _ in pools), *(int(size / share) for size, share in pools))
+
+
+class Pool(NamedTuple):
+    """Windows that an epoch takes a share of."""
+
+    windows: NDArray[np.int64]
+    """Their numbers."""
+    share: float
+
+
+def _pools(added: NDArray[np.bool_], share: float) -> list[Pool]:
+    """What is not added, and what is, as far as a share leaves both."""
+    pools = [Pool(np.flatnonzero(~added), 1 - share), Pool(np.flatnonzero(added), share)]
+    wanted = [pool for pool in pools if pool.share > 0]
+    if any(not len(pool.windows) for pool in wanted):
+        raise UserError(
+            f"a share of {share:g} of the training windows is to come from added recordings, and "
+            f"{'none is' if not added.any() else 'nothing else is there'}; `seldtune data mix` makes a store with both"
+        )
+    return wanted
+
 
 class WindowSampler(Windows):
     """Windows of rows in memory, in one random order over all of them."""
 
     def __init__(self, rows: Sequence[PreparedRow], sampling: Sampling) -> None:
         windows = training_windows(map(Extent.of, rows), sampling.window_labels, sampling.hop_labels)
-        super().__init__(windows, sampling)
+        super().__init__(windows, [row["recording"] for row in rows], sampling)
         self._cutter = Cutter.over(rows, sampling.window_labels, sampling.picture_rate_hz)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
@@ -121,7 +164,8 @@ class WindowSampler(Windows):
         return self._cutter.batch(windows, given, own_labels_only=False)
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        return rng.permutation(len(self._windows))[: self.num_windows]
+        chosen = [rng.permutation(pool.windows)[:count] for pool, count in self._of_each_pool()]
+        return chosen[0] if len(chosen) == 1 else rng.permutation(np.concatenate(chosen))
 
 
 def neighbour_distance(owners: Sequence[Any]) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from data.errors import UserError
+from data.names import check_name
 from infra.api.asked import Fixed, fields_of, names, text_of
 from infra.api.services import settled, settled_for
 from infra.stack.settings import Settings
@@ -101,6 +102,44 @@ def _synth_settings(options: SceneOptions) -> SynthSettings:
     asked["with_video"] = asked.pop("video", None)
     given = {} if config is None else read_mapping(Path(config), "fields, e.g. `train_clips: 20`")
     return synth_settings(given, str(config), asked, fields)
+
+
+def mix(
+    name: str,
+    target: Path | str,
+    added: Sequence[Path | str],
+    *,
+    out: Path | str | None = None,
+    settings: Settings | None = None,
+) -> Store:
+    """Add the training recordings of stores to those of another: synthetic ones to real ones, say.
+
+    The store that comes of it has the target's splits. `training.added_share` is the share of an epoch's windows that
+    comes from what was added. An interrupted call goes on.
+
+    Args:
+        name: of the data set, which goes to `<root>/data/<name>`.
+        target: the store that is scored on.
+        added: stores that are trained on beside it; each is called after its folder.
+        out: another place for it: a folder or s3://bucket/path.
+
+    Raises:
+        UserError: nothing is added, two are called alike, or one is no store or mixed itself.
+    """
+    if out is None:
+        check_name(name, "data set")
+    from data.stores import mix as mixing
+    from data.stores.chunks import open_store
+    from infra.cluster.join import on_cluster
+
+    places = [text_of(place, "added") for place in added]
+    settings = settled(settings, ("s3",))
+    named = {place.rstrip("/").rpartition("/")[2]: place for place in places}
+    if len(named) < len(places):
+        raise UserError(f"two of {', '.join(places)} are called alike: rename the folder of one")
+    stores = {part: open_store(place) for part, place in named.items()}
+    root = text_of(out, "out") or f"{settings.root}/data/{name}"
+    return mixing.mix(root, open_store(text_of(target, "target")), stores, run=on_cluster(settings))
 
 
 def ingest(

@@ -186,6 +186,27 @@ def data_inspect(
         show(document)
 
 
+@data_app.command("mix")
+def data_mix(
+    name: Annotated[str, typer.Argument(help="Name of the data set: it goes to <root>/data/<name>.")],
+    target: Annotated[str, typer.Option(help="The store that is scored on: a folder or s3://bucket/path.")],
+    add: Annotated[list[str], typer.Option(help="A store to train on beside it; again for another one.")],
+    out: Annotated[str | None, typer.Option(help="Another place for it: a folder or s3://bucket/path.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add the training recordings of stores to those of another one; validation and test stay the target's.
+
+    In a sweep, `training.added_share` is the share of windows that come from what was added: a number, or searched.
+    Example: `seldtune data mix both --target s3://seldtune/data/starss23 --add s3://seldtune/data/synthetic`
+    """
+    from data.stores.mix import parts_of_store, parts_text
+    from infra.api import datasets as api
+
+    store = api.mix(name, target, add, out=out)
+    document = {"root": store.root, "manifest": store.manifest.sha256, "parts": parts_of_store(store)}
+    say(document, f"{store.root}: {parts_text(store)}; manifest {store.manifest.sha256[:12]}", as_json=as_json)
+
+
 @data_app.command("embed")
 def data_embed(
     root: Annotated[str, typer.Argument(metavar="DATA", help="A chunk store: a folder or s3://bucket/path.")],

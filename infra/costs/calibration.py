@@ -273,7 +273,14 @@ def _timed(
 
     keep_freed_memory()
     training = replace(
-        config.training, batch_size=batch, epochs=2, epoch_windows=batch * _STEPS, compile=False, initial_weights=None
+        config.training,
+        batch_size=batch,
+        epochs=2,
+        epoch_windows=batch * _STEPS,
+        # These few rows need not hold what was added.
+        added_share=None,
+        compile=False,
+        initial_weights=None,
     )
     config = replace(config, training=training)
     # As many evaluated windows as the time allows, and not more than there are.

@@ -7,8 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from data.feeding.cutter import Extent
-from data.feeding.windows import training_windows
+from data.feeding.windows import training_windows, windows_of_epoch
+from data.names import origin_of
 from data.stores.chunks import Store, read_index
 from infra.costs.calibration import Calibration
 from trainables.config import InputConfig, TrialConfig
@@ -29,20 +32,28 @@ class DataSize:
     """Places where a training window may start."""
     eval_windows: int
     """Windows of the validation split, one after the other."""
+    added_windows: int = 0
+    """Of those to train on, the ones in recordings that were added to the store (`data.stores.mix`)."""
 
     def steps(self, config: TrialConfig) -> int:
         """Optimiser steps of an epoch (`data.feeding.windows.Windows`)."""
-        windows = min(config.training.epoch_windows or self.train_windows, self.train_windows)
-        return max(1, windows // config.training.batch_size)
+        share, pools = config.training.added_share, [(self.train_windows, 1.0)]
+        if share is not None:
+            both = ((self.train_windows - self.added_windows, 1 - share), (self.added_windows, share))
+            pools = [(size, part) for size, part in both if part > 0]
+        return max(1, windows_of_epoch(config.training.epoch_windows, pools) // config.training.batch_size)
 
 
 def data_size(store: Store, inputs: InputConfig) -> DataSize:
     """Counted in the store's index alone."""
     train, val = (read_index(store, split).to_pylist() for split in ("train", "val"))
     extents = [Extent(row["start_frame"], row["num_frames"], row["num_labels"]) for row in train]
+    added = np.array([bool(origin_of(row["recording"])) for row in train], dtype=bool)
+    windows = training_windows(extents, inputs.window_labels, inputs.train_hop_labels)
     return DataSize(
-        train_windows=len(training_windows(extents, inputs.window_labels, inputs.train_hop_labels)),
+        train_windows=len(windows),
         eval_windows=sum(math.ceil(row["num_frames"] / inputs.window_labels) for row in val),
+        added_windows=int(added[windows[:, 0]].sum()),
     )
 
 

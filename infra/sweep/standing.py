@@ -10,7 +10,10 @@ from typing import Any
 import mlflow
 
 from data import storage
+from data.errors import UserError
 from data.stores.chunks import Store
+from data.stores.mix import SOURCE as MIXED
+from data.stores.mix import parts_text
 from infra.cluster.join import cluster_name
 from infra.provenance.checkout import source_version
 from infra.record.budget import Ledger
@@ -22,6 +25,7 @@ from infra.stack.answers import require_answers
 from infra.stack.settings import Settings
 from infra.sweep.data import find_store, preparation
 from infra.sweep.request import SettledRequest
+from trainables.config import TrialConfig
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.pretrained import require_weights
 
@@ -54,7 +58,11 @@ class Standing:
     @cached_property
     def tags(self) -> dict[str, str]:
         """Where its results come from."""
-        return {"data": self.store.manifest.sha256, **source_version()}
+        return {
+            "data": self.store.manifest.sha256,
+            "data.parts": parts_text(self.store),
+            **source_version(),
+        }
 
 
 def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False) -> Standing:
@@ -73,6 +81,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     data_sha256 = store.manifest.sha256
     prepare = preparation(asked.configs, data_sha256)
     require_weights(asked.configs)
+    _require_added(asked.configs, store)
     sweep = SweepStore(settings.root, asked.name)
     lasting = asked.lasting(data_sha256)
     last = require_free(sweep.uri, sweep.name, cluster_name(settings)) if claiming else read_driver(sweep.uri)
@@ -100,6 +109,16 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
         ledger=ledger,
         owed=0 if ledger.used_up() else trials_owed(records, asked.budget.trials),
     )
+
+
+def _require_added(configs: Sequence[TrialConfig], store: Store) -> None:
+    """UserError where a config wants a share of windows from what was added to a store that nothing was added to."""
+    shares = [config.training.added_share for config in configs if config.training.added_share]
+    if shares and store.manifest.source != MIXED:
+        raise UserError(
+            f"training.added_share = {shares[0]:g}: nothing was added to {store.root}; `seldtune data mix` makes a "
+            "store with more to train on"
+        )
 
 
 def trials_owed(records: Sequence[TrialRecord], trials: int) -> int:

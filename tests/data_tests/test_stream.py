@@ -186,6 +186,7 @@ def test_streamed_batches_are_those_of_the_plan_for_any_number_of_workers(cluste
     rows = [prepare(raw) for raw in raw_rows(many, "train")]
     planned = WindowStream(
         [Extent.of(row) for row in rows],
+        [row["recording"] for row in rows],
         lambda wanted: InOrder(rows[number] for number in wanted),
         SAMPLING,
         held_rows=16,

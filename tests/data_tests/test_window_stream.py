@@ -7,7 +7,7 @@ from data.errors import UserError
 from data.feeding import window_stream
 from data.feeding.cutter import Extent
 from data.feeding.window_stream import MAX_LANES, WindowStream, lanes_of
-from data.feeding.windows import Sampling, WindowSampler, neighbour_distance
+from data.feeding.windows import Sampling, WindowSampler, neighbour_distance, training_windows
 
 PER_LABEL, BANDS = 2, 3
 
@@ -67,6 +67,7 @@ class Shelf:
 def stream(shelf=None, rows=ROWS, held_rows=8, any_video=True, epochs=0, **changes):
     return WindowStream(
         [Extent.of(row) for row in rows],
+        [row["recording"] for row in rows],
         shelf or Shelf(rows),
         Sampling(**{"batch_size": 8, "swap": True, "seed": 5} | changes),
         held_rows=held_rows,
@@ -207,3 +208,51 @@ def test_workers_that_cannot_share_the_lanes_are_refused():
         stream(held_rows=16, world_size=8)
     with pytest.raises(UserError, match="no rows"):
         stream(rows=[])
+
+
+def half_added():
+    """Two thirds of the rows, but a third of the windows, are of added recordings."""
+    rows = make_rows()
+    return [
+        {**row, "recording": f"synthetic+{row['recording']}" if number % 3 else row["recording"]}
+        for number, row in enumerate(rows)
+    ]
+
+
+def added_windows(batches):
+    return sum(int(value) % 3 > 0 for batch in batches for value in batch["target"][:, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_a_share_of_an_epochs_windows_is_of_what_was_added(share):
+    rows = half_added()
+    sampling = Sampling(batch_size=8, seed=5, epoch_windows=32, added_share=share)
+    for windows in (
+        WindowSampler(rows, sampling),
+        stream(rows=rows, epoch_windows=32, added_share=share, swap=False),
+        stream(rows=rows, epoch_windows=32, added_share=share, swap=False, held_rows=100),
+    ):
+        epochs = [list(windows.epoch(number)) for number in range(2)]
+        for batches in epochs:
+            places = places_of(batches)
+            assert len(set(places)) == len(places) == windows.num_windows
+            assert added_windows(batches) == round(share * windows.num_windows)
+        assert places_of(epochs[0]) != places_of(epochs[1])
+        assert places_of(windows.epoch(0)) == places_of(epochs[0])
+
+
+def test_a_share_is_kept_where_one_side_has_too_few_windows():
+    rows = half_added()
+    everything = len(training_windows(map(Extent.of, rows), 30, 5))
+    windows = WindowSampler(rows, Sampling(batch_size=8, added_share=0.9))
+    assert windows.num_windows < everything
+    assert added_windows(windows.epoch(0)) == round(0.9 * windows.num_windows)
+
+
+def test_a_share_of_nothing_is_refused():
+    added = [{**row, "recording": f"a+{row['recording']}"} for row in ROWS]
+    for rows, told in ((ROWS, "none is"), (added, "nothing else is there")):
+        with pytest.raises(UserError, match=told):
+            WindowSampler(rows, Sampling(batch_size=8, added_share=0.5))
+        with pytest.raises(UserError, match=told):
+            stream(rows=rows, added_share=0.5)

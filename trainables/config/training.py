@@ -18,6 +18,9 @@ class TrainingConfig:
     """Windows in one optimiser step, over all workers together."""
     epoch_windows: int | None = None
     """Windows drawn in one epoch; nothing: every place where a window may start, once."""
+    added_share: float | None = later(None)
+    """Share of an epoch's windows that come from what was added to a mixed store (`seldtune data mix`), which keeps it
+    even where one side has too few windows for the epoch; nothing: every window as likely as any other."""
     clip_norm: float = 5.0
     """Largest norm of the whole gradient; larger ones are scaled down."""
     precision: str = "fp32"
@@ -37,6 +40,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         check_positive(self, "training", "epochs", "batch_size", "clip_norm")
         check_share(self, "training", "taken_rate")
+        if self.added_share is not None:
+            check_share(self, "training", "added_share")
         frozen = self.taken_frozen_epochs
         check(frozen >= 0, "training.taken_frozen_epochs", frozen, "has to be 0 or more")
         check(

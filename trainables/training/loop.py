@@ -116,6 +116,7 @@ class Training:
                 window_labels=config.inputs.window_labels,
                 hop_labels=config.inputs.train_hop_labels,
                 epoch_windows=config.training.epoch_windows,
+                added_share=config.training.added_share,
                 swap=config.augment.channel_swaps,
                 seed=_mixed_seed(config.training.seed, attempt) if attempt else config.training.seed,
                 rank=session.rank,

@@ -142,7 +142,8 @@ def measure_plan(hours: float) -> dict[str, float]:
 
     tracemalloc.start()
     started = time.perf_counter()
-    stream = WindowStream(extents, nothing, Sampling(batch_size=32, swap=True), held_rows=64)
+    names = ["recording"] * len(extents)
+    stream = WindowStream(extents, names, nothing, Sampling(batch_size=32, swap=True), held_rows=64)
     next(iter(stream.parts(0)))
     seconds = time.perf_counter() - started
     peak = tracemalloc.get_traced_memory()[1]
