@@ -13,6 +13,7 @@ import typer
 from data.errors import GateError, UserError
 from infra.commands import compare, finals, models, plan, render, score, stack, submit, sweep, table1
 from infra.commands.data import data_app
+from infra.commands.recipe import recipe_app
 from infra.console.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
 
 log = logging.getLogger(f"seldtune.{__name__}")
@@ -45,6 +46,7 @@ for command in (
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(models.weights_app, name="weights")
+app.add_typer(recipe_app, name="recipe")
 
 
 @app.callback()

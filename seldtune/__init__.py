@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         synthesise_tree,
         verify,
     )
-    from infra.api.finals import finals, table1
+    from infra.api.finals import finals, recipe, table1
     from infra.api.models import history, import_weights, load_model, predict, promote, rollback
     from infra.api.services import down
     from infra.api.sweeps import compare, plan, status, sweep, write_comparison
@@ -62,7 +62,7 @@ _HOMES = {
     "infra.api.datasets": (
         *("SceneOptions", "embed", "ingest", "inspect", "mix", "open_store", "synthesise", "synthesise_tree", "verify"),
     ),
-    "infra.api.finals": ("finals", "table1"),
+    "infra.api.finals": ("finals", "recipe", "table1"),
     "infra.api.models": ("history", "import_weights", "load_model", "predict", "promote", "rollback"),
     "infra.api.services": ("down",),
     "infra.api.sweeps": ("compare", "plan", "status", "sweep", "write_comparison"),
@@ -135,6 +135,7 @@ __all__ = [
     "plan",
     "predict",
     "promote",
+    "recipe",
     "rollback",
     "score",
     "status",

@@ -39,10 +39,11 @@ def parts_of_store(store: Store) -> list[dict[str, Any]]:
 
 def parts_text(store: Store) -> str:
     """The same in a line, with the hours that are trained on: what a figure has to come with."""
-    return "; ".join(
-        f"{part['name']}: {part['hours'].get(_ADDED_SPLIT, 0.0):.2f} h of {part['source']} {part['manifest'][:12]}"
-        for part in parts_of_store(store)
-    )
+    parts = parts_of_store(store)
+    texts = [f"{p['hours'].get(_ADDED_SPLIT, 0.0):.2f} h of {p['source']} {p['manifest'][:12]}" for p in parts]
+    if len(parts) == 1:
+        return texts[0]
+    return "; ".join(f"{part['name']}: {text}" for part, text in zip(parts, texts, strict=True))
 
 
 def mix(root: str, target: Store, added: Mapping[str, Store], run: Run = map) -> Store:

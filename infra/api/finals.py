@@ -135,3 +135,62 @@ def table1(
         plugins=load_plugins(names(plugins or ())),
     )
     return run_table1(request, settings)
+
+
+def recipe(
+    data: Path | str,
+    *,
+    synthetic: Path | str | None = None,
+    added_share: float = 0.0,
+    name: str = "paper",
+    only: Sequence[str] | None = None,
+    size: str = "paper",
+    faithful: bool = True,
+    pretrained: Pretrained | None = None,
+    seeds: int = 1,
+    cpus: int | None = None,
+    gpus: float | None = None,
+    concurrency: int | None = None,
+    fixed: Fixed | None = None,
+    plugins: Path | str | Sequence[Path | str] | None = None,
+    settings: Settings | None = None,
+) -> list[SystemScores] | None:
+    """The paper's recipe from end to end: synthetic scenes, an audio encoder that learns on them, Table 1 from it.
+
+    Args:
+        data: the target: the chunk store that systems are fine-tuned and scored on.
+        synthetic: the store that the audio encoder learns on; scenes are made for it if not given.
+        added_share: of the fine-tuning's windows, the share that is synthetic.
+        name: of all that it makes: `<name>-synthetic`, `-pretraining`, `-mixed`, `-table1`.
+        only, size, faithful, pretrained, seeds, fixed, plugins: as for `table1`; `pretrained` of visual encoders.
+
+    Returns:
+        A row a system; None when interrupted: the same call goes on from there.
+
+    Raises:
+        UserError: a store is none, an unknown preset, or a sweep that cannot run.
+        RuntimeError: the audio encoder could not be trained.
+    """
+    settings = settled(settings)
+    from data.registry.plugins import load_plugins
+    from infra.finals.recipe import RecipeRequest, run_recipe
+    from search_spaces.presets import Pretrained
+    from search_spaces.table1 import ROWS
+
+    request = RecipeRequest(
+        data=text_of(data, "data"),
+        synthetic=text_of(synthetic, "synthetic"),
+        added_share=added_share,
+        name=name,
+        presets=only or ROWS,
+        size=size,
+        faithful=faithful,
+        pretrained=pretrained or Pretrained(),
+        seeds=seeds,
+        cpus_per_worker=cpus,
+        gpus_per_worker=gpus,
+        concurrency=concurrency,
+        fixed=fields_of(fixed),
+        plugins=load_plugins(names(plugins or ())),
+    )
+    return run_recipe(request, settings)

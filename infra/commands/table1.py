@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.commands.options import FaithfulOption, PluginOption
 from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
+
+if TYPE_CHECKING:
+    from infra.finals.table1 import SystemScores
 
 WeightsOption = Annotated[str | None, typer.Option(help="URI of pre-trained weights; random ones if not given.")]
 
@@ -58,6 +61,11 @@ def table1(
         fixed=fix,
         plugins=plugin,
     )
+    show_systems(rows, f"{name} ({size} size, test split)", as_json)
+
+
+def show_systems(rows: list[SystemScores] | None, title: str, as_json: bool) -> None:
+    """Print a table of systems and what they were trained on; of an interrupted one, exit as such."""
     if rows is None:
         raise typer.Exit(EXIT_INTERRUPTED)
     if as_json:
@@ -68,4 +76,6 @@ def table1(
     from infra.finals.table1 import terminal_table
 
     console = Console(highlight=False, width=max(Console().width, 130))
-    console.print(terminal_table(rows, f"{name} ({size} size, test split)"))
+    console.print(terminal_table(rows, title))
+    for line in rows[0].trained_on if rows else ():
+        typer.echo(line)

@@ -21,6 +21,7 @@ from data.fields import check_plain
 from data.registry.plugins import Plugin
 from data.remembered import remembered
 from data.stores.chunks import Store
+from data.stores.mix import parts_text
 from infra.cluster.join import connect
 from infra.finals.finalists import FINALIST_PARAM, SEED_PARAM, choose, closed_twins, finals_space
 from infra.finals.gains import OTHERS_PICTURES
@@ -156,6 +157,7 @@ def _conclude(
         sweep=request.sweep,
         name=outcome.name,
         data_sha256=outcome.store.manifest.sha256,
+        trained_on=parts_text(outcome.store),
         test_sha256=split_sha256(outcome.store),
         finalists=finalists,
         model=_register(request, outcome, finalists[0]).uri,

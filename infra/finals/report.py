@@ -151,6 +151,8 @@ class Finals:
     sweep: str
     name: str
     data_sha256: str
+    trained_on: str
+    """Its parts, with hours and hashes (`data.stores.mix.parts_text`)."""
     test_sha256: str
     finalists: list[Finalist]
     model: str
@@ -180,6 +182,7 @@ class Finals:
             "finals": self.name,
             "protocol": PROTOCOL,
             "data": self.data_sha256,
+            "trained_on": self.trained_on,
             "test": self.test_sha256,
             "recordings": len(winner.per_recording),
             "finalists": [finalist.as_json() for finalist in self.finalists],
@@ -200,6 +203,7 @@ class Finals:
             f"chosen   trial {winner.trial}, seed {winner.best.seed}, by validation alone",
             f"test     {len(winner.per_recording)} recordings, read once; ms a {winner.latency.window_s:g} s window "
             f"on one core of {processor}",
+            f"data     {self.trained_on}",
             f"MLflow   {self.url}",
             f"model    {self.model} is {self.model.split('/')[1]}@finalist",
             f'next     seldtune promote {self.model.split("/")[1]} --reason "..."',
@@ -221,7 +225,7 @@ class Finals:
             f"# Finals of {self.sweep}",
             f"Test split {self.test_sha256[:12]}, {len(winner.per_recording)} recordings, read once. Scores: mean over "
             "the classes present, trainings summed; interval: 95 %, jackknife over recordings; seeds: SELD, mean and "
-            "standard deviation over trainings. Order and choice: validation.",
+            f"standard deviation over trainings. Order and choice: validation. Trained on {self.trained_on}.",
             _markdown(COLUMNS, [finalist.cells() for finalist in self.finalists]),
             "\n".join(f"- {said}" for said in [*self.comparisons(), *self.gains()])
             or "One finalist: nothing to compare.",

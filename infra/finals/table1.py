@@ -19,6 +19,7 @@ from data import storage
 from data.errors import UserError
 from data.fields import check_plain
 from data.registry.plugins import Plugin
+from data.stores.mix import parts_text
 from infra.finals.held_out import SPLIT, held_out
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
@@ -54,6 +55,8 @@ class Table1Request:
     concurrency: int | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
+    trained_on: tuple[str, ...] = ()
+    """What a reader of the table has to know of that; nothing: what the store says of itself."""
 
     def __post_init__(self) -> None:
         check_plain(self)
@@ -70,6 +73,8 @@ class SystemScores:
     """By average, then by score; F and LR as shares, LE in degrees."""
     intervals: dict[str, dict[str, tuple[float, float]]]
     """The same with the jackknife's 95 % bounds; empty where the split has a single recording."""
+    trained_on: tuple[str, ...]
+    """With hours and hashes."""
 
     def as_json(self) -> dict[str, Any]:
         preset = PRESETS[self.preset]
@@ -81,6 +86,7 @@ class SystemScores:
             "seeds": self.seeds,
             **self.scores,
             "intervals": self.intervals,
+            "trained_on": self.trained_on,
             "published": preset.published,
         }
 
@@ -130,12 +136,19 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
                     preset = record.params[PRESET]
                     counts.setdefault(preset, []).append(tested.counts)
                     parameters[preset] = count_parameters(from_dict(record.config))
-        rows = [_system(preset, counts[preset], parameters[preset]) for preset in request.presets if preset in counts]
+        trained_on = request.trained_on or (parts_text(outcomes[0].store),)
+        rows = [
+            _system(preset, counts[preset], parameters[preset], trained_on)
+            for preset in request.presets
+            if preset in counts
+        ]
         _write(request, rows, outcomes, settings)
     return rows
 
 
-def _system(preset: str, per_seed: list[list[SeldCounts]], parameters: int) -> SystemScores:
+def _system(
+    preset: str, per_seed: list[list[SeldCounts]], parameters: int, trained_on: tuple[str, ...]
+) -> SystemScores:
     per_recording = pooled(per_seed)
     tables = {average: table_of(per_recording, average) for average in AVERAGES}
     return SystemScores(
@@ -144,6 +157,7 @@ def _system(preset: str, per_seed: list[list[SeldCounts]], parameters: int) -> S
         seeds=len(per_seed),
         scores={average: scores for average, (scores, _) in tables.items()},
         intervals={average: bounds for average, (_, bounds) in tables.items() if bounds},
+        trained_on=trained_on,
     )
 
 
@@ -185,7 +199,8 @@ def markdown(rows: Sequence[SystemScores]) -> str:
     """The table in the paper's form: macro, micro beside it, and what was published for STARSS23's dev-test."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n\nF and LR in percent, LE in degrees; ER to SELD macro.\n"
+    told = "".join(f"\n- {line}" for line in (rows[0].trained_on if rows else ()))
+    return "\n".join(lines) + f"\n\nF and LR in percent, LE in degrees; ER to SELD macro. Trained on:\n{told}\n"
 
 
 def terminal_table(rows: Sequence[SystemScores], title: str) -> Table:

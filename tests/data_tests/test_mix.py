@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from data.errors import UserError
 from data.feeding.windows import windows_of_epoch
 from data.labels import Events
 from data.names import origin_of
+from data.stores.build import WriteTask
 from data.stores.chunks import Store, open_store, read_shard
 from data.stores.mix import mix, parts_of_store, parts_text
 from data.stores.rows import RawRow, cut_rows, decode_flac
@@ -90,6 +93,29 @@ def test_made_again_it_is_found_and_made_elsewhere_the_same(
     assert mix(str(tmp_path / "both"), parts[0], {"synthetic": parts[1]}).manifest == mixed.manifest
     monkeypatch.setattr("data.stores.mix.read_shard", None)
     assert mix(mixed.root, parts[0], {"synthetic": parts[1]}).manifest == mixed.manifest
+
+
+def test_interrupted_it_goes_on_with_what_is_left(
+    parts: tuple[Store, Store], mixed: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.stores.mix.SHARD_BYTES", 1)
+    done: list[str] = []
+
+    def interrupted(work: Callable[[WriteTask], Any], tasks: Sequence[WriteTask]) -> Iterator[Any]:
+        for task in tasks[:2]:
+            done.append(task.task.key)
+            yield work(task)
+        raise KeyboardInterrupt
+
+    def the_rest(work: Callable[[WriteTask], Any], tasks: Sequence[WriteTask]) -> Iterator[Any]:
+        assert len(tasks) == 4
+        assert not {task.task.key for task in tasks} & set(done)
+        return map(work, tasks)
+
+    with pytest.raises(KeyboardInterrupt):
+        mix(str(tmp_path / "both"), parts[0], {"synthetic": parts[1]}, run=interrupted)
+    again = mix(str(tmp_path / "both"), parts[0], {"synthetic": parts[1]}, run=the_rest)
+    assert rows_of(again, "train") == rows_of(mixed, "train")
 
 
 def test_what_cannot_be_mixed_is_refused(parts: tuple[Store, Store], mixed: Store, tmp_path: Path) -> None:

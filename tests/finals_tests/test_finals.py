@@ -134,6 +134,7 @@ def finals_of(*finalists):
         sweep="s",
         name="s-finals",
         data_sha256="d",
+        trained_on="target: 1.00 h of starss23 0123456789ab",
         test_sha256="e",
         finalists=list(finalists),
         model="models:/seld/7",
