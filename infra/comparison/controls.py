@@ -16,7 +16,7 @@ import numpy as np
 
 from infra.comparison.statistics import Interval, mean_interval
 from infra.comparison.trials import ComparedTrial
-from trainables.parts.controls import CLOSED
+from trainables.parts.controls import CLOSED, worth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,10 @@ class ControlGain:
         return float(np.mean(self.gains))
 
     def __str__(self) -> str:
-        modality, interval = CLOSED[self.closed], self.interval
-        verdict = f"too few pairs to tell whether {modality} input helps"
+        interval = self.interval
+        verdict = f"too few pairs to tell whether {CLOSED[self.closed]} input helps"
         if interval is not None:
-            verdict = f"{modality} input makes no difference that these pairs show"
-            if interval.low > 0 or interval.high < 0:
-                verdict = f"{modality} input {'helps' if interval.low > 0 else 'harms'}"
+            verdict = worth(self.closed, interval.low, interval.high, "pairs")
         bounds = "" if interval is None else f", 95 % interval {interval.low:+.3f} to {interval.high:+.3f}"
         count = f"{len(self.gains)} pair" + "s" * (len(self.gains) > 1)
         itself = f"{self.fusion} against itself with its {self.closed} closed"

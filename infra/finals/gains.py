@@ -15,7 +15,7 @@ import numpy as np
 
 from data.classes import SHORT_NAMES
 from infra.finals.training import Training
-from trainables.parts.controls import CLOSED
+from trainables.parts.controls import CLOSED, worth
 from trainables.scores.kinds import KINDS, KindCounts, recall_gain
 from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, scores
 from trainables.scores.recordings import class_difference, paired_difference, pooled
@@ -86,15 +86,12 @@ class Gain:
             yield [what, f"{part.without:.3f}", f"{part.own:.3f}", f"{part.gain:+.3f}", bounds]
 
     def __str__(self) -> str:
-        modality = CLOSED.get(self.control, "visual")
-        verdict = f"{modality} input is of no use that these recordings show"
-        if self.low > 0 or self.high < 0:
-            verdict = f"{modality} input {'helps' if self.low > 0 else 'harms'}"
         each = " ".join(f"{gain:+.3f}" for gain in self.seeds.values())
         validation = f", on validation {statistics.fmean(self.validation.values()):+.3f}" if self.validation else ""
         return (
             f"{self.title}: SELD better by {self.gain:+.3f}, 95 % interval "
-            f"{self.low:+.3f} to {self.high:+.3f}; by seed {each}{validation}: {verdict}"
+            f"{self.low:+.3f} to {self.high:+.3f}; by seed {each}{validation}: "
+            f"{worth(self.control, self.low, self.high, 'recordings')}"
         )
 
 

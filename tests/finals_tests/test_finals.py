@@ -188,7 +188,7 @@ def test_a_gain_is_the_twins_score_minus_the_finalists_own():
     assert "against itself with its eyes closed" in finals_of(told).markdown()
     assert finals_of(told).as_json()["gains"][0]["control"] == "eyes"
     same = replace(with_pictures, controls={"eyes": with_pictures.trainings})
-    assert str(finals_of(same).gains()[0]).endswith("visual input is of no use that these recordings show")
+    assert str(finals_of(same).gains()[0]).endswith("visual input makes no difference that these recordings show")
     assert finals_of(with_pictures).gains() == []
 
 
