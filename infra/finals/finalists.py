@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,8 +44,14 @@ def choose(records: Sequence[TrialRecord], best: int, sweep: str) -> list[TrialR
     return list(chosen.values())[:best]
 
 
+def new_seeds(chosen: Sequence[TrialRecord], count: int) -> tuple[int, ...]:
+    """The first seeds that none of them was searched with: a score that was chosen for its luck is not taken again."""
+    searched = {from_dict(record.config).training.seed for record in chosen}
+    return tuple(itertools.islice((seed for seed in itertools.count() if seed not in searched), count))
+
+
 def finals_space(sweep: str, searched: str, chosen: Sequence[TrialRecord], seeds: int) -> SearchSpace:
-    """Every config with every seed as fixed points; more seeds may be asked for later, other configs may not.
+    """Every config with so many new seeds as fixed points; more may be asked for later, other configs may not.
 
     Args:
         searched: name of the space that the sweep searched, whose resources are taken.
@@ -62,7 +69,9 @@ def finals_space(sweep: str, searched: str, chosen: Sequence[TrialRecord], seeds
         summary=f"the best of {sweep}, with several seeds",
         suggest=suggest,
         # Seed by seed, so that more of them come after those that were trained.
-        first=tuple({FINALIST_PARAM: number, SEED_PARAM: seed} for seed in range(seeds) for number in configs),
+        first=tuple(
+            {FINALIST_PARAM: number, SEED_PARAM: seed} for seed in new_seeds(chosen, seeds) for number in configs
+        ),
         trials=len(configs) * seeds,
         budget_s=_BUDGET_S,
         grace_epochs=max(config.training.epochs for config in configs.values()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import ray
@@ -23,7 +23,7 @@ from data.remembered import remembered
 from data.stores.chunks import Store
 from data.stores.mix import parts_text
 from infra.cluster.join import connect
-from infra.finals.finalists import FINALIST_PARAM, SEED_PARAM, choose, closed_twins, finals_space
+from infra.finals.finalists import FINALIST_PARAM, SEED_PARAM, choose, closed_twins, finals_space, new_seeds
 from infra.finals.gains import OTHERS_PICTURES
 from infra.finals.held_out import SPLIT, HeldOut, best_bundle, held_out, split_sha256
 from infra.finals.report import Finalist, Finals
@@ -126,6 +126,7 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
             stopper="none",
         )
 
+    seeds = new_seeds(chosen, request.seeds)
     with run_sweep(trainings(chosen), settings) as outcome:
         if not outcome.finished:
             return None
@@ -135,9 +136,9 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
             with run_sweep(trainings(twins, f"-{control}-closed"), settings) as of_control:
                 if not of_control.finished:
                     return None
-                controls[control] = _trainings(of_control, request.seeds, settings)
+                controls[control] = _trainings(of_control, seeds, settings)
         if "eyes" in request.controls:
-            controls[OTHERS_PICTURES] = _trainings(outcome, request.seeds, settings, shown_others=True)
+            controls[OTHERS_PICTURES] = _trainings(outcome, seeds, settings, shown_others=True)
         outcome.tracker.require_written()
         return _conclude(request, outcome, chosen, controls, settings)
 
@@ -150,7 +151,7 @@ def _conclude(
     settings: Settings,
 ) -> Finals:
     """Test, register and write down; everything here can be done again."""
-    finalists = _test(outcome, chosen, request.seeds, controls, settings)
+    finalists = _test(outcome, chosen, new_seeds(chosen, request.seeds), controls, settings)
     if not finalists:
         raise RuntimeError(f"no finalist of {request.sweep!r} could be trained; {outcome.tracker.url} says why")
     finals = Finals(
@@ -171,11 +172,13 @@ Trainings = dict[int, list[Training]]
 """By the number of their finalist, in order of their seeds."""
 
 
-def _trainings(outcome: SweepOutcome, seeds: int, settings: Settings, *, shown_others: bool = False) -> Trainings:
+def _trainings(
+    outcome: SweepOutcome, seeds: Collection[int], settings: Settings, *, shown_others: bool = False
+) -> Trainings:
     """What the test split says of every training."""
     found: Trainings = {}
     for record, tested in held_out(outcome, settings, shown_others=shown_others):
-        if record.params[SEED_PARAM] < seeds:
+        if record.params[SEED_PARAM] in seeds:
             found.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, tested))
     for own in found.values():
         own.sort(key=lambda training: training.seed)
@@ -185,7 +188,7 @@ def _trainings(outcome: SweepOutcome, seeds: int, settings: Settings, *, shown_o
 def _test(
     outcome: SweepOutcome,
     chosen: Sequence[TrialRecord],
-    seeds: int,
+    seeds: Collection[int],
     controls: Mapping[str, Trainings],
     settings: Settings,
 ) -> list[Finalist]:

@@ -13,7 +13,7 @@ import pytest
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
-from infra.finals.finalists import choose, closed_twins, finals_space
+from infra.finals.finalists import choose, closed_twins, finals_space, new_seeds
 from infra.finals.finals import FinalsRequest, _write, evidence_for
 from infra.finals.gains import OTHERS_PICTURES
 from infra.finals.held_out import with_others_pictures
@@ -80,8 +80,15 @@ def test_every_config_is_trained_with_every_seed():
         got.append((trial.params.get("finalist"), propose(space, trial, {}, 99)))
         assert got[-1][1].training.seed == trial.params["seed"]
     trained = {fingerprint(config) for _, config in got}
-    wanted = {fingerprint(override(from_dict(r.config), {"training.seed": seed})) for r in chosen for seed in range(3)}
-    assert trained == wanted
+    wanted = {fingerprint(override(from_dict(r.config), {"training.seed": seed})) for r in chosen for seed in (1, 2, 3)}
+    assert trained == wanted, "and not with the seed that they were searched with"
+
+
+def test_seeds_are_those_that_nobody_was_searched_with():
+    assert new_seeds([record(3, 0.3, seed=1), record(8, 0.4, seed=4)], 4) == (0, 2, 3, 5)
+    assert (
+        new_seeds([record(3, 0.3)], 2) == new_seeds(closed_twins([record(3, 0.3, fusion="gru")], "eyes"), 2) == (1, 2)
+    )
 
 
 def test_more_seeds_go_on_and_other_configs_do_not():
