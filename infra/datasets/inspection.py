@@ -185,6 +185,8 @@ def show(document: Mapping[str, Any]) -> None:
         console.print()
     for remark in document["far_levels"]:
         say(remark)
+    if document["model"] and not any(split["above_training_db"] for split in splits.values()):
+        say(f"{document['model']} does not go by how loud a recording is, or does not know what it was trained on")
     for name, split in splits.items():
         blind = split["without_video"]
         if blind:

@@ -200,7 +200,8 @@ class Finals:
         return [
             *map(str, self.comparisons()),
             *(line for gain in self.gains() for line in (str(gain), gain.by_kind)),
-            f"chosen   trial {winner.trial}, seed {winner.best.seed}, by validation alone",
+            f"chosen   trial {winner.trial}, seed {winner.best.seed}, by validation alone: SELD "
+            f"{winner.best.flat()[f'{COMPARED}/SELD']:.3f} of that one training",
             f"test     {len(winner.per_recording)} recordings, read once; ms a {winner.latency.window_s:g} s window "
             f"on one core of {processor}",
             f"data     {self.trained_on}",

@@ -7,6 +7,7 @@ whatever loads it can say what it is, and it is there whole or not at all.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import urllib.error
 import urllib.request
@@ -43,6 +44,8 @@ from trainables.weights.files import State, parse_state, read_content
 from trainables.weights.fitting import misfits
 from trainables.weights.kinds import OWN, WeightsKind, parse_weights
 
+logger = logging.getLogger(f"seldtune.{__name__}")
+
 
 def bring_own_weights(fixed: Mapping[str, Any], root: str) -> dict[str, Any]:
     """The fields of a config with models of MLflow brought to storage, where workers read them.
@@ -50,9 +53,14 @@ def bring_own_weights(fixed: Mapping[str, Any], root: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such model.
     """
-    return {
-        field: import_weights(value, None, root)["uri"] if is_own(value) else value for field, value in leaves(fixed)
-    }
+    brought = {}
+    for field, value in leaves(fixed):
+        brought[field] = value
+        if is_own(value):
+            stored = import_weights(value, None, root)
+            logger.info("%s = %s: %d entries, at %s", field, value, stored["entries"], stored["uri"])
+            brought[field] = stored["uri"]
+    return brought
 
 
 def import_weights(source: str, name: str | None, root: str, sha256: str | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
 from data.timing import LABEL_HOP_S, RATE_HZ
 from infra.models.own_weights import MODEL_URI
-from infra.models.register import LEVEL
+from infra.models.register import LEVEL, find_version
 from trainables import pyfunc_loader
 from trainables.config import InputConfig, TrialConfig, VisualEncoder
 from trainables.config.tree import from_dict
@@ -193,8 +193,10 @@ def load_registered(model_uri: str) -> RegisteredModel:
     Raises:
         UserError: it is not there, or is no model of ours.
     """
-    if not MODEL_URI.fullmatch(model_uri):
+    named = MODEL_URI.fullmatch(model_uri)
+    if named is None:
         raise UserError(f"{model_uri!r}: write models:/<name>@<alias> or models:/<name>/<version>")
+    find_version(*named.groups())
     try:
         info = mlflow.models.get_model_info(model_uri)
         if fault := _foreign(info):

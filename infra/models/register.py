@@ -255,8 +255,12 @@ def find_version(name: str, version_or_alias: str) -> ModelVersion:
 
 
 def _nothing_there(client: mlflow.MlflowClient, name: str, version_or_alias: str) -> str:
-    models = ", ".join(m.name for m in client.search_registered_models(max_results=20)) or "none"
-    return f"the registry has no {version_or_alias!r} of model {name!r}; models there: {models}"
+    models = {model.name: model for model in client.search_registered_models(max_results=20)}
+    if name in models:
+        # A search leaves aliases out.
+        aliases = ", ".join(sorted(client.get_registered_model(name).aliases)) or "none"
+        return f"the registry has no {version_or_alias!r} of model {name!r}, whose aliases are: {aliases}"
+    return f"the registry has no model {name!r}; models there: {', '.join(models) or 'none'}"
 
 
 def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
 
 from data.errors import UserError
 from infra.search.objectives import SELD
@@ -23,6 +25,8 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 DRAWN = 64
 """Points of a space that a sweep looks at before it starts."""
+_TRIED = 9
+"""Of them, those among which parameters are tried for their effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,8 @@ class Draws:
 
     space: SearchSpace
     points: tuple[Point, ...]
+    idle: tuple[str, ...] = ()
+    """Parameters that change nothing, since what is fixed takes the place of what they would set."""
 
     def first(self, count: int) -> Draws:
         """The same as if so many had been drawn."""
@@ -107,6 +113,13 @@ class Draws:
             ((commonest, _),) = Counter(refusals).most_common(1)
             text = f"{len(refusals)} of {len(self.points)} points of space {self.space.name!r}"
             logger.warning("%s cannot be built and will not be started: %s", text, commonest)
+        if self.idle:
+            logger.warning(
+                "%s of space %r: searched, but without effect, since --set replaces the part that it belongs to; fix "
+                "or search the part's own field",
+                ", ".join(self.idle),
+                self.space.name,
+            )
         return configs
 
 
@@ -120,12 +133,38 @@ def draw(space: SearchSpace, fixed: Mapping[str, Any], seed: int, count: int | N
     study = optuna.create_study(sampler=RandomSampler(seed=seed))
     for start in space.first:
         study.enqueue_trial(start)
-    points = []
+    points, trials = [], []
     for _ in range(points_to_draw(space) if count is None else count):
         trial = study.ask()
+        trials.append(trial)
         try:
             config, refusal = propose(space, trial, fixed, seed), None
         except UserError as error:
             config, refusal = None, str(error)
         points.append(Point(parameters=frozenset(trial.params), config=config, refusal=refusal))
-    return Draws(space=space, points=tuple(points))
+    idle = _idle(space, [trial.params for trial in trials], fixed, seed) if fixed else ()
+    return Draws(space=space, points=tuple(points), idle=idle)
+
+
+def _idle(
+    space: SearchSpace, points: Sequence[Mapping[str, Any]], fixed: Mapping[str, Any], seed: int
+) -> tuple[str, ...]:
+    """Parameters that no config follows: with another point's value of one, every point has the config that it had."""
+    effect: dict[str, bool] = {}
+    for point, other in pairwise(points[-_TRIED:]):
+        config = _config_at(space, point, fixed, seed)
+        for name in point.keys() & other.keys():
+            if effect.get(name) or point[name] == other[name] or config is None:
+                continue
+            changed = _config_at(space, {**point, name: other[name]}, fixed, seed)
+            if changed is not None:
+                effect[name] = changed != config
+    return tuple(sorted(name for name, seen in effect.items() if not seen))
+
+
+def _config_at(space: SearchSpace, point: Mapping[str, Any], fixed: Mapping[str, Any], seed: int) -> TrialConfig | None:
+    """Nothing where the point is none, or cannot be built."""
+    try:
+        return propose(space, FixedTrial(dict(point)), fixed, seed)
+    except (UserError, ValueError):
+        return None

@@ -104,7 +104,13 @@ class Conclusion:
             # An untrained model may be far worse than one that says nothing; to beat that is no news.
             if self.untrained and self.untrained[OBJECTIVE] <= SELD_OF_SILENCE:
                 gain = self.untrained[OBJECTIVE] - score[OBJECTIVE]
-                lines.append(f"before   SELD {self.untrained[OBJECTIVE]:.3f} untrained: {gain:.3f} better now")
+                change = f"{abs(gain):.3f} {'better' if gain >= 0 else 'worse'} now"
+                lines.append(f"before   SELD {self.untrained[OBJECTIVE]:.3f} untrained: {change}")
+            if score[OBJECTIVE] >= SELD_OF_SILENCE:
+                lines.append(
+                    f"note     a model that says nothing has SELD {SELD_OF_SILENCE:.3f}, and this one is no better: "
+                    "train for longer before its finals"
+                )
         lines += front_lines(self.front)
         lines.append(f"MLflow   {self.url}")
         if self.version is not None:

@@ -33,3 +33,12 @@ def test_a_space_of_such_points_alone_is_refused() -> None:
     space = replace(QUICKSTART, suggest=suggest, first=({"rate": 5.0},), only_first=True)
     with pytest.raises(UserError, match=r"rate = 5\.0, which the space never suggests"):
         draw(space, {}, seed=0).require_configs()
+
+
+def test_parameters_that_what_is_fixed_leaves_without_effect_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert draw(QUICKSTART, {}, 0).idle == ()
+    assert draw(QUICKSTART, {"training.epochs": 3, "optimiser.momentum": 0.9}, 0).idle == ()
+    drawn = draw(QUICKSTART, {"optimiser.name": "adamw"}, 0)
+    assert drawn.idle == ("lr",)
+    drawn.require_configs()
+    assert "lr of space 'quickstart': searched, but without effect" in caplog.text

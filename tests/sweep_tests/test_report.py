@@ -115,6 +115,11 @@ def test_the_front_of_two_objectives_is_told() -> None:
     assert silent.as_json()["withheld"] == "trial 1 finds no event"
     told = replace(conclusion, untrained={OBJECTIVE: 0.99}).lines()
     assert "before   SELD 0.990 untrained: 0.690 better now" in told
+    assert "before   SELD 0.100 untrained: 0.200 worse now" in replace(conclusion, untrained={OBJECTIVE: 0.1}).lines()
+    assert not any(line.startswith("note") for line in told)
+    assert conclusion.best is not None
+    noisy = replace(conclusion.best, reports=[{**conclusion.best.reports[0], OBJECTIVE: 2.4}])
+    assert any("no better: train for longer" in line for line in replace(conclusion, best=noisy).lines())
     one = replace(conclusion, front=front_of(records, ("seld",)))
     assert not any("front" in line for line in one.lines())
     assert "front" not in one.as_json()

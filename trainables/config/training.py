@@ -43,7 +43,8 @@ class TrainingConfig:
         if self.added_share is not None:
             check_share(self, "training", "added_share")
         frozen = self.taken_frozen_epochs
-        check(frozen >= 0, "training.taken_frozen_epochs", frozen, "has to be 0 or more")
+        rule = f"has to be 0 or more, and no more than training.epochs ({self.epochs})"
+        check(0 <= frozen <= self.epochs, "training.taken_frozen_epochs", frozen, rule)
         check(
             self.precision in PRECISIONS, "training.precision", self.precision, f"choose from {', '.join(PRECISIONS)}"
         )
