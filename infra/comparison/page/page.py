@@ -72,7 +72,7 @@ def _subtitle(comparison: Comparison) -> str:
 
 
 def _verdicts(comparison: Comparison) -> list[str]:
-    """A sentence for each variant, as firm as its evidence."""
+    """A sentence for each variant, and for each that was set against itself, as firm as its evidence."""
     reference = escape(comparison.references[comparison.by])
     told = []
     for variant in comparison.variants:
@@ -91,6 +91,7 @@ def _verdicts(comparison: Comparison) -> list[str]:
             TOO_FEW: f"{name} and {reference}: too few to tell ({sizes}).",
         }
         told.append(sentence[variant.verdict])
+    told += [escape(str(gain)) for gain in comparison.gains]
     return told or ["There is only one variant, so there is nothing to test it against."]
 
 
