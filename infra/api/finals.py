@@ -174,13 +174,12 @@ def recipe(
     settings = settled(settings)
     from data.registry.plugins import load_plugins
     from infra.finals.recipe import RecipeRequest, run_recipe
+    from infra.finals.table1 import Table1Request
     from search_spaces.presets import Pretrained
     from search_spaces.table1 import ROWS
 
-    request = RecipeRequest(
+    table = Table1Request(
         data=text_of(data, "data"),
-        synthetic=text_of(synthetic, "synthetic"),
-        added_share=added_share,
         name=name,
         presets=only or ROWS,
         size=size,
@@ -193,4 +192,5 @@ def recipe(
         fixed=fields_of(fixed),
         plugins=load_plugins(names(plugins or ())),
     )
+    request = RecipeRequest(table=table, synthetic=text_of(synthetic, "synthetic"), added_share=added_share)
     return run_recipe(request, settings)

@@ -10,15 +10,13 @@ of simulated scenes under channel swaps, then fine-tuned with each fusion.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from data.errors import UserError
 from data.fields import check_plain
 from data.names import check_name
-from data.registry.plugins import Plugin
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store
 from data.stores.mix import mix, parts_text
@@ -30,8 +28,8 @@ from infra.sweep.data import find_store
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
-from search_spaces.presets import Pretrained, find_preset
-from search_spaces.table1 import ROWS, table1_space
+from search_spaces.presets import find_preset
+from search_spaces.table1 import table1_space
 from trainables.evaluation.bundle import WEIGHTS_NAME
 from trainables.training.reports import OBJECTIVE
 
@@ -46,35 +44,23 @@ SYNTHETIC_CLIPS = {"paper": (1800, 120), "small": (24, 5)}
 class RecipeRequest:
     """What the user asked for."""
 
-    data: str
-    """The target: the store that systems are fine-tuned and scored on."""
+    table: Table1Request
+    """What is to come of it. Its data is the target, on which systems are fine-tuned and scored; all that is made is
+    called after its name; `pretrained` is of the visual encoders, and `fixed` holds in both trainings."""
     synthetic: str | None = None
     """The store that the audio encoder learns on; nothing: scenes are made, `<root>/data/<name>-synthetic`."""
     added_share: float = 0.0
     """Share of the fine-tuning's windows that are synthetic; 0: the target alone, as in the paper."""
-    name: str = "paper"
-    presets: Sequence[str] = ROWS
-    size: str = "paper"
-    faithful: bool = True
-    pretrained: Pretrained = field(default_factory=Pretrained)
-    """Of the visual encoders; the audio encoder's come of the recipe."""
-    seeds: int = 1
-    cpus_per_worker: int | None = None
-    gpus_per_worker: float | None = None
-    concurrency: int | None = None
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    """In both trainings."""
-    plugins: tuple[Plugin, ...] = ()
 
     def __post_init__(self) -> None:
         check_plain(self)
-        check_name(self.name, "--name")
+        check_name(self.table.name, "--name")
         if not 0 <= self.added_share < 1:
             raise UserError(f"--added-share {self.added_share:g}: has to be 0 or more, and less than 1")
-        if self.size not in SYNTHETIC_CLIPS:
-            raise UserError(f"size {self.size!r} is not known; choose one of {', '.join(SYNTHETIC_CLIPS)}")
-        for preset in self.presets:
-            find_preset(preset, self.size, self.faithful)
+        if self.table.size not in SYNTHETIC_CLIPS:
+            raise UserError(f"size {self.table.size!r} is not known; choose one of {', '.join(SYNTHETIC_CLIPS)}")
+        for preset in self.table.presets:
+            find_preset(preset, self.table.size, self.table.faithful)
 
 
 def run_recipe(request: RecipeRequest, settings: Settings) -> list[SystemScores] | None:
@@ -86,11 +72,12 @@ def run_recipe(request: RecipeRequest, settings: Settings) -> list[SystemScores]
         UserError: the target or the synthetic store is none, or a sweep cannot run; see `run_table1`.
         RuntimeError: the audio encoder could not be trained.
     """
-    target = find_store(request.data, settings.root)
+    table = request.table
+    target = find_store(table.data, settings.root)
     _stage(1, "synthetic scenes")
     synthetic = _synthetic(request, settings)
     _stage(2, f"the audio encoder learns on {parts_text(synthetic)}")
-    with _pretraining(request, synthetic, settings) as outcome:
+    with _pretraining(table, synthetic, settings) as outcome:
         if not outcome.finished:
             return None
         weights, score = _encoder(outcome)
@@ -103,24 +90,15 @@ def run_recipe(request: RecipeRequest, settings: Settings) -> list[SystemScores]
         + (f"; {request.added_share:g} of the windows from what was added" if request.added_share else ""),
     ]
     shares = {"training.added_share": request.added_share} if request.added_share else {}
-    return run_table1(
-        Table1Request(
-            data=tuned_on.root,
-            name=f"{request.name}-table1",
-            presets=request.presets,
-            size=request.size,
-            faithful=request.faithful,
-            pretrained=replace(request.pretrained, audio=weights),
-            seeds=request.seeds,
-            cpus_per_worker=request.cpus_per_worker,
-            gpus_per_worker=request.gpus_per_worker,
-            concurrency=request.concurrency,
-            fixed={**request.fixed, **shares},
-            plugins=request.plugins,
-            trained_on=tuple(told),
-        ),
-        settings,
+    fine_tuning = replace(
+        table,
+        data=tuned_on.root,
+        name=f"{table.name}-table1",
+        pretrained=replace(table.pretrained, audio=weights),
+        fixed={**table.fixed, **shares},
+        trained_on=tuple(told),
     )
+    return run_table1(fine_tuning, settings)
 
 
 def _stage(number: int, what: str) -> None:
@@ -130,24 +108,24 @@ def _stage(number: int, what: str) -> None:
 def _synthetic(request: RecipeRequest, settings: Settings) -> Store:
     if request.synthetic is not None:
         return find_store(request.synthetic, settings.root)
-    train, val = SYNTHETIC_CLIPS[request.size]
+    train, val = SYNTHETIC_CLIPS[request.table.size]
     # The encoder that learns on them only hears.
     made = SynthSettings(profile="standard", train_clips=train, val_clips=val, test_clips=0, with_video=False)
-    return synthesise(made, f"{settings.root}/data/{request.name}-synthetic", run=on_cluster(settings))
+    return synthesise(made, f"{settings.root}/data/{request.table.name}-synthetic", run=on_cluster(settings))
 
 
 @contextmanager
-def _pretraining(request: RecipeRequest, synthetic: Store, settings: Settings) -> Iterator[SweepOutcome]:
+def _pretraining(table: Table1Request, synthetic: Store, settings: Settings) -> Iterator[SweepOutcome]:
     asked = SweepRequest(
-        space=table1_space([PRETRAINED_PRESET], request.size, request.faithful),
-        name=f"{request.name}-pretraining",
+        space=table1_space([PRETRAINED_PRESET], table.size, table.faithful),
+        name=f"{table.name}-pretraining",
         data=synthetic.root,
-        cpus_per_worker=request.cpus_per_worker,
-        gpus_per_worker=request.gpus_per_worker,
-        concurrency=request.concurrency,
+        cpus_per_worker=table.cpus_per_worker,
+        gpus_per_worker=table.gpus_per_worker,
+        concurrency=table.concurrency,
         stopper="none",
-        fixed=request.fixed,
-        plugins=request.plugins,
+        fixed=table.fixed,
+        plugins=table.plugins,
     )
     with run_sweep(asked, settings) as outcome:
         yield outcome
@@ -165,5 +143,5 @@ def _encoder(outcome: SweepOutcome) -> tuple[str, float]:
 def _mixed(request: RecipeRequest, target: Store, synthetic: Store, settings: Settings) -> Store:
     if not request.added_share:
         return target
-    root = f"{settings.root}/data/{request.name}-mixed"
+    root = f"{settings.root}/data/{request.table.name}-mixed"
     return mix(root, target, {"synthetic": synthetic}, run=on_cluster(settings))
