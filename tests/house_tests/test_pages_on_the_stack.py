@@ -114,8 +114,8 @@ def run(stack: Stack, words: list[str]) -> str:
 
 def lines_of(text: str) -> list[str]:
     """The kinds of lines of an output but for those that come and go: what is said of time hangs on how fast the
-    machine is now, and an untrained model is often worse than one that says nothing."""
-    come_and_go = ("ok models", "warning models", "ok time", "warning time", "budget #", "before")
+    machine is now, and a model that has hardly trained, or not at all, is often worse than one that says nothing."""
+    come_and_go = ("ok models", "warning models", "ok time", "warning time", "budget #", "before", "note a model")
     return [line for line in shape(text, NAMES) if not line.startswith(come_and_go)]
 
 
