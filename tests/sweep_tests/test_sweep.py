@@ -158,7 +158,8 @@ def test_files_that_do_not_fit(stack: SweepStack, finished: dict[str, Any], tmp_
     assert "44100 Hz" in refused(stack, "predict", *out, str(tmp_path / "fast.wav"))
     csv = refused(stack, "predict", *out, str(good), "--truth", str(tmp_path / "class13.csv"))
     assert "class13.csv:2" in csv
-    assert "models:/all@nobody" in refused(stack, "predict", "--model", "models:/all@nobody", str(good))
+    nobody = refused(stack, "predict", "--model", "models:/all@nobody", str(good))
+    assert "no 'nobody' of model 'all', whose aliases are: challenger" in nobody
     assert not (tmp_path / "out").exists()
     stack.run("predict", *out, str(tmp_path / "fast.wav"), "--resample")
     assert (tmp_path / "out" / "fast.prediction.csv").exists()
