@@ -73,6 +73,8 @@ def main(model_uri: str, data: str, picture: str = "occlusion.png") -> None:
     if model.config.visual.reads != "frames":
         raise SystemExit(f"{model_uri} looks at no frames: there is nothing to cover")
     prepare = PrepareRow(model.config.inputs, ("frames",))
+    if not any(split.clips > split.clips_without_video for split in [store.split("test")]):
+        raise SystemExit(f"the test split of {data} has no video: there is nothing to cover")
     angles, lost = [], []
     for shard in store.split("test").shards:
         for row in read_shard(store, shard):
@@ -93,4 +95,9 @@ def main(model_uri: str, data: str, picture: str = "occlusion.png") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) not in (3, 4):
+        raise SystemExit("python examples/occlusion.py MODEL DATA [PICTURE]")
+    try:
+        main(*sys.argv[1:])
+    except seldtune.UserError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -40,10 +40,17 @@ def parts_of_store(store: Store) -> list[dict[str, Any]]:
 def parts_text(store: Store) -> str:
     """The same in a line, with the hours that are trained on: what a figure has to come with."""
     parts = parts_of_store(store)
-    texts = [f"{p['hours'].get(_ADDED_SPLIT, 0.0):.2f} h of {p['source']} {p['manifest'][:12]}" for p in parts]
+    texts = [
+        f"{_hours_text(part['hours'].get(_ADDED_SPLIT, 0.0))} of {part['source']} {part['manifest'][:12]}"
+        for part in parts
+    ]
     if len(parts) == 1:
         return texts[0]
     return "; ".join(f"{part['name']}: {text}" for part, text in zip(parts, texts, strict=True))
+
+
+def _hours_text(hours: float) -> str:
+    return f"{hours:.2f} h" if hours >= 0.1 else f"{3600 * hours:.0f} s"
 
 
 def mix(root: str, target: Store, added: Mapping[str, Store], run: Run = map) -> Store:
@@ -57,8 +64,22 @@ def mix(root: str, target: Store, added: Mapping[str, Store], run: Run = map) ->
         UserError: nothing is added, a name cannot be used, or a part is mixed itself, or has nothing to train on; see
             `data.stores.build.build`.
     """
+    check_mix(target, added)
+    parts = [_part(_TARGET, target, SPLITS), *(_part(name, store, (_ADDED_SPLIT,)) for name, store in added.items())]
+    tasks = [task for split in target.manifest.splits for task in _tasks(target, split, "")]
+    for name, store in added.items():
+        tasks += _tasks(store, _ADDED_SPLIT, name)
+    return build(root, SOURCE, {"parts": parts}, tasks, run).store
+
+
+def check_mix(target: Store, added: Mapping[str, Store]) -> None:
+    """UserError where `mix` would refuse these; nothing of their recordings is read."""
     if not added:
         raise UserError("nothing to mix: name the target and one store or more to add to its training split")
+    seen = {target.manifest.sha256: target.root}
+    for store in added.values():
+        if (same := seen.setdefault(store.manifest.sha256, store.root)) != store.root or store.root == target.root:
+            raise UserError(f"{store.root} holds what {same} holds: its recordings would be trained on twice")
     for name, store in added.items():
         check_name(name, "added store")
         if name == _TARGET:
@@ -70,11 +91,6 @@ def mix(root: str, target: Store, added: Mapping[str, Store], run: Run = map) ->
     for store in (target, *added.values()):
         if store.manifest.source == SOURCE:
             raise UserError(f"{store.root} is mixed already; name all that it was made of at once")
-    parts = [_part(_TARGET, target, SPLITS), *(_part(name, store, (_ADDED_SPLIT,)) for name, store in added.items())]
-    tasks = [task for split in target.manifest.splits for task in _tasks(target, split, "")]
-    for name, store in added.items():
-        tasks += _tasks(store, _ADDED_SPLIT, name)
-    return build(root, SOURCE, {"parts": parts}, tasks, run).store
 
 
 def _part(name: str, store: Store, splits: Sequence[str]) -> dict[str, Any]:

@@ -100,7 +100,8 @@ def log_comparison(comparison: Comparison, files: Mapping[str, str], tracking_ur
 def _log(client: mlflow.MlflowClient, run_id: str, comparison: Comparison, files: Mapping[str, str]) -> None:
     now = int(time.time() * 1000)
     figures = {
-        f"comparison/{variant.name}/{name}": value
+        # MLflow takes no comma in a name, and "gru, eyes closed" has one.
+        f"comparison/{variant.name.replace(',', '')}/{name}": value
         for variant in comparison.variants
         for name, value in (
             ("median", variant.median),

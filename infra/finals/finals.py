@@ -112,10 +112,10 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     if not store.split(SPLIT).clips:
         raise UserError(f"the {SPLIT} split of {data_uri} is empty: there is nothing to test finalists on")
 
-    def trainings(records: Sequence[TrialRecord], suffix: str = "") -> SweepRequest:
+    def trainings(records: Sequence[TrialRecord], name: str) -> SweepRequest:
         return SweepRequest(
             space=finals_space(request.sweep, asked["space"], records, request.seeds),
-            name=(request.name or f"{request.sweep}-finals") + suffix,
+            name=name,
             data=data_uri,
             workers=request.workers,
             cpus_per_worker=request.cpus_per_worker,
@@ -127,20 +127,31 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         )
 
     seeds = new_seeds(chosen, request.seeds)
-    with run_sweep(trainings(chosen), settings) as outcome:
+    with run_sweep(trainings(chosen, _name(request)), settings) as outcome:
         if not outcome.finished:
             return None
         controls: dict[str, Trainings] = {}
-        for control in request.controls:
+        # Those of an earlier call under this name stay: a version's evidence loses none.
+        begun = (c for c in CLOSED if SweepStore(settings.root, _twins_name(request, c)).settings() is not None)
+        asked_for = tuple(dict.fromkeys((*request.controls, *begun)))
+        for control in asked_for:
             twins = closed_twins(chosen, control)
-            with run_sweep(trainings(twins, f"-{control}-closed"), settings) as of_control:
+            with run_sweep(trainings(twins, _twins_name(request, control)), settings) as of_control:
                 if not of_control.finished:
                     return None
                 controls[control] = _trainings(of_control, seeds, settings)
-        if "eyes" in request.controls:
+        if "eyes" in asked_for:
             controls[OTHERS_PICTURES] = _trainings(outcome, seeds, settings, shown_others=True)
         outcome.tracker.require_written()
         return _conclude(request, outcome, chosen, controls, settings)
+
+
+def _name(request: FinalsRequest) -> str:
+    return request.name or f"{request.sweep}-finals"
+
+
+def _twins_name(request: FinalsRequest, control: str) -> str:
+    return f"{_name(request)}-{control}-closed"
 
 
 def _conclude(

@@ -19,7 +19,7 @@ from data.fields import check_plain
 from data.names import check_name
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store
-from data.stores.mix import mix, parts_text
+from data.stores.mix import check_mix, mix, parts_text
 from infra.cluster.join import on_cluster
 from infra.finals.held_out import best_bundle
 from infra.finals.table1 import SystemScores, Table1Request, run_table1
@@ -29,13 +29,17 @@ from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
 from search_spaces.presets import find_preset
-from search_spaces.table1 import table1_space
+from search_spaces.table1 import ROWS, table1_space
+from trainables.config import CnnConformer
 from trainables.evaluation.bundle import WEIGHTS_NAME
+from trainables.networks.pretrained import require_weights
 from trainables.training.reports import OBJECTIVE
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 PRETRAINED_PRESET = "audio_only"
+_ADDED = "synthetic"
+"""What the mixed store calls what was added."""
 SYNTHETIC_CLIPS = {"paper": (1800, 120), "small": (24, 5)}
 """A minute each, to train and to validate on; the paper's encoder had about 30 h."""
 
@@ -60,7 +64,12 @@ class RecipeRequest:
         if self.table.size not in SYNTHETIC_CLIPS:
             raise UserError(f"size {self.table.size!r} is not known; choose one of {', '.join(SYNTHETIC_CLIPS)}")
         for preset in self.table.presets:
-            find_preset(preset, self.table.size, self.table.faithful)
+            config = find_preset(preset, self.table.size, self.table.faithful)
+            if config.hears and not isinstance(config.audio, CnnConformer):
+                raise UserError(
+                    f"preset {preset!r} has another audio encoder than the one that learns first; choose from "
+                    f"{', '.join(ROWS)}"
+                )
 
 
 def run_recipe(request: RecipeRequest, settings: Settings) -> list[SystemScores] | None:
@@ -74,8 +83,12 @@ def run_recipe(request: RecipeRequest, settings: Settings) -> list[SystemScores]
     """
     table = request.table
     target = find_store(table.data, settings.root)
+    require_weights(find_preset(name, table.size, table.faithful, table.pretrained) for name in table.presets)
+    given = None if request.synthetic is None else find_store(request.synthetic, settings.root)
+    if given is not None and request.added_share:
+        check_mix(target, {_ADDED: given})
     _stage(1, "synthetic scenes")
-    synthetic = _synthetic(request, settings)
+    synthetic = given or _made(table, settings)
     _stage(2, f"the audio encoder learns on {parts_text(synthetic)}")
     with _pretraining(table, synthetic, settings) as outcome:
         if not outcome.finished:
@@ -105,13 +118,11 @@ def _stage(number: int, what: str) -> None:
     logger.info("stage %d of 4: %s", number, what)
 
 
-def _synthetic(request: RecipeRequest, settings: Settings) -> Store:
-    if request.synthetic is not None:
-        return find_store(request.synthetic, settings.root)
-    train, val = SYNTHETIC_CLIPS[request.table.size]
+def _made(table: Table1Request, settings: Settings) -> Store:
+    train, val = SYNTHETIC_CLIPS[table.size]
     # The encoder that learns on them only hears.
     made = SynthSettings(profile="standard", train_clips=train, val_clips=val, test_clips=0, with_video=False)
-    return synthesise(made, f"{settings.root}/data/{request.table.name}-synthetic", run=on_cluster(settings))
+    return synthesise(made, f"{settings.root}/data/{table.name}-synthetic", run=on_cluster(settings))
 
 
 @contextmanager
@@ -144,4 +155,4 @@ def _mixed(request: RecipeRequest, target: Store, synthetic: Store, settings: Se
     if not request.added_share:
         return target
     root = f"{settings.root}/data/{request.table.name}-mixed"
-    return mix(root, target, {"synthetic": synthetic}, run=on_cluster(settings))
+    return mix(root, target, {_ADDED: synthetic}, run=on_cluster(settings))

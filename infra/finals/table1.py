@@ -60,6 +60,8 @@ class Table1Request:
 
     def __post_init__(self) -> None:
         check_plain(self)
+        if self.seeds < 1:
+            raise UserError(f"--seeds {self.seeds}: has to be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +109,6 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
     Raises:
         UserError: an unknown preset, or a sweep that cannot run; see `run_sweep`.
     """
-    if request.seeds < 1:
-        raise UserError(f"--seeds {request.seeds}: has to be 1 or more")
     counts: dict[str, list[list[SeldCounts]]] = {}
     parameters: dict[str, int] = {}
     with ExitStack() as opened:

@@ -63,7 +63,7 @@ class Rules:
         check(whole, "seeds", self.seeds, "has to be a whole number, 0 or more")
         listed = isinstance(self.controls, list | tuple) and all(control in CLOSED for control in self.controls)
         check(listed, "controls", self.controls, f"has to be a list of {', '.join(CLOSED)}")
-        object.__setattr__(self, "controls", tuple(self.controls))
+        object.__setattr__(self, "controls", tuple(dict.fromkeys(self.controls)))
 
 
 @dataclass(frozen=True, kw_only=True)

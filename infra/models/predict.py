@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from data.files.audio import read_foa_wav
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
-from data.timing import LABEL_HOP_S, RATE_HZ
+from data.timing import LABEL_HOP_S, RATE_HZ, SAMPLES_PER_LABEL
 from infra.models.own_weights import MODEL_URI
 from infra.models.register import LEVEL, find_version
 from trainables import pyfunc_loader
@@ -37,6 +38,9 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 FAR_LEVEL_DB = 10.0
 """A recording that is louder or softer by more than that is said to be far from what a model was trained on."""
+FULL_SCALE = 32_767 / 32_768
+MOST_CLIPPED = 0.001
+"""Share of samples at full scale from which on a recording is said to be clipped."""
 _TRUTH = "a DCASE csv with rows of frame,class,source,azimuth,elevation[,distance]"
 
 
@@ -61,6 +65,10 @@ def predict_files(
     """
     reference = _read_truth(truth) if truth else None
     audio = read_foa_wav(wav, resample=resample)
+    if audio.shape[1] < SAMPLES_PER_LABEL:
+        raise UserError(f"{wav} holds {audio.shape[1]} samples: a model answers for every {SAMPLES_PER_LABEL} (0.1 s)")
+    for odd in _odd(wav.name, audio):
+        logger.warning("%s", odd)
     model = load_registered(model_uri)
     config = model.config
     seen: NDArray[Any] | None = None
@@ -103,6 +111,15 @@ def predict_files(
         "micro": scored,
         "axes": axes,
     }
+
+
+def _odd(what: str, audio: NDArray[np.float32]) -> Iterator[str]:
+    """What is to be said of sound that a model answers to all the same."""
+    if not audio.any():
+        yield f"{what} is silent: what is heard in it comes from nothing"
+    clipped = float((np.abs(audio) >= FULL_SCALE).mean())
+    if clipped > MOST_CLIPPED:
+        yield f"{what}: {100 * clipped:.1f} % of the samples are at full scale or beyond: clipped, or badly scaled"
 
 
 def _pictures(config: TrialConfig, video: Path | None) -> NDArray[Any]:

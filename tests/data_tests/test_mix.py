@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_it_says_what_it_was_made_of_with_hours_and_hashes(parts: tuple[Store, S
     assert target["hours"] == {"train": 76 / 3600, "val": 5 / 3600, "test": 5 / 3600}
     assert added["hours"] == {"train": pytest.approx(17 / 3600)}
     assert parts_of_store(parts[0]) == [target], "another store is its own target"
-    assert f"synthetic: 0.00 h of synthetic {parts[1].manifest.sha256[:12]}" in parts_text(mixed)
+    assert f"synthetic: 17 s of synthetic {parts[1].manifest.sha256[:12]}" in parts_text(mixed)
     assert origin_of("synthetic+long") == "synthetic"
     assert origin_of("fold3_room1_mix001") == ""
 
@@ -130,6 +131,8 @@ def test_what_cannot_be_mixed_is_refused(parts: tuple[Store, Store], mixed: Stor
         ({"target": added}, "rename its folder"),
         ({"synthetic": empty}, "no recording to train on"),
         ({"mixed": mixed}, "mixed already"),
+        ({"itself": target}, "would be trained on twice"),
+        ({"one": added, "two": replace(added, root="elsewhere")}, "would be trained on twice"),
         ({"marked": marked}, "marks what was added"),
     ):
         with pytest.raises(UserError, match=told):

@@ -49,8 +49,8 @@ def test_it_is_killed_while_it_trains_goes_on_and_says_which_data_trained_what(s
     assert mixed.split("val").shards == target.split("val").shards
     encoder, fine_tuning = rows[0]["trained_on"]
     assert encoder.startswith(f"audio encoder: {weights}/model.safetensors, validation SELD ")
-    assert encoder.endswith(f" on 0.01 h of synthetic {synthetic.manifest.sha256[:12]}")
-    parts = f"target: 0.01 h of synthetic {target.manifest.sha256[:12]}; synthetic: 0.01 h of synthetic"
+    assert encoder.endswith(f" on 18 s of synthetic {synthetic.manifest.sha256[:12]}")
+    parts = f"target: 18 s of synthetic {target.manifest.sha256[:12]}; synthetic: 18 s of synthetic"
     assert fine_tuning.startswith(f"fine-tuning: {parts} {synthetic.manifest.sha256[:12]}; 0.25 of the windows")
     table = storage.read_bytes("s3://seldtune/sweeps/again-table1/table1.md").decode()
     assert f"- {encoder}" in table
@@ -89,6 +89,10 @@ def test_it_makes_its_own_scenes_where_none_are_named(stack: SweepStack, monkeyp
         (("--added-share", "1"), "--added-share 1: has to be 0 or more, and less than 1"),
         (("--size", "huge"), "size 'huge' is not known"),
         (("--only", "resnet"), "preset 'resnet' is not known"),
+        (("--only", "dcase2023-audio"), "preset 'dcase2023-audio' has another audio encoder"),
+        (("--seeds", "0"), "--seeds 0: has to be 1 or more"),
+        (("--resnet-weights", "s3://seldtune/weights/none.safetensors"), "none.safetensors"),
+        (("--synthetic", DATA, "--added-share", "0.5"), "would be trained on twice"),
         (("--synthetic", "s3://seldtune/data/none"), "s3://seldtune/data holds"),
     ],
 )

@@ -183,7 +183,7 @@ def _refuse_unknown(path: str, entry: Mapping[str, Any], known: set[str]) -> Non
     for key in entry:
         if key not in known:
             where = f"{path}.{key}" if path else key
-            there = ", ".join(sorted(known))
+            there = ", ".join(sorted(known)) or "none"
             raise UserError(f"{where} is not a field; {path or 'a trial'} has {there}{near(key, known)}")
 
 
@@ -191,8 +191,15 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _build(typing.cast(type, hint), value, path)
     origin = typing.get_origin(hint)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(typing.get_args(hint)[0], item, path) for item in value)
+    if origin is tuple:
+        first, *others = typing.get_args(hint)
+        wanted = None if others == [...] else 1 + len(others)
+        if not isinstance(value, list | tuple) or wanted not in (None, len(value)):
+            such = ", ".join("123"[: wanted or 2])
+            raise UserError(
+                f"{path} = {value!r}: has to be a list{f' of {wanted}' if wanted else ''}, such as [{such}]"
+            )
+        return tuple(_convert(first, item, path) for item in value)
     if origin is types.UnionType:
         return _convert_any(typing.get_args(hint), value, path)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):

@@ -43,8 +43,8 @@ class AugmentConfig:
     mixup_alpha: float = 0.0
     """Mixup: windows are mixed in pairs, in shares from Beta(alpha, alpha); 0 is off."""
     gain_db: tuple[float, float] = later((0.0, 0.0))
-    """Each window is made louder by a gain between these, in dB, such as -30,6. For `inputs.level` = absolute: what is
-    relative to its own level does not notice."""
+    """Each window is made louder by a gain between these, in dB, such as [-30, 6]. For `inputs.level` = absolute: what
+    is relative to its own level does not notice."""
 
     def __post_init__(self) -> None:
         for name in ("time_mask_frames", "mel_mask_bands", "cutouts", "frequency_shift_bands", "mixup_alpha"):
