@@ -131,9 +131,7 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         if not outcome.finished:
             return None
         controls: dict[str, Trainings] = {}
-        # Those of an earlier call under this name stay: a version's evidence loses none.
-        begun = (c for c in CLOSED if SweepStore(settings.root, _twins_name(request, c)).settings() is not None)
-        asked_for = tuple(dict.fromkeys((*request.controls, *begun)))
+        asked_for = all_controls(request, settings.root)
         for control in asked_for:
             twins = closed_twins(chosen, control)
             with run_sweep(trainings(twins, _twins_name(request, control)), settings) as of_control:
@@ -152,6 +150,12 @@ def _name(request: FinalsRequest) -> str:
 
 def _twins_name(request: FinalsRequest, control: str) -> str:
     return f"{_name(request)}-{control}-closed"
+
+
+def all_controls(request: FinalsRequest, root: str) -> tuple[str, ...]:
+    """Those asked for and those of earlier calls under this name, so that a version's evidence loses none."""
+    begun = (c for c in CLOSED if SweepStore(root, _twins_name(request, c)).settings() is not None)
+    return tuple(dict.fromkeys((*request.controls, *begun)))
 
 
 def _conclude(

@@ -14,7 +14,7 @@ from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals.finalists import choose, closed_twins, finals_space, new_seeds
-from infra.finals.finals import FinalsRequest, _write, evidence_for
+from infra.finals.finals import FinalsRequest, _write, all_controls, evidence_for
 from infra.finals.gains import OTHERS_PICTURES
 from infra.finals.held_out import with_others_pictures
 from infra.finals.report import Finalist, Finals, mean_and_deviation
@@ -248,6 +248,14 @@ def test_twins_are_of_finalists_that_hear_and_see():
     assert twin.config["fusion"]["closed"] == "eyes"
     with pytest.raises(UserError, match="no finalist both hears and sees"):
         closed_twins(chosen[:1], "ears")
+
+
+def test_controls_of_an_earlier_call_stay(tmp_path: Path):
+    request = FinalsRequest(sweep="s", controls=("ears",))
+    assert all_controls(request, str(tmp_path)) == ("ears",)
+    SweepStore(str(tmp_path), "s-finals-eyes-closed").create({"data": "d"})
+    assert all_controls(request, str(tmp_path)) == ("ears", "eyes")
+    assert all_controls(replace(request, name="other"), str(tmp_path)) == ("ears",)
 
 
 def test_scores_are_of_all_trainings_and_the_spread_is_between_them():

@@ -35,6 +35,7 @@ def test_what_is_said_twice_is_refused(flat: dict[str, object], message: str) ->
     ("field", "message"),
     [
         ("training.epochs.x", r"^training\.epochs = \{'x': 4\}: has to be of type int"),
+        ("augment.gain_db", r"^augment\.gain_db = 4: has to be a list of 2, such as \[1, 2\]"),
         ("audio.channels.0", r"^audio\.channels = \{'0': 4\}: has to be a list, such as \[1, 2\]"),
         ("visual.weights.x", r"^visual\.weights is not a field|^visual\.weights = \{'x': 4\}"),
     ],

@@ -158,6 +158,8 @@ def test_files_that_do_not_fit(stack: SweepStack, finished: dict[str, Any], tmp_
     assert "44100 Hz" in refused(stack, "predict", *out, str(tmp_path / "fast.wav"))
     csv = refused(stack, "predict", *out, str(good), "--truth", str(tmp_path / "class13.csv"))
     assert "class13.csv:2" in csv
+    write_foa_wav(tmp_path / "short.wav", np.zeros((4, 2_399), np.int16))
+    assert "short.wav holds 2399 samples" in refused(stack, "predict", *out, str(tmp_path / "short.wav"))
     nobody = refused(stack, "predict", "--model", "models:/all@nobody", str(good))
     assert "no 'nobody' of model 'all', whose aliases are: challenger" in nobody
     assert not (tmp_path / "out").exists()

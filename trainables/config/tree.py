@@ -195,10 +195,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         first, *others = typing.get_args(hint)
         wanted = None if others == [...] else 1 + len(others)
         if not isinstance(value, list | tuple) or wanted not in (None, len(value)):
-            such = ", ".join("123"[: wanted or 2])
-            raise UserError(
-                f"{path} = {value!r}: has to be a list{f' of {wanted}' if wanted else ''}, such as [{such}]"
-            )
+            kind, such = f"list of {wanted}" if wanted else "list", ", ".join("123"[: wanted or 2])
+            raise UserError(f"{path} = {value!r}: has to be a {kind}, such as [{such}]")
         return tuple(_convert(first, item, path) for item in value)
     if origin is types.UnionType:
         return _convert_any(typing.get_args(hint), value, path)
