@@ -136,7 +136,7 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
                     preset = record.params[PRESET]
                     counts.setdefault(preset, []).append(tested.counts)
                     parameters[preset] = count_parameters(from_dict(record.config))
-        trained_on = request.trained_on or (parts_text(outcomes[0].store),)
+        trained_on = request.trained_on or (f"training: {parts_text(outcomes[0].store)}",)
         rows = [
             _system(preset, counts[preset], parameters[preset], trained_on)
             for preset in request.presets

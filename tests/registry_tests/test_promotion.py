@@ -340,5 +340,5 @@ def test_the_same_from_python(root, monkeypatch):
     events = model.predict(noise).events()
     assert model.config.fusion.name == "gru"
     assert np.all(events.frame < 30)
-    with pytest.raises(seldtune.UserError, match="models:/seld/99 cannot be loaded"):
+    with pytest.raises(seldtune.UserError, match="has no '99' of model 'seld'"):
         seldtune.load_model("models:/seld/99", settings=given)
