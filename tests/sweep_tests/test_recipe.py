@@ -8,6 +8,7 @@ import pytest
 
 from data import storage
 from data.stores.chunks import open_store
+from infra.finals.recipe import SYNTHETIC_CLIPS
 from infra.record.folder import SweepStore
 from infra.record.trials import TrialRecord
 from support.sweeps_on_the_stack import DATA, SweepStack, assert_complete, runs_of, wait_for_reports
@@ -70,9 +71,7 @@ def _best(record: TrialRecord) -> str:
 
 
 def test_it_makes_its_own_scenes_where_none_are_named(stack: SweepStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        __import__("infra.finals.recipe", fromlist=["_SYNTHETIC_CLIPS"])._SYNTHETIC_CLIPS, "small", (1, 1)
-    )
+    monkeypatch.setitem(SYNTHETIC_CLIPS, "small", (1, 1))
     command = ("recipe", "paper", "--data", DATA, "--name", "own", "--only", "audio_only", *TINY[:4])
     (row,) = json.loads(stack.run(*command, "--set", "training.epochs=1", "--json"))
     scenes = open_store("s3://seldtune/data/own-synthetic")
