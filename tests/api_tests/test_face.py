@@ -24,7 +24,7 @@ from search_spaces.registry import find_space
 from support.forgotten_plugins import forgotten_plugins
 
 ROOT = Path(__file__).parents[2]
-RENAMED = {"data synth": "synthesise", "weights import": "import_weights"}
+RENAMED = {"recipe paper": "recipe", "data synth": "synthesise", "weights import": "import_weights"}
 OF_CLUSTERS_ALONE = {"submit", "render"}
 """They hand the command line itself to a cluster."""
 
