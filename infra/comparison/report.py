@@ -19,7 +19,7 @@ from infra.comparison.compare import Comparison
 from infra.comparison.page.page import page
 from infra.comparison.tables import markdown, trials_csv, variants_csv
 from infra.comparison.trials import LoadedSweep
-from infra.record.folder import SweepStore, require_plugins
+from infra.record.folder import FINALS_NAME, SweepStore, require_plugins
 from infra.stack.answers import mlflow_answers
 from infra.tracking.tracker import SWEEP_TAG
 
@@ -28,8 +28,6 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 FOLDER = "comparison"
 """In the artifacts of a sweep's run."""
 PAGE_NAME = "comparison.html"
-FINALS_NAME = "finals.json"
-"""In the folder of a sweep of finals, once they have ended (`infra.finals.finals`)."""
 
 
 def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
@@ -46,7 +44,8 @@ def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
             raise UserError(f"there is no sweep {name!r} below {root}/sweeps; check the name")
         require_plugins(name, settings)
         finals = f"{store.uri}/{FINALS_NAME}"
-        tested = json.loads(storage.read_bytes(finals))["gains"] if storage.exists(finals) else ()
+        # Those of an earlier version had no controls.
+        tested = json.loads(storage.read_bytes(finals)).get("gains", ()) if storage.exists(finals) else ()
         sweeps.append(LoadedSweep(name=name, settings=settings, records=store.trials(), tested=tested))
     return sweeps
 

@@ -279,6 +279,8 @@ def _timed(
         epoch_windows=batch * _STEPS,
         # These few rows need not hold what was added.
         added_share=None,
+        # It may be longer than these epochs, and costs a step nothing.
+        taken_frozen_epochs=0,
         compile=False,
         initial_weights=None,
     )

@@ -4,6 +4,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -21,7 +22,7 @@ from infra.comparison.report import FOLDER, load_sweeps, log_comparison, report_
 from infra.comparison.statistics import BETTER, REFERENCE, TOO_FEW, WORSE
 from infra.comparison.tables import WIDTH, p_text, summary_lines, terminal_table, trials_csv, variants_csv
 from infra.comparison.variants import Variant
-from infra.record.folder import SweepStore
+from infra.record.folder import FINALS_NAME, SweepStore
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING
 from infra.tracking.tracker import SWEEP_TAG
 from support.planted_sweeps import sweep, trial
@@ -283,6 +284,15 @@ def test_a_sweep_on_storage_becomes_a_folder_of_files(tmp_path: Path) -> None:
     assert page.read_bytes() == before
     with pytest.raises(UserError, match="no sweep 'absent'"):
         load_sweeps(str(tmp_path), ["absent"])
+
+
+@pytest.mark.parametrize(("finals", "told"), [({}, 0), ({"gains": [{"fusion": "gru"}]}, 1)])
+def test_finals_of_an_earlier_version_tell_of_no_controls(tmp_path: Path, finals: dict[str, Any], told: int) -> None:
+    store = SweepStore(str(tmp_path), "tested")
+    store.create(dict(sweep([]).settings))
+    Path(store.uri, FINALS_NAME).write_text(json.dumps(finals))
+    (loaded,) = load_sweeps(str(tmp_path), ["tested"])
+    assert len(loaded.tested) == told
 
 
 @pytest.mark.slow

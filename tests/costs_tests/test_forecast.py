@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.errors import UserError
 from data.feeding.windows import Sampling, WindowSampler
@@ -19,6 +20,7 @@ from infra.search.proposals import draw
 from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
 from infra.sweep.request import SweepRequest
 from search_spaces.quickstart import INPUTS, QUICKSTART
+from support.one_worker import ROWS, SHORT
 from trainables.config.tree import override
 from trainables.networks.estimate import estimate
 from trainables.training.resources import TrialResources
@@ -209,3 +211,12 @@ def test_the_forecast_of_a_sweep_asks_its_own_stopper(name: str) -> None:
     # Of the forty the first of the only fusion is not stopped.
     assert forecast.epochs == pytest.approx((39 * expected + settings.max_epochs) / 40)
     assert (forecast.wall_s < forecast.whole_wall_s) == (name in ("asha", "hyperband", "median"))
+
+
+def test_a_config_that_wants_more_of_an_epoch_than_a_measurement_has_is_measured() -> None:
+    """A share of what was added, and weights that stay for longer than the two epochs that are timed."""
+    changes = {"training.epochs": 5, "training.taken_frozen_epochs": 5, "training.added_share": 0.5}
+    config = override(SHORT, changes)
+    cost = estimate(config)
+    point = calibration._timed(config, 1, ROWS["train"], torch.device("cpu"), 1.0, cost.window_flops)
+    assert point.step_s > 0
