@@ -17,6 +17,8 @@ from data.geometry import unit_vector
 # Tracks of one class that a target can hold, and the six dummy tracks A0 B0 B1 C0 C1 C2 they are spread over.
 MAX_TRACKS = 3
 NUM_DUMMY_TRACKS = 6
+# What a scene tells of its events: those that are not to be seen, and those that a decoy goes with.
+UNSEEN, DECOYED = "unseen", "with a decoy"
 # Activity, x, y, z, distance.
 NUM_TARGET_AXES = 5
 

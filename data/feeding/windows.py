@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from data.feeding.cutter import Cutter, Extent
 from data.names import origin_of
 from data.swaps import IDENTITY, NUM_SWAPS
 from data.timing import HOP_LABELS, PICTURE_RATE_HZ, WINDOW_LABELS
+
+Of = TypeVar("Of")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ def windows_of_epoch(limit: int | None, pools: Sequence[tuple[int, float]]) -> i
     return min(limit or sum(size for size, _ in pools), *(int(size / share) for size, share in pools))
 
 
+def in_shares(own: Of, added: Of, share: float) -> list[tuple[Of, float]]:
+    """What is not added, and what is, each with its share, as far as that leaves both."""
+    return [(of, part) for of, part in ((own, 1 - share), (added, share)) if part > 0]
+
+
 class Pool(NamedTuple):
     """Windows that an epoch takes a share of."""
 
@@ -135,9 +142,8 @@ class Pool(NamedTuple):
 
 
 def _pools(added: NDArray[np.bool_], share: float) -> list[Pool]:
-    """What is not added, and what is, as far as a share leaves both."""
-    pools = [Pool(np.flatnonzero(~added), 1 - share), Pool(np.flatnonzero(added), share)]
-    wanted = [pool for pool in pools if pool.share > 0]
+    """Windows that are not added, and those that are."""
+    wanted = [Pool(*one) for one in in_shares(np.flatnonzero(~added), np.flatnonzero(added), share)]
     if any(not len(pool.windows) for pool in wanted):
         raise UserError(
             f"a share of {share:g} of the training windows is to come from added recordings, and "

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.geometry import angle_between_deg, unit_vector
-from data.labels import Events
+from data.labels import DECOYED, UNSEEN, Events
 from data.scenes.event_folder import Excerpt, draw_excerpt, event_files
 from data.scenes.interferers import KINDS
 from data.scenes.parts import PATH_HOP_S, Distractor, Interferer, Occluder, Scene, SceneEvent
@@ -271,8 +271,8 @@ def scene_facts(scene: Scene) -> dict[str, Any]:
     occluded = [event for event in scene.events if event.visible and scene.hidden_share(event) >= 0.5]
     decoys = {(decoy.class_index, decoy.start_label, decoy.stop_label) for decoy in scene.decoys}
     spans = {
-        "unseen": [_span(event) for event in scene.events if not event.visible or event in occluded],
-        "with a decoy": [span for span in map(_span, scene.events) if (span[0], *span[2:]) in decoys],
+        UNSEEN: [_span(event) for event in scene.events if not event.visible or event in occluded],
+        DECOYED: [span for span in map(_span, scene.events) if (span[0], *span[2:]) in decoys],
     }
     return {
         "snr_db": float(scene.snr_db),

@@ -66,9 +66,9 @@ def mix(root: str, target: Store, added: Mapping[str, Store], run: Run = map) ->
     """
     check_mix(target, added)
     parts = [_part(_TARGET, target, SPLITS), *(_part(name, store, (_ADDED_SPLIT,)) for name, store in added.items())]
-    tasks = [task for split in target.manifest.splits for task in _tasks(target, split, "")]
+    tasks = _tasks(target, tuple(target.manifest.splits), "")
     for name, store in added.items():
-        tasks += _tasks(store, _ADDED_SPLIT, name)
+        tasks += _tasks(store, (_ADDED_SPLIT,), name)
     return build(root, SOURCE, {"parts": parts}, tasks, run).store
 
 
@@ -78,8 +78,9 @@ def check_mix(target: Store, added: Mapping[str, Store]) -> None:
         raise UserError("nothing to mix: name the target and one store or more to add to its training split")
     seen = {target.manifest.sha256: target.root}
     for store in added.values():
-        if (same := seen.setdefault(store.manifest.sha256, store.root)) != store.root or store.root == target.root:
+        if same := seen.get(store.manifest.sha256):
             raise UserError(f"{store.root} holds what {same} holds: its recordings would be trained on twice")
+        seen[store.manifest.sha256] = store.root
     for name, store in added.items():
         check_name(name, "added store")
         if name == _TARGET:
@@ -123,50 +124,54 @@ class MixTask:
             yield _whole(rows, f"{prefix}{name}", f"{prefix}{rows[0]['room']}", facts)
 
 
-def _tasks(store: Store, split: str, part: str) -> list[MixTask]:
+def _tasks(store: Store, splits: Sequence[str], part: str) -> list[MixTask]:
     """Recordings in the order of the store, about a shard to a task."""
     facts = recording_facts(store)
+    return [
+        MixTask(
+            store=store,
+            split=split,
+            part=part,
+            names=tuple(group),
+            places=tuple(
+                tuple((entry["shard"], entry["row"]) for entry in sorted(rows, key=lambda e: e["start_frame"]))
+                for rows in group.values()
+            ),
+            facts=tuple(facts.get(name, {}) for name in group),
+            seconds=LABEL_HOP_S * sum(entry["num_frames"] for rows in group.values() for entry in rows),
+            key=hashlib.sha256(
+                json.dumps([SOURCE, store.manifest.sha256, split, part, list(group)]).encode()
+            ).hexdigest()[:16],
+        )
+        for split in splits
+        for group in _groups(store, split)
+    ]
+
+
+Entries = dict[str, list[dict[str, Any]]]
+"""By recording, its rows' entries in the index."""
+
+
+def _groups(store: Store, split: str) -> Iterator[Entries]:
+    """The recordings of a split, about a shard at a time."""
     shards = store.split(split).shards
-    places: dict[str, list[tuple[int, int, int]]] = {}
-    labels: dict[str, int] = {}
+    by_name: Entries = {}
     for entry in read_index(store, split).to_pylist():
-        name = entry["recording"]
+        by_name.setdefault(entry["recording"], []).append(entry)
+    group: Entries = {}
+    size = 0.0
+    for name, rows in by_name.items():
         if ADDED_MARK in name:
             raise UserError(
                 f"{store.root}: recording {name!r} has a {ADDED_MARK!r} in its name, which marks what was added"
             )
-        places.setdefault(name, []).append((entry["start_frame"], entry["shard"], entry["row"]))
-        labels[name] = labels.get(name, 0) + entry["num_frames"]
-    tasks: list[MixTask] = []
-    waiting: list[str] = []
-    size = 0.0
-
-    def close() -> None:
-        of = tuple(tuple((shard, row) for _, shard, row in sorted(places[name])) for name in waiting)
-        made_of = json.dumps([SOURCE, store.manifest.sha256, split, part, waiting])
-        tasks.append(
-            MixTask(
-                store=store,
-                split=split,
-                part=part,
-                names=tuple(waiting),
-                places=of,
-                facts=tuple(facts.get(name, {}) for name in waiting),
-                seconds=LABEL_HOP_S * sum(labels[name] for name in waiting),
-                key=hashlib.sha256(made_of.encode()).hexdigest()[:16],
-            )
-        )
-        waiting.clear()
-
-    for name, of in places.items():
-        waiting.append(name)
-        size += sum(shards[shard].bytes / shards[shard].rows for _, shard, _ in of)
+        group[name] = rows
+        size += sum(shards[entry["shard"]].bytes / shards[entry["shard"]].rows for entry in rows)
         if size >= SHARD_BYTES:
-            close()
-            size = 0.0
-    if waiting:
-        close()
-    return tasks
+            yield group
+            group, size = {}, 0.0
+    if group:
+        yield group
 
 
 def _row(store: Store, shards: Sequence[Shard], shard: int, row: int) -> RawRow:

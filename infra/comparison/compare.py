@@ -111,7 +111,7 @@ class Comparison:
             "importances": [asdict(importance) for importance in self.importances],
             "classes": None if self.classes is None else asdict(self.classes),
             "fronts": {name: [trial.label for trial in front] for name, front in self.fronts.items()},
-            "gains": [{**asdict(gain), "mean": gain.mean} for gain in self.gains],
+            "gains": [{**asdict(gain), "gains": gain.gains, "mean": gain.mean} for gain in self.gains],
             "tested": list(self.tested),
             "notes": list(self.notes),
         }

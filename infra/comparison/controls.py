@@ -31,11 +31,14 @@ class ControlGain:
     """SELD of the trials."""
     without: Sequence[float]
     """And of their twins."""
-    gains: Sequence[float]
     interval: Interval | None
     """Of the mean over pairs."""
     classes: Mapping[str, Sequence[float]]
     """F of the trial minus that of its twin by class, each at its best epoch; classes that all reports tell of."""
+
+    @property
+    def gains(self) -> list[float]:
+        return [without - own for own, without in zip(self.own, self.without, strict=True)]
 
     @property
     def mean(self) -> float:
@@ -72,7 +75,6 @@ def control_gains(trials: Sequence[ComparedTrial]) -> list[ControlGain]:
                 pairs=[(own.label, twin.label) for own, twin in pairs],
                 own=[own for own, _ in scores],
                 without=[without for _, without in scores],
-                gains=differences,
                 interval=mean_interval(differences),
                 classes=_class_gains(pairs),
             )

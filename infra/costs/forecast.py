@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.feeding.cutter import Extent
-from data.feeding.windows import training_windows, windows_of_epoch
+from data.feeding.windows import in_shares, training_windows, windows_of_epoch
 from data.names import origin_of
 from data.stores.chunks import Store, read_index
 from infra.costs.calibration import Calibration
@@ -39,8 +39,7 @@ class DataSize:
         """Optimiser steps of an epoch (`data.feeding.windows.Windows`)."""
         share, pools = config.training.added_share, [(self.train_windows, 1.0)]
         if share is not None:
-            both = ((self.train_windows - self.added_windows, 1 - share), (self.added_windows, share))
-            pools = [(size, part) for size, part in both if part > 0]
+            pools = in_shares(self.train_windows - self.added_windows, self.added_windows, share)
         return max(1, windows_of_epoch(config.training.epoch_windows, pools) // config.training.batch_size)
 
 

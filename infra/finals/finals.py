@@ -31,7 +31,7 @@ from infra.finals.training import Training
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
 from infra.record.claim import read_driver
-from infra.record.folder import SweepStore, require_plugins
+from infra.record.folder import FINALS_NAME, SweepStore, require_plugins
 from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.data import find_store
@@ -287,13 +287,13 @@ def evidence_for(sweep: str, finals: str, store: Store, finalist: Finalist, trai
         bytes=finalist.bytes,
         latency=finalist.latency,
         counts=flat_counts(training.counts),
-        gains={gain.control: (gain.gain, gain.low, gain.high) for gain in finalist.gains() if gain.control in CLOSED},
+        gains={gain.control: (gain.gain, gain.low, gain.high) for gain in finalist.gains if gain.control in CLOSED},
     )
 
 
 def _write(finals: Finals, outcome: SweepOutcome) -> None:
     """The report on storage and in MLflow; and on each training's run, what the test split said of it."""
-    for name, text in {"finals.md": finals.markdown(), "finals.json": json.dumps(finals.as_json(), indent=1)}.items():
+    for name, text in {"finals.md": finals.markdown(), FINALS_NAME: json.dumps(finals.as_json(), indent=1)}.items():
         storage.write_bytes(f"{outcome.sweep.uri}/{name}", text.encode())
         outcome.tracker.log_text(name, text)
     tags = {PROTOCOL_TAG: PROTOCOL, "searched": finals.sweep, "mlflow.note.content": finals.markdown()}

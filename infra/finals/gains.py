@@ -17,8 +17,8 @@ from data.classes import SHORT_NAMES
 from infra.finals.training import Training
 from trainables.parts.controls import CLOSED, worth
 from trainables.scores.kinds import KINDS, KindCounts, recall_gain
-from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, scores
-from trainables.scores.recordings import class_difference, paired_difference, pooled
+from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, pooled, scores
+from trainables.scores.recordings import class_difference, paired_difference
 
 OTHERS_PICTURES = "others' pictures"
 """A control without training: a recording is heard while another one is shown."""
@@ -118,7 +118,7 @@ def gain_of(
         seeds={seed: theirs[seed].flat()[key] - ours[seed].flat()[key] for seed in both},
         validation={s: theirs[s].validation - ours[s].validation for s in both} if control in CLOSED else {},
         classes=_of_classes(own, without),
-        kinds=_of_kinds(*(_kinds([side[seed].kinds for seed in both]) for side in (ours, theirs))),
+        kinds=_of_kinds(*(pooled([side[seed].kinds for seed in both]) for side in (ours, theirs))),
     )
 
 
@@ -129,11 +129,6 @@ def _of_classes(own: Sequence[SeldCounts], without: Sequence[SeldCounts]) -> dic
         SHORT_NAMES[i]: _part(float(of_without.f_score[i]), float(of_own.f_score[i]), spread, i)
         for i in np.flatnonzero(of_own.present).tolist()
     }
-
-
-def _kinds(per_seed: Sequence[Sequence[KindCounts]]) -> list[KindCounts]:
-    """Of each recording, summed over trainings."""
-    return [sum(counts, KindCounts.zero()) for counts in zip(*per_seed, strict=True)]
 
 
 def _of_kinds(own: Sequence[KindCounts], without: Sequence[KindCounts]) -> dict[str, PartGain]:

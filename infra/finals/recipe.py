@@ -10,8 +10,6 @@ of simulated scenes under channel swaps, then fine-tuned with each fusion.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from data.errors import UserError
@@ -26,7 +24,6 @@ from infra.finals.table1 import SystemScores, Table1Request, run_table1
 from infra.stack.settings import Settings
 from infra.sweep.data import find_store
 from infra.sweep.outcome import SweepOutcome
-from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
 from search_spaces.presets import find_preset
 from search_spaces.table1 import ROWS, table1_space
@@ -90,7 +87,8 @@ def run_recipe(request: RecipeRequest, settings: Settings) -> list[SystemScores]
     _stage(1, "synthetic scenes")
     synthetic = given or _made(table, settings)
     _stage(2, f"the audio encoder learns on {parts_text(synthetic)}")
-    with _pretraining(table, synthetic, settings) as outcome:
+    space = table1_space([PRETRAINED_PRESET], table.size, table.faithful)
+    with run_sweep(table.trainings(space, f"{table.name}-pretraining", synthetic.root), settings) as outcome:
         if not outcome.finished:
             return None
         weights, score = _encoder(outcome)
@@ -123,23 +121,6 @@ def _made(table: Table1Request, settings: Settings) -> Store:
     # The encoder that learns on them only hears.
     made = SynthSettings(profile="standard", train_clips=train, val_clips=val, test_clips=0, with_video=False)
     return synthesise(made, f"{settings.root}/data/{table.name}-synthetic", run=on_cluster(settings))
-
-
-@contextmanager
-def _pretraining(table: Table1Request, synthetic: Store, settings: Settings) -> Iterator[SweepOutcome]:
-    asked = SweepRequest(
-        space=table1_space([PRETRAINED_PRESET], table.size, table.faithful),
-        name=f"{table.name}-pretraining",
-        data=synthetic.root,
-        cpus_per_worker=table.cpus_per_worker,
-        gpus_per_worker=table.gpus_per_worker,
-        concurrency=table.concurrency,
-        stopper="none",
-        fixed=table.fixed,
-        plugins=table.plugins,
-    )
-    with run_sweep(asked, settings) as outcome:
-        yield outcome
 
 
 def _encoder(outcome: SweepOutcome) -> tuple[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -21,8 +22,8 @@ from trainables.config import TrialConfig
 from trainables.config.tree import to_dict
 from trainables.evaluation.latency import Latency
 from trainables.scores.flat import AVERAGES, flat_scores
-from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts
-from trainables.scores.recordings import class_figures, paired_difference, pooled, table_of
+from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts, pooled
+from trainables.scores.recordings import class_figures, paired_difference, table_of
 from trainables.training.reports import OBJECTIVE
 
 COMPARED: Average = "present"
@@ -66,6 +67,7 @@ class Finalist:
         """Test scores over all trainings."""
         return flat_scores(sum(self.per_recording, SeldCounts.zero()))
 
+    @cached_property
     def gains(self) -> list[Gain]:
         """Over each of its controls; none on a single recording."""
         if len(self.per_recording) < 2:
@@ -173,7 +175,7 @@ class Finals:
 
     def gains(self) -> list[Gain]:
         """Of every finalist that was trained with its eyes, or ears, closed."""
-        return [gain for finalist in self.finalists for gain in finalist.gains()]
+        return [gain for finalist in self.finalists for gain in finalist.gains]
 
     def as_json(self) -> dict[str, Any]:
         winner = self.finalists[0]

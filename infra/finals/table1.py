@@ -26,12 +26,12 @@ from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
 from search_spaces.presets import PRESETS, Pretrained
-from search_spaces.space import PRESET
+from search_spaces.space import PRESET, SearchSpace
 from search_spaces.table1 import groups, table1_space
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
-from trainables.scores.metrics import Average, SeldCounts
-from trainables.scores.recordings import pooled, table_of
+from trainables.scores.metrics import Average, SeldCounts, pooled
+from trainables.scores.recordings import table_of
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -62,6 +62,21 @@ class Table1Request:
         check_plain(self)
         if self.seeds < 1:
             raise UserError(f"--seeds {self.seeds}: has to be 1 or more")
+
+    def trainings(self, space: SearchSpace, name: str, data: str, seed: int = 0) -> SweepRequest:
+        """A sweep that trains every point of a space in full, as was asked."""
+        return SweepRequest(
+            space=space,
+            name=name,
+            data=data,
+            cpus_per_worker=self.cpus_per_worker,
+            gpus_per_worker=self.gpus_per_worker,
+            concurrency=self.concurrency,
+            stopper="none",
+            seed=seed,
+            fixed=self.fixed,
+            plugins=self.plugins,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,18 +131,7 @@ def run_table1(request: Table1Request, settings: Settings) -> list[SystemScores]
         for number, names in enumerate(groups(request.presets, request.size)):
             space = table1_space(names, request.size, request.faithful, request.pretrained)
             for seed in range(request.seeds):
-                asked = SweepRequest(
-                    space=space,
-                    name=f"{request.name}-{number}-{seed}",
-                    data=request.data,
-                    cpus_per_worker=request.cpus_per_worker,
-                    gpus_per_worker=request.gpus_per_worker,
-                    concurrency=request.concurrency,
-                    stopper="none",
-                    seed=seed,
-                    fixed=request.fixed,
-                    plugins=request.plugins,
-                )
+                asked = request.trainings(space, f"{request.name}-{number}-{seed}", request.data, seed)
                 outcome = opened.enter_context(run_sweep(asked, settings))
                 outcomes.append(outcome)
                 if not outcome.finished:

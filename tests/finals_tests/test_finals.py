@@ -29,8 +29,8 @@ from trainables.config.tree import fingerprint, from_dict, override, to_dict
 from trainables.evaluation.bundle import save_bundle
 from trainables.evaluation.latency import Latency, measure_latency
 from trainables.networks.model import SeldModel
-from trainables.scores.metrics import SCORE_NAMES, SeldCounts, scores
-from trainables.scores.recordings import pooled, table_of
+from trainables.scores.metrics import SCORE_NAMES, SeldCounts, pooled, scores
+from trainables.scores.recordings import table_of
 from trainables.training.reports import OBJECTIVE
 
 

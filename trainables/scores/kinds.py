@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.geometry import unit_vector
-from data.labels import Events
+from data.labels import DECOYED, UNSEEN, Events
 from trainables.scores.matching import Cells, FloatArray, Located, match
-from trainables.scores.metrics import THRESHOLD_DEG, Intervals, jackknife
+from trainables.scores.metrics import THRESHOLD_DEG, Intervals, paired_jackknife
 
 MOVING_DEG = 10.0
 """A source that strays no farther from where it began is still: labels of real recordings tremble."""
 KINDS = ("alone", "overlapped", "still", "moving", "seen", "unseen", "with a decoy", "without a decoy")
 """The last four are known of synthetic scenes alone. A decoy is an invisible, unlabelled source of the same class."""
-UNSEEN, DECOYED = "unseen", "with a decoy"
 
 Spans = Mapping[str, Sequence[Sequence[int]]]
 """By kind: class, source, first label frame and the one after the last of each event that is of it."""
@@ -75,24 +74,7 @@ def recall_gain(ours: Sequence[KindCounts], theirs: Sequence[KindCounts]) -> Int
     Raises:
         UserError: fewer than two recordings.
     """
-    return jackknife([_Pair(a, b) for a, b in zip(ours, theirs, strict=True)], _difference)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    ours: KindCounts
-    theirs: KindCounts
-
-    @classmethod
-    def zero(cls) -> Self:
-        return cls(KindCounts.zero(), KindCounts.zero())
-
-    def __add__(self, other: _Pair) -> _Pair:
-        return _Pair(self.ours + other.ours, self.theirs + other.theirs)
-
-
-def _difference(pair: _Pair) -> FloatArray:
-    return pair.ours.recall - pair.theirs.recall
+    return paired_jackknife(ours, theirs, lambda counts: counts.recall)
 
 
 def _kinds_of(reference: Events, spans: Spans | None) -> NDArray[np.bool_]:

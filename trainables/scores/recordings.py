@@ -6,24 +6,27 @@ Counts add up, so that every average, interval and comparison follows from them 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from data.classes import SHORT_NAMES
 from trainables.scores.flat import flat_scores
-from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, jackknife, score_values, scores
+from trainables.scores.metrics import (
+    SCORE_NAMES,
+    Average,
+    Intervals,
+    SeldCounts,
+    jackknife,
+    paired_jackknife,
+    score_values,
+    scores,
+)
 
 
 def overall(counts: SeldCounts, average: Average) -> np.ndarray:
     """The scores over the classes, in the order of `SCORE_NAMES`."""
     return np.array(score_values(scores(counts, average)))
-
-
-def pooled(per_seed: Sequence[Sequence[SeldCounts]]) -> list[SeldCounts]:
-    """Counts of each recording, summed over trainings."""
-    return [sum(counts, SeldCounts.zero()) for counts in zip(*per_seed, strict=True)]
 
 
 def table_of(
@@ -55,47 +58,11 @@ def class_figures(counts: SeldCounts) -> dict[str, dict[str, float]]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairedCounts:
-    """The counts of two models on the same recordings, which add up together."""
-
-    ours: SeldCounts
-    theirs: SeldCounts
-
-    @classmethod
-    def zero(cls) -> PairedCounts:
-        return cls(ours=SeldCounts.zero(), theirs=SeldCounts.zero())
-
-    def __add__(self, other: PairedCounts) -> PairedCounts:
-        return PairedCounts(ours=self.ours + other.ours, theirs=self.theirs + other.theirs)
-
-
 def paired_difference(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts], average: Average) -> Intervals:
-    """Ours minus theirs in each score of `SCORE_NAMES`, with 95 % intervals from leaving out one recording at a time.
-
-    Both lose the same recording, so what makes a recording hard for either cancels: an interval of the difference is
-    narrower than what two separate intervals would leave between them.
-
-    Raises:
-        UserError: fewer than two recordings.
-
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11, of a paired statistic.
-    """
-    return jackknife(_pairs(ours, theirs), partial(_difference, average=average))
+    """Ours minus theirs in each score of `SCORE_NAMES` (`paired_jackknife`)."""
+    return paired_jackknife(ours, theirs, partial(overall, average=average))
 
 
 def class_difference(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts]) -> Intervals:
-    """Ours minus theirs in F of each class (13,), as `paired_difference`."""
-    return jackknife(_pairs(ours, theirs), _class_difference)
-
-
-def _pairs(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts]) -> list[PairedCounts]:
-    return [PairedCounts(ours=a, theirs=b) for a, b in zip(ours, theirs, strict=True)]
-
-
-def _difference(pair: PairedCounts, average: Average) -> np.ndarray:
-    return overall(pair.ours, average) - overall(pair.theirs, average)
-
-
-def _class_difference(pair: PairedCounts) -> np.ndarray:
-    return scores(pair.ours).per_class.f_score - scores(pair.theirs).per_class.f_score
+    """Ours minus theirs in F of each class (13,)."""
+    return paired_jackknife(ours, theirs, lambda counts: scores(counts).per_class.f_score)
