@@ -227,7 +227,7 @@ class Finals:
         parts = [
             f"# Finals of {self.sweep}",
             f"Test split {self.test_sha256[:12]}, {len(winner.per_recording)} recordings, read once. Scores: mean over "
-            "the classes present, trainings summed; interval: 95 %, jackknife over recordings; seeds: SELD, mean and "
+            "the classes present, trainings summed; interval: 95 %, over recordings; seeds: SELD, mean and "
             f"standard deviation over trainings. Order and choice: validation. Trained on {self.trained_on}.",
             _markdown(COLUMNS, [finalist.cells() for finalist in self.finalists]),
             "\n".join(f"- {said}" for said in [*self.comparisons(), *self.gains()])

@@ -137,6 +137,18 @@ def test_text_shows_scores_intervals_and_classes(folders):
     assert max(map(len, text.splitlines()[3:])) <= 100
 
 
+def test_intervals_are_the_challenge_s_only_where_it_is_asked_for(folders):
+    reference, predict = folders
+    prediction = predict("polar5")
+    ours = score_folders(reference, prediction, "micro")
+    theirs = score_folders(reference, prediction, "micro", interval="jackknife")
+    assert (ours["interval"], theirs["interval"]) == ("in-range", "jackknife")
+    f, published = ours["scores"]["F"], theirs["scores"]["F"]
+    assert f["value"] == published["value"]
+    assert 0 <= f["low"] < f["value"] < f["high"] <= 1 < published["high"]
+    assert "Too few recordings: intervals of fewer than 4 say little." in score_text(ours)
+
+
 def test_one_recording_has_no_intervals(folders):
     reference, predict = folders
     result = score_folders(reference, predict("polar5"), recordings="*room1*")

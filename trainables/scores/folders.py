@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from data.files.dcase_csv import Form
 from data.files.label_folder import LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
 from trainables.scores import metrics, metrics2024
 from trainables.scores.matching import FloatArray, axis_errors_text, median_axis_errors_deg
-from trainables.scores.metrics import Average, Intervals, jackknife
+from trainables.scores.metrics import FEW_RECORDINGS, Average, Intervals, jackknife
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -26,18 +26,24 @@ class Edition:
     """How a year's challenge scores."""
 
     names: tuple[str, ...]
+    largest: FloatArray
     count: Callable[[LocatedEvents, LocatedEvents], Any]
     table: Callable[[Any, Average], FloatArray]
 
 
 EDITIONS = {
-    2023: Edition(metrics.SCORE_NAMES, metrics.seld_counts, metrics.score_table),
-    2024: Edition(metrics2024.SCORE_NAMES, metrics2024.seld_counts_2024, metrics2024.score_table_2024),
+    2023: Edition(metrics.SCORE_NAMES, metrics.LARGEST, metrics.seld_counts, metrics.score_table),
+    2024: Edition(
+        metrics2024.SCORE_NAMES, metrics2024.LARGEST, metrics2024.seld_counts_2024, metrics2024.score_table_2024
+    ),
 }
 
 # Scores in parts of 1 that people read in percent, and those in degrees; the rest are plain numbers.
 _PERCENT, _DEGREES = ("F", "LR", "F20"), ("LE", "DOAE")
 _NAMED_IN_MESSAGES = 3
+
+IntervalKind = Literal["in-range", "jackknife"]
+"""Such as hold the value and leave no score's range (`Intervals.in_range`), or as the challenge publishes them."""
 
 
 def score_folders(
@@ -48,8 +54,9 @@ def score_folders(
     form: Form = "auto",
     distance_unit: Unit = "auto",
     recordings: str = "*",
+    interval: IntervalKind = "in-range",
 ) -> dict[str, Any]:
-    """Score csv files with the metrics of a DCASE challenge, with 95 % jackknife intervals over the recordings.
+    """Score csv files with the metrics of a DCASE challenge, with 95 % intervals over the recordings.
 
     Both folders are searched with all below them; a recording's files have one name. Rows are taken as they are, as
     the challenge's evaluator does: also those that are there twice.
@@ -60,13 +67,14 @@ def score_folders(
         form: of the predictions; `auto`: as their values show. References that could be both are polar.
         distance_unit: of the predictions; `auto`: cm where the median is over 20.
         recordings: only those whose name matches, such as `fold4_*`.
+        interval: of which kind; see `IntervalKind`.
 
     Returns:
-        A document ready for JSON: `edition`, `average`, `recordings`, `reference` and `prediction` (folder, form,
-        columns, unit of distance), `scores` {name: {value, low, high}}, `axes` (median error of azimuth and elevation
-        of matched events), and `per_class`, a list of the same with the
-        class's `index`, `name` and whether it is `present`. Nothing (None) stands where there is no number, and for
-        the bounds of a single recording. F20, F and LR are parts of 1, LE and DOAE degrees.
+        A document ready for JSON: `edition`, `average`, `interval`, `recordings`, `reference` and `prediction` (folder,
+        form, columns, unit of distance), `scores` {name: {value, low, high}}, `axes` (median error of azimuth and
+        elevation of matched events), and `per_class`, a list of the same with the class's `index`, `name` and whether
+        it is `present`. Nothing (None) stands where there is no number, and for the bounds of a single recording. F20,
+        F and LR are parts of 1, LE and DOAE degrees.
 
     Raises:
         UserError: no files, recordings without a prediction, rows that are no events, a missing distance (2024), or
@@ -77,6 +85,7 @@ def score_folders(
         ("edition", edition, EDITIONS),
         ("form", form, get_args(Form)),
         ("distance unit", distance_unit, get_args(Unit)),
+        ("interval", interval, get_args(IntervalKind)),
     ):
         if given not in known:
             raise UserError(f"{what} {given!r} is not known; choose one of {', '.join(map(str, known))}")
@@ -100,9 +109,11 @@ def score_folders(
     counts = [_counted(scoring, name, true, predicted) for name in reference_files]
     if len(counts) > 1:
         intervals = jackknife(counts, lambda total: scoring.table(total, average))
+        if interval == "in-range":
+            intervals = intervals.in_range(scoring.largest[:, None])
     else:
         value = scoring.table(counts[0], average)
-        intervals = Intervals(value, value, *np.full((2, *value.shape), np.nan))
+        intervals = Intervals(value, *np.full((2, *value.shape), np.nan))
     present = sum(count.reference for count in counts) > 0
     table = np.stack((intervals.value, intervals.low, intervals.high), axis=-1)
     located = ((true.recordings[name], predicted.recordings[name]) for name in reference_files)
@@ -115,6 +126,7 @@ def score_folders(
     return {
         "edition": edition,
         "average": average,
+        "interval": interval,
         "recordings": len(reference_files),
         "reference": _described(reference_folder, true),
         "prediction": _described(prediction_folder, predicted),
@@ -140,6 +152,8 @@ def score_text(result: dict[str, Any]) -> str:
         lines.append(f"{name:<6}{_shown(name, entry['value']):>10}   {interval}")
     if result["recordings"] == 1:
         lines.append("One recording alone has no interval.")
+    elif result["recordings"] < FEW_RECORDINGS:
+        lines.append(f"Too few recordings: intervals of fewer than {FEW_RECORDINGS} say little.")
     lines.append(axis_errors_text(result["axes"]))
     names = [name for name in result["scores"] if name in result["per_class"][0]]
     lines += ["", f"{'class':<32}" + "".join(f"{name:>10}" for name in names)]

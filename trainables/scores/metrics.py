@@ -27,6 +27,8 @@ from trainables.scores.matching import Cells, FloatArray, IntArray, Located, mat
 THRESHOLD_DEG = 20.0
 SEGMENT_LABELS = LABEL_RATE_HZ
 SCORE_NAMES = ("ER", "F", "LE", "LR", "SELD")
+LARGEST = np.array([np.inf, 1.0, 180.0, 1.0, np.inf])
+"""What each of them can be at most; at least it is 0."""
 Average = Literal["macro", "micro", "present"]
 SELD_OF_SILENCE = 1.0
 """Of predictions without an event, whatever the recordings: ER 1, F 0, LE 180 degrees, LR 0."""
@@ -99,16 +101,47 @@ class Scores:
     per_class: ClassScores
 
 
+FEW_RECORDINGS = 4
+"""Of fewer, an interval says little: a standard error from three recordings is itself off by a half."""
+
+
 @dataclass(frozen=True, eq=False)
 class Intervals:
-    """Scores with their jackknife intervals; arrays of whatever shape the score function returns."""
+    """Scores with their intervals; arrays of whatever shape the score function returns."""
 
     value: FloatArray
     """From all recordings."""
-    estimate: FloatArray
-    """`value` without the bias that the jackknife finds in it; the middle of the interval."""
     low: FloatArray
     high: FloatArray
+
+    @property
+    def half_width(self) -> FloatArray:
+        return (self.high - self.low) / 2
+
+    def about_value(self) -> Intervals:
+        """As wide, with `value` in the middle, as for differences, which have no range to leave."""
+        return Intervals(self.value, self.value - self.half_width, self.value + self.half_width)
+
+    def in_range(self, largest: FloatArray) -> Intervals:
+        """Intervals that hold `value` and stay between 0 and `largest`, which may be infinite.
+
+        On the scale of log(x / (largest - x)), or of log(x), they are symmetric about `value`, as wide as the delta
+        method has it; on the score's own, an interval about an F of 0.9 reaches further down than up. Of four
+        recordings of uneven length whose recall is about 0.9 they hold the true one in 95 % of all cases, where the
+        jackknife's hold it in 88 % and those of a bootstrap in 75 % (`tests/model_tests/test_intervals.py`).
+
+        Args:
+            largest: broadcasts to the scores.
+
+        Source: Agresti, "Categorical Data Analysis" (2002), sections 1.4 and 14.1.
+        """
+        share = self.value / largest
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            reach = np.where(self.half_width > 0, self.half_width / (self.value * (1 - share)), 0.0)
+            # Where a value lies on the edge of its range so do those without any recording.
+            reach = np.where(np.isnan(self.half_width), np.nan, reach)
+            low, high = (self.value / ((1 - share) * np.exp(sign * reach) + share) for sign in (1, -1))
+        return Intervals(self.value, low, high)
 
 
 def seld_counts(reference: Events | Located, predicted: Events | Located, num_labels: int | None = None) -> SeldCounts:
@@ -218,8 +251,9 @@ def jackknife(
 ) -> Intervals:
     """Intervals of scores, with one recording left out at a time, as DCASE publishes them.
 
-    Student's t with one degree of freedom less than recordings, about the bias-corrected estimate. A score that is
-    NaN without some recording has NaN bounds. The cost grows with the recordings, not with their length.
+    Student's t with one degree of freedom less than recordings, about the value less the bias that the jackknife finds
+    in it. That may leave out the value itself, and what a score can be: see `Intervals.in_range`. A score that is NaN
+    without some recording has NaN bounds. The cost grows with the recordings, not with their length.
 
     Args:
         score: scores of counts, an array of any shape: `score_table`, with an average of one's choice.
@@ -242,7 +276,7 @@ def jackknife(
     mean = without.mean(axis=0)
     estimate = value - (n - 1) * (mean - value)
     half_width = stdtrit(n - 1, (1 + confidence) / 2) * np.sqrt((n - 1) * np.square(without - mean).mean(axis=0))
-    return Intervals(value, estimate, estimate - half_width, estimate + half_width)
+    return Intervals(value, estimate - half_width, estimate + half_width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +296,7 @@ class Paired(Generic[Counts]):
 def paired_jackknife(
     ours: Sequence[Counts], theirs: Sequence[Counts], score: Callable[[Counts], FloatArray]
 ) -> Intervals:
-    """Ours minus theirs in a score, with 95 % intervals from leaving out one recording at a time.
+    """Ours minus theirs in a score, with 95 % intervals about it from leaving out one recording at a time.
 
     Both lose the same recording, so what makes a recording hard for either cancels: an interval of the difference is
     narrower than what two separate intervals would leave between them.
@@ -273,7 +307,7 @@ def paired_jackknife(
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11, of a paired statistic.
     """
     pairs = [Paired(a, b) for a, b in zip(ours, theirs, strict=True)]
-    return jackknife(pairs, lambda pair: score(pair.ours) - score(pair.theirs))
+    return jackknife(pairs, lambda pair: score(pair.ours) - score(pair.theirs)).about_value()
 
 
 def pooled(per_seed: Sequence[Sequence[Counts]]) -> list[Counts]:

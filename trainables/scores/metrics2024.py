@@ -20,6 +20,8 @@ from trainables.scores.metrics import EPS, THRESHOLD_DEG, Average
 
 RELATIVE_DISTANCE_THRESHOLD = 1.0
 SCORE_NAMES = ("F20", "DOAE", "RDE", "SELD")
+LARGEST = np.array([1.0, 180.0, np.inf, np.inf])
+"""What each of them can be at most; at least it is 0."""
 
 # The evaluator adds 1e-10 to the squared norm of both vectors: no angle is below 0.0008 degrees, and an error of
 # 20 degrees, as between labels in whole degrees, is over the threshold.

@@ -13,6 +13,7 @@ import numpy as np
 from data.classes import SHORT_NAMES
 from trainables.scores.flat import flat_scores
 from trainables.scores.metrics import (
+    LARGEST,
     SCORE_NAMES,
     Average,
     Intervals,
@@ -32,7 +33,7 @@ def overall(counts: SeldCounts, average: Average) -> np.ndarray:
 def table_of(
     per_recording: Sequence[SeldCounts], average: Average
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """The scores over all recordings, F and LR as shares and LE in degrees, and their jackknife's 95 % bounds.
+    """The scores over all recordings, F and LR as shares and LE in degrees, and their 95 % bounds (`in_range`).
 
     A single recording has no bounds.
     """
@@ -40,7 +41,7 @@ def table_of(
     named = dict(zip(SCORE_NAMES, values, strict=True))
     if len(per_recording) < 2:
         return named, {}
-    spread = jackknife(per_recording, partial(overall, average=average))
+    spread = jackknife(per_recording, partial(overall, average=average)).in_range(LARGEST)
     bounds = zip(spread.low.tolist(), spread.high.tolist(), strict=True)
     return named, dict(zip(SCORE_NAMES, bounds, strict=True))
 
