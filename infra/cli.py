@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from data.errors import GateError, UserError
-from infra.commands import compare, finals, models, plan, render, score, stack, submit, sweep, table1
+from infra.commands import compare, decide, finals, models, plan, render, score, stack, submit, sweep, table1
 from infra.commands.data import data_app
 from infra.commands.recipe import recipe_app
 from infra.console.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
@@ -35,6 +35,7 @@ for command in (
     submit.submit,
     render.render,
     compare.compare,
+    decide.decide,
     finals.finals,
     table1.table1,
     score.score,

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
         synthesise_tree,
         verify,
     )
+    from infra.api.decisions import decide, plan_decision
     from infra.api.finals import finals, recipe, table1
     from infra.api.models import history, import_weights, load_model, predict, promote, rollback
     from infra.api.services import down
     from infra.api.sweeps import compare, plan, status, sweep, write_comparison
     from infra.comparison.compare import Comparison
+    from infra.finals.decide import Decided
     from infra.finals.report import Finals
     from infra.models.aliases import Judged
     from infra.models.gate import Rules
@@ -62,11 +64,13 @@ _HOMES = {
     "infra.api.datasets": (
         *("SceneOptions", "embed", "ingest", "inspect", "mix", "open_store", "synthesise", "synthesise_tree", "verify"),
     ),
+    "infra.api.decisions": ("decide", "plan_decision"),
     "infra.api.finals": ("finals", "recipe", "table1"),
     "infra.api.models": ("history", "import_weights", "load_model", "predict", "promote", "rollback"),
     "infra.api.services": ("down",),
     "infra.api.sweeps": ("compare", "plan", "status", "sweep", "write_comparison"),
     "infra.comparison.compare": ("Comparison",),
+    "infra.finals.decide": ("Decided",),
     "infra.finals.report": ("Finals",),
     "infra.models.aliases": ("Judged",),
     "infra.models.gate": ("Rules",),
@@ -102,6 +106,7 @@ __all__ = [
     "VISUAL_ENCODERS",
     "Comparison",
     "Conclusion",
+    "Decided",
     "Finals",
     "GateError",
     "Judged",
@@ -118,6 +123,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compare",
+    "decide",
     "describe_preset",
     "down",
     "embed",
@@ -133,6 +139,7 @@ __all__ = [
     "mix",
     "open_store",
     "plan",
+    "plan_decision",
     "predict",
     "promote",
     "recipe",

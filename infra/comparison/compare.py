@@ -36,7 +36,7 @@ from infra.comparison.cost import SearchCost, search_cost
 from infra.comparison.importance import Importance, importances
 from infra.comparison.trials import ComparedTrial, LoadedSweep, compared_trials, equal_epochs
 from infra.comparison.variants import Sample, Variant, choose_reference, compare_variants, variant_json
-from infra.record.trials import FAILED, PRUNED, RUNNING
+from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING
 from trainables.config import NoVisual
 from trainables.training.reports import OBJECTIVE
 
@@ -76,12 +76,24 @@ class Comparison:
     """What closed eyes or ears cost; empty where no trial has such a twin."""
     tested: Sequence[Mapping[str, Any]]
     """The same on the test split, where finals are among the sweeps (`LoadedSweep.tested`)."""
+    decisions: Sequence[Mapping[str, Any]]
+    """What was decided between the variants of these sweeps, each for itself."""
     notes: Sequence[str]
 
     @property
     def variants(self) -> Sequence[Variant]:
         """Of the main table."""
         return self.groups[self.by]
+
+    @property
+    def in_full(self) -> dict[str, float]:
+        """Variant -> best score of a trial with all its epochs, the best first; empty where trials are compared so."""
+        found: dict[str, float] = {}
+        for trial in sorted(self.trials, key=lambda trial: trial.best_score or 0.0):
+            in_full = trial.record.state == COMPLETE and len(trial.record.reports) > self.epochs
+            if trial.best_score is not None and in_full:
+                found.setdefault(trial.variants[self.by], trial.best_score)
+        return found
 
     @property
     def tie(self) -> str | None:
@@ -113,6 +125,8 @@ class Comparison:
             "fronts": {name: [trial.label for trial in front] for name, front in self.fronts.items()},
             "gains": [{**asdict(gain), "gains": gain.gains, "mean": gain.mean} for gain in self.gains],
             "tested": list(self.tested),
+            "decisions": list(self.decisions),
+            "in_full": self.in_full,
             "notes": list(self.notes),
         }
 
@@ -173,6 +187,7 @@ def compare(
         fronts={cost: _front(scored, cost) for cost in COSTS},
         gains=(gains := control_gains(trials)),
         tested=[gain for sweep in sweeps for gain in sweep.tested],
+        decisions=[sweep.decision for sweep in sweeps if sweep.decision and sweep.decision["by"] == by],
         notes=[*map(str, gains), *_notes(sweeps, trials, equal), *_uncontrolled(trials, gains)],
     )
 

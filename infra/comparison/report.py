@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities import Metric
@@ -19,7 +20,7 @@ from infra.comparison.compare import Comparison
 from infra.comparison.page.page import page
 from infra.comparison.tables import markdown, trials_csv, variants_csv
 from infra.comparison.trials import LoadedSweep
-from infra.record.folder import FINALS_NAME, SweepStore, require_plugins
+from infra.record.folder import DECISION_NAME, FINALS_NAME, SweepStore, require_plugins
 from infra.stack.answers import mlflow_answers
 from infra.tracking.tracker import SWEEP_TAG
 
@@ -43,11 +44,17 @@ def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
         if settings is None:
             raise UserError(f"there is no sweep {name!r} below {root}/sweeps; check the name")
         require_plugins(name, settings)
-        finals = f"{store.uri}/{FINALS_NAME}"
-        # Those of an earlier version had no controls.
-        tested = json.loads(storage.read_bytes(finals)).get("gains", ()) if storage.exists(finals) else ()
-        sweeps.append(LoadedSweep(name=name, settings=settings, records=store.trials(), tested=tested))
+        finals, decision = (_document(f"{store.uri}/{name}") for name in (FINALS_NAME, DECISION_NAME))
+        # Finals of an earlier version had no controls.
+        tested = finals.get("gains", ()) if finals else ()
+        sweeps.append(
+            LoadedSweep(name=name, settings=settings, records=store.trials(), tested=tested, decision=decision)
+        )
     return sweeps
+
+
+def _document(uri: str) -> dict[str, Any] | None:
+    return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else None
 
 
 def report_files(comparison: Comparison) -> dict[str, str]:

@@ -77,7 +77,10 @@ def terminal_table(comparison: Comparison) -> Table:
 def summary_lines(comparison: Comparison) -> list[str]:
     """What stands under the terminal table."""
     reference = comparison.references[comparison.by]
-    lines = [f"against   {reference}: {_tests_named(comparison)}"]
+    lines = [f"decided   {decision['sentence']}" for decision in comparison.decisions]
+    if comparison.in_full:
+        lines.append(f"in full   {in_full_text(comparison)}")
+    lines.append(f"against   {reference}: {_tests_named(comparison)}")
     methods = dict.fromkeys(f"{v.interval.method}" for v in comparison.variants if v.interval)
     if methods:
         lines.append(f"interval  {', '.join(methods)}; n counts configs, or seeds of one config")
@@ -95,9 +98,21 @@ def summary_lines(comparison: Comparison) -> list[str]:
     return [*lines, *(f"note      {note}" for note in comparison.notes)]
 
 
+def in_full_text(comparison: Comparison) -> str:
+    """The best full trial of each variant, and what would say how sure that is."""
+    scores = ", ".join(f"{variant} {score:.3f}" for variant, score in comparison.in_full.items())
+    if comparison.decisions or len(comparison.in_full) < 2:
+        return f"SELD {scores}"
+    by = "" if comparison.by == "fusion" else f" --by {comparison.by}"
+    return f"SELD {scores}; `seldtune decide {next(iter(comparison.sweeps))}{by}` says whether that holds"
+
+
 def markdown(comparison: Comparison) -> str:
     """The whole report but its pictures."""
     parts = [f"# {' and '.join(comparison.sweeps)}: validation SELD after {comparison.epochs} epochs"]
+    parts += [f"Decided: {decision['sentence']}" for decision in comparison.decisions]
+    if comparison.in_full:
+        parts.append(f"Trained in full: {in_full_text(comparison)}.")
     for grouping in ordered_groupings(comparison):
         rows = [[variant.name, *variant_cells(variant)] for variant in comparison.groups[grouping]]
         head = [grouping, *(column.title for column in COLUMNS)]

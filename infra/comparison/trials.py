@@ -24,6 +24,8 @@ class LoadedSweep:
     records: Sequence[TrialRecord]
     tested: Sequence[Mapping[str, Any]] = ()
     """What finals found controls to be worth on the test split (`gains` of their report), where the sweep is theirs."""
+    decision: Mapping[str, Any] | None = None
+    """What was decided between its variants (`infra.finals.decision`)."""
 
     @property
     def grace_epochs(self) -> int:
@@ -84,26 +86,35 @@ def compared_trials(sweep: LoadedSweep, epochs: int) -> list[ComparedTrial]:
     return [_compared_trial(sweep.name, record, epochs, first) for record in sweep.records]
 
 
-def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: float) -> ComparedTrial:
+def variants_of(record: TrialRecord) -> dict[str, str]:
+    """Grouping -> the variant that the trial belongs to."""
     config = record.config
-    parameters, depth = _size(
-        json.dumps({part: config[part] for part in ("inputs", "audio", "visual", "fusion", "head", "output")})
-    )
-    comparable = record.state != FAILED and len(record.reports) >= epochs
-    without_seed = {**config, "training": {k: v for k, v in config["training"].items() if k != "seed"}}
     names = {part: str(config[part]["name"]) for part in ("fusion", "visual", "audio", "schedule")}
     if closed := config["fusion"].get("closed"):
         names["fusion"] += f", {closed} closed"
+    return {**names, "depth": str(_size_of(record)[1])}
+
+
+def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: float) -> ComparedTrial:
+    config = record.config
+    comparable = record.state != FAILED and len(record.reports) >= epochs
+    without_seed = {**config, "training": {k: v for k, v in config["training"].items() if k != "seed"}}
     return ComparedTrial(
         sweep=sweep,
         record=record,
-        variants={**names, "depth": str(depth)},
+        variants=variants_of(record),
         config_key=json.dumps(without_seed, sort_keys=True),
         seed=int(config["training"]["seed"]),
-        parameters=parameters,
+        parameters=_size_of(record)[0],
         score=min(report[OBJECTIVE] for report in record.reports[:epochs]) if comparable else None,
         started_at=started_at,
     )
+
+
+def _size_of(record: TrialRecord) -> tuple[int, int]:
+    """Parameters, and depth of the fusion."""
+    parts = ("inputs", "audio", "visual", "fusion", "head", "output")
+    return _size(json.dumps({part: record.config[part] for part in parts}))
 
 
 @lru_cache(maxsize=4096)

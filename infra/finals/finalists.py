@@ -22,10 +22,10 @@ FINALIST_PARAM, SEED_PARAM = "finalist", "seed"
 _BUDGET_S = 30 * 24 * 3600.0
 
 
-def choose(records: Sequence[TrialRecord], best: int, sweep: str) -> list[TrialRecord]:
+def choose(records: Sequence[TrialRecord], best: int | None, sweep: str) -> list[TrialRecord]:
     """The trials with the best distinct configs by the objective on validation, best first.
 
-    Configs that differ in the seed alone are one. Fewer than asked for, where there are no more.
+    Configs that differ in the seed alone are one. Fewer than asked for, where there are no more; all, for `None`.
 
     Raises:
         UserError: a trial has not ended, or none has a model.
@@ -39,7 +39,7 @@ def choose(records: Sequence[TrialRecord], best: int, sweep: str) -> list[TrialR
         chosen.setdefault(fingerprint(_with_seed(from_dict(record.config), 0)), record)
     if not chosen:
         raise UserError(f"no trial of sweep {sweep!r} has a model: there is nothing to take to the finals")
-    if len(chosen) < best:
+    if best is not None and len(chosen) < best:
         logger.warning("sweep %s has %d distinct configs with a model, not %d", sweep, len(chosen), best)
     return list(chosen.values())[:best]
 
@@ -50,11 +50,19 @@ def new_seeds(chosen: Sequence[TrialRecord], count: int) -> tuple[int, ...]:
     return tuple(itertools.islice((seed for seed in itertools.count() if seed not in searched), count))
 
 
-def finals_space(sweep: str, searched: str, chosen: Sequence[TrialRecord], seeds: int) -> SearchSpace:
-    """Every config with so many new seeds as fixed points; more may be asked for later, other configs may not.
+def seed_by_seed(configs: Sequence[TrialRecord], seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """Every config with every seed, in an order in which more seeds come after those that were trained."""
+    return [(record.number, seed) for seed in seeds for record in configs]
+
+
+def finals_space(
+    sweep: str, searched: str, chosen: Sequence[TrialRecord], points: Sequence[tuple[int, int]]
+) -> SearchSpace:
+    """Configs with their new seeds as fixed points; more may be asked for later, of other configs none.
 
     Args:
         searched: name of the space that the sweep searched, whose resources are taken.
+        points: (number of a chosen trial, seed).
     """
     configs = {record.number: from_dict(record.config) for record in chosen}
     identity = hashlib.sha256("".join(fingerprint(_with_seed(c, 0)) for c in configs.values()).encode()).hexdigest()
@@ -68,11 +76,8 @@ def finals_space(sweep: str, searched: str, chosen: Sequence[TrialRecord], seeds
         name=f"finals-{sweep}-{identity[:12]}",
         summary=f"the best of {sweep}, with several seeds",
         suggest=suggest,
-        # Seed by seed, so that more of them come after those that were trained.
-        first=tuple(
-            {FINALIST_PARAM: number, SEED_PARAM: seed} for seed in new_seeds(chosen, seeds) for number in configs
-        ),
-        trials=len(configs) * seeds,
+        first=tuple({FINALIST_PARAM: number, SEED_PARAM: seed} for number, seed in points),
+        trials=len(points),
         budget_s=_BUDGET_S,
         grace_epochs=max(config.training.epochs for config in configs.values()),
         reduction=2,

@@ -10,37 +10,34 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import ray
 
 from data import storage
 from data.errors import UserError
-from data.fields import check_plain
-from data.registry.plugins import Plugin
 from data.remembered import remembered
 from data.stores.chunks import Store
 from data.stores.mix import parts_text
 from infra.cluster.join import connect
-from infra.finals.finalists import FINALIST_PARAM, SEED_PARAM, choose, closed_twins, finals_space, new_seeds
+from infra.finals.finalists import choose, closed_twins, new_seeds, seed_by_seed
 from infra.finals.gains import OTHERS_PICTURES
-from infra.finals.held_out import SPLIT, HeldOut, best_bundle, held_out, split_sha256
+from infra.finals.held_out import SPLIT, best_bundle, split_sha256
 from infra.finals.report import Finalist, Finals
 from infra.finals.training import Training
+from infra.finals.trainings import Trainings, TrainingsRequest, find_searched, put_to_test
 from infra.models.evidence import PROTOCOL, Evidence, flat_counts
 from infra.models.register import FINALIST, ModelVersion, register_best
-from infra.record.claim import read_driver
-from infra.record.folder import FINALS_NAME, SweepStore, require_plugins
+from infra.record.folder import FINALS_NAME, SweepStore
 from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
-from infra.sweep.data import find_store
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
 from infra.tracking.contents import PROTOCOL_TAG
 from trainables.config.tree import from_dict
-from trainables.evaluation.bundle import JSON_NAME, WEIGHTS_NAME
+from trainables.evaluation.bundle import WEIGHTS_NAME
 from trainables.evaluation.latency import Latency, measure_latency
 from trainables.networks.model import count_parameters
 from trainables.parts.controls import CLOSED
@@ -49,33 +46,13 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinalsRequest:
-    """What the user asked for; resources that are not given are those of the sweep's space.
+class FinalsRequest(TrainingsRequest):
+    """What the user asked for. The trainings' sweep is `<sweep>-finals` where no name is given."""
 
-    Raises:
-        UserError: a field holds something of another type.
-    """
-
-    sweep: str
     best: int = 3
     seeds: int = 3
-    name: str | None = None
-    """Of the sweep that trains the finalists; `<sweep>-finals` if not given."""
-    model: str = "seld"
-    """In the registry."""
     controls: tuple[str, ...] = ()
     """Of `Fusion.closed`: finalists that hear and see are trained so as well, by sweeps `<name>-<control>-closed`."""
-    data: str | None = None
-    """The sweep's store; the one that it was on if not given."""
-    workers: int = 1
-    cpus_per_worker: int | None = None
-    gpus_per_worker: float | None = None
-    concurrency: int | None = None
-    data_memory_bytes: int | None = None
-    plugins: tuple[Plugin, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_plain(self)
 
 
 def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
@@ -94,39 +71,13 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     for control in request.controls:
         if control not in CLOSED:
             raise UserError(f"--control {control}: choose from {', '.join(CLOSED)}")
-    storage.check_root(settings.root)
-    searched = SweepStore(settings.root, request.sweep)
-    asked = searched.settings()
-    if asked is None:
-        raise UserError(f"there is no sweep {request.sweep!r} below {settings.root}; run `seldtune sweep` first")
-    require_plugins(request.sweep, asked)
-    chosen = choose(searched.trials(), request.best, request.sweep)
-    driver = read_driver(searched.uri)
-    data_uri = request.data or (driver.facts["data"] if driver else f"{settings.root}/data/{asked['space']}")
-    store = find_store(data_uri, settings.root)
-    if store.manifest.sha256 != asked["data"]:
-        raise UserError(
-            f"sweep {request.sweep!r} was on data {asked['data'][:12]}, and {data_uri} holds "
-            f"{store.manifest.sha256[:12]}; give the sweep's own --data"
-        )
-    if not store.split(SPLIT).clips:
-        raise UserError(f"the {SPLIT} split of {data_uri} is empty: there is nothing to test finalists on")
-
-    def trainings(records: Sequence[TrialRecord], name: str) -> SweepRequest:
-        return SweepRequest(
-            space=finals_space(request.sweep, asked["space"], records, request.seeds),
-            name=name,
-            data=data_uri,
-            workers=request.workers,
-            cpus_per_worker=request.cpus_per_worker,
-            gpus_per_worker=request.gpus_per_worker,
-            concurrency=request.concurrency,
-            data_memory_bytes=request.data_memory_bytes,
-            plugins=request.plugins,
-            stopper="none",
-        )
-
+    searched = find_searched(request, settings)
+    chosen = choose(searched.records, request.best, request.sweep)
     seeds = new_seeds(chosen, request.seeds)
+
+    def trainings(configs: Sequence[TrialRecord], name: str) -> SweepRequest:
+        return searched.trainings(request, configs, seed_by_seed(configs, seeds), name)
+
     with run_sweep(trainings(chosen, _name(request)), settings) as outcome:
         if not outcome.finished:
             return None
@@ -137,11 +88,12 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
             with run_sweep(trainings(twins, _twins_name(request, control)), settings) as of_control:
                 if not of_control.finished:
                     return None
-                controls[control] = _trainings(of_control, seeds, settings)
+                controls[control] = put_to_test(of_control, seeds, settings)
         if "eyes" in asked_for:
-            controls[OTHERS_PICTURES] = _trainings(outcome, seeds, settings, shown_others=True)
+            controls[OTHERS_PICTURES] = put_to_test(outcome, seeds, settings, shown_others=True)
         outcome.tracker.require_written()
-        return _conclude(request, outcome, chosen, controls, settings)
+        finalists = rank(outcome, chosen, put_to_test(outcome, seeds, settings), controls, settings)
+        return conclude(request, outcome, finalists)
 
 
 def _name(request: FinalsRequest) -> str:
@@ -158,57 +110,18 @@ def all_controls(request: FinalsRequest, root: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*request.controls, *begun)))
 
 
-def _conclude(
-    request: FinalsRequest,
+def rank(
     outcome: SweepOutcome,
     chosen: Sequence[TrialRecord],
-    controls: Mapping[str, Trainings],
-    settings: Settings,
-) -> Finals:
-    """Test, register and write down; everything here can be done again."""
-    finalists = _test(outcome, chosen, new_seeds(chosen, request.seeds), controls, settings)
-    if not finalists:
-        raise RuntimeError(f"no finalist of {request.sweep!r} could be trained; {outcome.tracker.url} says why")
-    finals = Finals(
-        sweep=request.sweep,
-        name=outcome.name,
-        data_sha256=outcome.store.manifest.sha256,
-        trained_on=parts_text(outcome.store),
-        test_sha256=split_sha256(outcome.store),
-        finalists=finalists,
-        model=_register(request, outcome, finalists[0]).uri,
-        url=outcome.tracker.url,
-    )
-    _write(finals, outcome)
-    return finals
-
-
-Trainings = dict[int, list[Training]]
-"""By the number of their finalist, in order of their seeds."""
-
-
-def _trainings(
-    outcome: SweepOutcome, seeds: Collection[int], settings: Settings, *, shown_others: bool = False
-) -> Trainings:
-    """What the test split says of every training."""
-    found: Trainings = {}
-    for record, tested in held_out(outcome, settings, shown_others=shown_others):
-        if record.params[SEED_PARAM] in seeds:
-            found.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, tested))
-    for own in found.values():
-        own.sort(key=lambda training: training.seed)
-    return found
-
-
-def _test(
-    outcome: SweepOutcome,
-    chosen: Sequence[TrialRecord],
-    seeds: Collection[int],
+    trainings: Trainings,
     controls: Mapping[str, Trainings],
     settings: Settings,
 ) -> list[Finalist]:
-    """The finalists as the test split has them, best on validation first."""
-    trainings = _trainings(outcome, seeds, settings)
+    """The finalists as the test split has them, best on validation first.
+
+    Raises:
+        RuntimeError: none could be trained.
+    """
     finalists = []
     for record in chosen:
         own = trainings.get(record.number, [])
@@ -226,21 +139,34 @@ def _test(
                 bytes=storage.size(f"{best_bundle(outcome.sweep, own[0].record)}/{WEIGHTS_NAME}") or 0,
             )
         )
+    if not finalists:
+        raise RuntimeError(f"no config could be trained for {outcome.name}; {outcome.tracker.url} says why")
     return sorted(finalists, key=lambda finalist: (statistics.fmean(finalist.validation), finalist.trial))
 
 
-def _training(outcome: SweepOutcome, record: TrialRecord, tested: HeldOut) -> Training:
-    described = json.loads(storage.read_bytes(f"{best_bundle(outcome.sweep, record)}/{JSON_NAME}"))
-    extra = described["extra"]
-    return Training(
-        record=record,
-        seed=record.params[SEED_PARAM],
-        counts=tested.counts,
-        kinds=tested.kinds,
-        weights_sha256=described["weights_sha256"],
-        commit=extra.get("git.commit"),
-        changed=extra.get("git.changed") == "True",
+def conclude(
+    request: TrainingsRequest,
+    outcome: SweepOutcome,
+    finalists: list[Finalist],
+    verdicts: Mapping[int, Mapping[str, str]] | None = None,
+) -> Finals:
+    """Register the first finalist and write the report down; everything here can be done again.
+
+    Args:
+        verdicts: of a decision, by a finalist's number: the variants that it was set against, and what came of it.
+    """
+    finals = Finals(
+        sweep=request.sweep,
+        name=outcome.name,
+        data_sha256=outcome.store.manifest.sha256,
+        trained_on=parts_text(outcome.store),
+        test_sha256=split_sha256(outcome.store),
+        finalists=finalists,
+        model=_register(request, outcome, finalists[0], (verdicts or {}).get(finalists[0].trial, {})).uri,
+        url=outcome.tracker.url,
     )
+    _write(finals, outcome)
+    return finals
 
 
 def _latency(sweep: SweepStore, record: TrialRecord, settings: Settings) -> Latency:
@@ -254,7 +180,9 @@ def _latency(sweep: SweepStore, record: TrialRecord, settings: Settings) -> Late
     return Latency(**remembered(uri, measure))
 
 
-def _register(request: FinalsRequest, outcome: SweepOutcome, winner: Finalist) -> ModelVersion:
+def _register(
+    request: TrainingsRequest, outcome: SweepOutcome, winner: Finalist, verdicts: Mapping[str, str]
+) -> ModelVersion:
     """The winner's best training, both by validation, as a version with its evidence."""
     best = winner.best
     return register_best(
@@ -264,11 +192,13 @@ def _register(request: FinalsRequest, outcome: SweepOutcome, winner: Finalist) -
         outcome.tracker.run_id(best.record.number),
         outcome.name,
         alias=FINALIST,
-        evidence=evidence_for(request.sweep, outcome.name, outcome.store, winner, best),
+        evidence=evidence_for(request.sweep, outcome.name, outcome.store, winner, best, verdicts),
     )
 
 
-def evidence_for(sweep: str, finals: str, store: Store, finalist: Finalist, training: Training) -> Evidence:
+def evidence_for(
+    sweep: str, finals: str, store: Store, finalist: Finalist, training: Training, verdicts: Mapping[str, str]
+) -> Evidence:
     """What is kept with a version that is registered from finals."""
     assert training.record.best is not None
     return Evidence(
@@ -288,6 +218,7 @@ def evidence_for(sweep: str, finals: str, store: Store, finalist: Finalist, trai
         latency=finalist.latency,
         counts=flat_counts(training.counts),
         gains={gain.control: (gain.gain, gain.low, gain.high) for gain in finalist.gains if gain.control in CLOSED},
+        verdicts=dict(verdicts),
     )
 
 

@@ -73,6 +73,12 @@ def held_out(
     return [(record, _read(*uris[record.number])) for record in done]
 
 
+def stored(sweep: SweepStore, record: TrialRecord) -> HeldOut | None:
+    """What the split said of a trial's model; nothing where it was not asked."""
+    uris = _uris(sweep, record, shown_others=False)
+    return _read(*uris) if all(map(storage.exists, uris)) else None
+
+
 def best_bundle(sweep: SweepStore, record: TrialRecord) -> str:
     """URI of the trial's model at its best epoch on validation."""
     assert record.best is not None, "a trial without a report has no model"

@@ -207,6 +207,12 @@ class Finals:
             f"test     {len(winner.per_recording)} recordings, read once; ms a {winner.latency.window_s:g} s window "
             f"on one core of {processor}",
             f"data     {self.trained_on}",
+            *self.registered(),
+        ]
+
+    def registered(self) -> list[str]:
+        """Where it all is, and what comes next."""
+        return [
             f"MLflow   {self.url}",
             f"model    {self.model} is {self.model.split('/')[1]}@finalist",
             f'next     seldtune promote {self.model.split("/")[1]} --reason "..."',

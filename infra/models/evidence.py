@@ -23,6 +23,10 @@ from trainables.scores.recordings import class_figures, overall, table_of
 PROTOCOL = "test, once"
 """The test split was read by named finalists alone, once, after all their choices were made on validation."""
 EVIDENCE_NAME = "evidence.json"
+BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
+"""What a decision says of a variant against another."""
+_LATER = ("gains", "verdicts")
+"""Fields that earlier versions did not write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,8 @@ class Evidence:
     """Of each recording, in their order in the split (`trainables.scores.flat.counts_to_array`)."""
     gains: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     """By control of the finals: SELD of the closed twins minus that of the config, and its 95 % interval."""
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    """By variant that a decision set it against: what the model's own variant is to it."""
 
     @property
     def per_recording(self) -> list[SeldCounts]:
@@ -78,9 +84,10 @@ class Evidence:
             "classes": class_figures(self.total),
         }
         values = asdict(self)
-        if not self.gains:
-            # As it was before there were controls: its hash stands in the registry.
-            del values["gains"]
+        for later in _LATER:
+            if not values[later]:
+                # As it was before there were any: its hash stands in the registry.
+                del values[later]
         return json.dumps({"summary": summary, **values}, indent=1) + "\n"
 
     @property
@@ -96,7 +103,7 @@ class Evidence:
         """
         try:
             document = json.loads(text)
-            document.setdefault("gains", {})
+            document = {later: {} for later in _LATER} | document
             values: dict[str, Any] = {field.name: document[field.name] for field in fields(cls)}
             values["gains"] = {control: tuple(gain) for control, gain in values["gains"].items()}
             values["seeds"] = tuple(values["seeds"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from data.errors import UserError
 from data.files.yaml_files import read_mapping
 from data.registry.plugins import options_for
-from infra.models.evidence import Evidence
+from infra.models.evidence import BETTER, Evidence
 from trainables.checks import check
 from trainables.parts.controls import CLOSED
 from trainables.scores.flat import AVERAGES
@@ -47,6 +47,8 @@ class Rules:
     """Trained from a commit, with nothing changed beside it."""
     controls: Sequence[str] = ()
     """Of `finals --control`: with its eyes, or ears, closed the model has to be worse, beyond the 95 % interval."""
+    better_than: Sequence[str] = ()
+    """Variants that its decision (`seldtune decide`) has to have found worse than the model's own."""
 
     def __post_init__(self) -> None:
         check(self.average in AVERAGES, "average", self.average, f"is not known; choose one of {', '.join(AVERAGES)}")
@@ -63,7 +65,10 @@ class Rules:
         check(whole, "seeds", self.seeds, "has to be a whole number, 0 or more")
         listed = isinstance(self.controls, list | tuple) and all(control in CLOSED for control in self.controls)
         check(listed, "controls", self.controls, f"has to be a list of {', '.join(CLOSED)}")
-        object.__setattr__(self, "controls", tuple(dict.fromkeys(self.controls)))
+        named = isinstance(self.better_than, list | tuple) and all(isinstance(name, str) for name in self.better_than)
+        check(named, "better_than", self.better_than, "has to be a list of variants, such as audio_only")
+        for name in ("controls", "better_than"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +120,7 @@ def judge(candidate: Standing, holder: Standing | None, rules: Rules) -> list[Ve
     alone: Sequence[Callable[[Evidence, Rules], Verdict]] = (_provenance, _seeds, *floor, _speed, _size)
     verdicts += [rule(candidate.evidence, rules) for rule in alone]
     verdicts += [_control(candidate.evidence, control) for control in rules.controls]
+    verdicts += [_decided(candidate.evidence, variant) for variant in rules.better_than]
     if holder is not None:
         verdicts += _against(candidate.evidence, holder, rules)
     elif rules.better_than_silence:
@@ -202,6 +208,16 @@ def _control(evidence: Evidence, control: str) -> Verdict:
         gain, low, high = evidence.gains[control]
         got = f"SELD better by {gain:+.3f} than with its {control} closed, 95 % interval {low:+.3f} to {high:+.3f}"
     return Verdict(rule=f"{CLOSED[control]} input helps", passed=low > 0, got=got, needed="the interval above 0")
+
+
+def _decided(evidence: Evidence, variant: str) -> Verdict:
+    verdict = evidence.verdicts.get(variant)
+    return Verdict(
+        rule=f"better than {variant}",
+        passed=verdict == BETTER,
+        got=f"decided: {verdict}" if verdict else f"nothing decided against {variant}; `seldtune decide` does so",
+        needed=f"a decision that it is {BETTER}",
+    )
 
 
 def _against(ours: Evidence, holder: Standing, rules: Rules) -> list[Verdict]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _READERS = 16
 """Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""
 _RESTORE = "restore it, or begin anew under another --name"
-FINALS_NAME = "finals.json"
+FINALS_NAME, DECISION_NAME = "finals.json", "decision.json"
 """In the folder of a sweep of finals, once they have ended."""
 """What to do about a broken file: without it a sweep is not what it was."""
 

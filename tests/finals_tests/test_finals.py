@@ -13,7 +13,7 @@ import pytest
 from data.classes import SHORT_NAMES
 from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
-from infra.finals.finalists import choose, closed_twins, finals_space, new_seeds
+from infra.finals.finalists import choose, closed_twins, finals_space, new_seeds, seed_by_seed
 from infra.finals.finals import FinalsRequest, _write, all_controls, evidence_for
 from infra.finals.gains import OTHERS_PICTURES
 from infra.finals.held_out import with_others_pictures
@@ -68,7 +68,7 @@ def test_a_sweep_that_goes_on_or_has_no_model_has_no_finals():
 
 def test_every_config_is_trained_with_every_seed():
     chosen = [record(3, 0.3), record(8, 0.4, fusion="gru")]
-    space = finals_space("s", "quickstart", chosen, 3)
+    space = finals_space("s", "quickstart", chosen, seed_by_seed(chosen, (1, 2, 3)))
     assert space.trials == 6
     assert space.grace_epochs == 14
     assert draw(space, {}, 0).configs
@@ -92,11 +92,13 @@ def test_seeds_are_those_that_nobody_was_searched_with():
 
 
 def test_more_seeds_go_on_and_other_configs_do_not():
-    few = finals_space("s", "quickstart", [record(3, 0.3), record(8, 0.4)], 2)
-    more = finals_space("s", "quickstart", [record(3, 0.3), record(8, 0.4)], 4)
+    chosen = [record(3, 0.3), record(8, 0.4)]
+    few = finals_space("s", "quickstart", chosen, seed_by_seed(chosen, (1, 2)))
+    more = finals_space("s", "quickstart", chosen, seed_by_seed(chosen, (1, 2, 3, 4)))
     assert more.name == few.name
     assert more.first[: len(few.first)] == few.first
-    assert finals_space("s", "quickstart", [record(3, 0.3), record(9, 0.4)], 2).name != few.name
+    others = [record(3, 0.3), record(9, 0.4)]
+    assert finals_space("s", "quickstart", others, seed_by_seed(others, (1, 2))).name != few.name
 
 
 def test_a_search_gives_its_trials_its_own_seed():
@@ -325,11 +327,14 @@ def test_evidence_names_the_training_that_is_registered():
         return Store("s3://store", Manifest("synthetic", {}, splits, Shard("index.parquet", "0", 1, 2)))
 
     one = finalist(4, [0.3, 0.2], [0.5, 0.6])
-    kept = evidence_for("s", "s-finals", store("a", "b"), one, one.best)
+    kept = evidence_for("s", "s-finals", store("a", "b"), one, one.best, {"gru": "better"})
+    assert kept.verdicts == {"gru": "better"}
     assert (kept.trial, kept.seed, kept.seeds, kept.epoch) == (41, 1, (0, 1), 2)
     assert kept.score("present", "F") == pytest.approx(one.best.flat()["present/F"])
     # Other training data leaves the identity of the test split as it is; other test data does not.
-    more, other = (evidence_for("s", "s-finals", store(*parts), one, one.best) for parts in (("c", "b"), ("a", "c")))
+    more, other = (
+        evidence_for("s", "s-finals", store(*parts), one, one.best, {}) for parts in (("c", "b"), ("a", "c"))
+    )
     assert more.data_sha256 != kept.data_sha256
     assert more.test_sha256 == kept.test_sha256 != other.test_sha256
 

@@ -56,11 +56,29 @@ def test_a_gate_may_ask_that_pictures_help():
             Rules(controls=wrong)
 
 
+def test_a_gate_may_ask_that_it_was_decided():
+    for verdicts, refusals in (
+        ({"audio_only": "better", "cmaf": "undecided"}, []),
+        ({"audio_only": "equivalent"}, ["better than audio_only"]),
+        ({"cmaf": "better"}, ["better than audio_only"]),
+        ({}, ["better than audio_only"]),
+    ):
+        assert refused(evidence(verdicts=verdicts), better_than=["audio_only"]) == refusals
+        assert refused(evidence(verdicts=verdicts)) == []
+    (undecided,) = failed(judge(Standing(version="2", evidence=evidence()), None, Rules(better_than=["audio_only"])))
+    assert "nothing decided against audio_only; `seldtune decide` does so" in str(undecided)
+    for wrong in ("audio_only", [3]):
+        with pytest.raises(UserError, match="has to be a list of variants, such as audio_only"):
+            Rules(better_than=wrong)
+    decided = evidence(verdicts={"audio_only": "better"})
+    assert Evidence.from_json(decided.to_json()) == decided
+
+
 def test_evidence_keeps_what_controls_said_and_is_without_them_what_it_was():
     with_gains = evidence(gains={"eyes": (0.1, 0.02, 0.18)})
     assert Evidence.from_json(with_gains.to_json()) == with_gains
     before = json.loads(evidence().to_json())
-    assert "gains" not in before
+    assert not {"gains", "verdicts"} & before.keys()
     assert Evidence.from_json(json.dumps(before)).sha256 == evidence().sha256
 
 

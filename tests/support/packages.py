@@ -45,8 +45,8 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
             *("tracking", "watch"),
         },
         "plan": {"cluster", "costs", "search", "stack", "sweep"},
-        "finals": {"cluster", "models", "record", "stack", "sweep", "tracking"},
-        "bench": {"cluster", "record", "search", "stack", "sweep", "tracking"},
+        "finals": {"cluster", "comparison", "models", "record", "stack", "sweep", "tracking"},
+        "bench": {"cluster", "finals", "record", "search", "stack", "sweep", "tracking"},
         "api": {
             *("cluster", "comparison", "console", "datasets", "finals", "models", "plan", "record", "stack", "sweep"),
             "watch",

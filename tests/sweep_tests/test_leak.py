@@ -19,6 +19,7 @@ from infra.stack.home import read_state
 from infra.stack.settings import embedded_urls
 from support.checked_models import each_model_loaded_once
 from support.embedded_stack import Stack
+from support.tracking_server import wait_for
 from support.watched_door import Door, watched
 from trainables.training.reports import OBJECTIVE
 
@@ -203,3 +204,75 @@ def test_the_finalist_is_registered_with_its_evidence_and_promoted(
     assert moves[0]["evidence"] == finalist.tags["evidence.sha256"]
     assert len(stack.test_reads()) == before
     assert "no sweep 'nothing'" in stack.run("finals", "nothing", code=2)
+
+
+DECIDE = ("decide", "search", "--data", DATA, "--seeds", "4", "--json")
+
+
+@pytest.fixture(scope="module")
+def decided(stack: Watched, finals: dict[str, Any]) -> dict[str, Any]:
+    """A decision whose driver was killed on the way, and that was gone on with."""
+    sweep = SweepStore("s3://seldtune", "search-decide")
+    process = stack.start(*DECIDE)
+    try:
+        wait_for(
+            lambda: process.poll() is not None or sum(record.ended for record in sweep.trials()) >= 2, timeout_s=200
+        )
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(sweep.trials()) < 6, "it was to be killed before its first look"
+    return json.loads(stack.run(*DECIDE))
+
+
+def test_a_decision_that_was_killed_ends_as_one_that_was_not(stack: Watched, decided: dict[str, Any]) -> None:
+    assert {variant["variant"] for variant in decided["variants"]} == {"audio_only", "gru"}
+    (pair,) = decided["pairs"]
+    assert pair["verdict"] in ("better", "worse", "equivalent", "undecided")
+    assert pair["low"] <= pair["difference"] <= pair["high"]
+    assert decided["recordings"] == 3
+    records = SweepStore("s3://seldtune", "search-decide").trials()
+    trained = [(record.params["finalist"], record.params["seed"]) for record in records]
+    seeds = {variant["seeds"] for variant in decided["variants"]}
+    assert len(trained) == len(set(trained)) == sum(variant["seeds"] for variant in decided["variants"])
+    assert seeds <= {3, 4}
+    whole = json.loads(stack.run(*DECIDE, "--name", "whole"))
+    told = ("sentence", "variants", "pairs", "seeds_for", "recordings")
+    assert {key: whole[key] for key in told} == {key: decided[key] for key in told}
+
+
+def test_asked_again_a_decision_trains_and_reads_nothing(stack: Watched, decided: dict[str, Any]) -> None:
+    reads = stack.test_reads()
+    assert json.loads(stack.run(*DECIDE))["pairs"] == decided["pairs"]
+    assert stack.test_reads() == reads
+    refused = stack.run(*DECIDE, "--margin", "0.1", code=2)
+    assert "'search-decide' was begun with margin 0.02, not 0.1" in refused
+    planned = json.loads(stack.run(*DECIDE, "--plan"))
+    assert planned["spread_of"] == "search-decide"
+    assert planned["pairs"] == 1
+
+
+def test_a_verdict_is_in_mlflow_on_the_page_and_a_rule(stack: Watched, decided: dict[str, Any], tmp_path: Path) -> None:
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()],
+        "tags.`seldtune.sweep` = 'search-decide' and tags.`seldtune.kind` = 'sweep'",
+    )
+    assert run.data.tags["decision"] == decided["sentence"]
+    assert {"decision.md", "decision.json"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert sum(name.startswith("decision/") for name in run.data.metrics) == 3
+    said = stack.run("compare", "search", "--out", str(tmp_path))
+    assert f"decided   {decided['sentence']}" in said
+    page = (tmp_path / "comparison.html").read_text()
+    assert page.index(decided["sentence"]) < page.index("<nav")
+    assert "What was decided" in page
+    rules = tmp_path / "rules.yaml"
+    (pair,) = decided["pairs"]
+    chosen = next(one["variant"] for one in decided["variants"] if one["trial"] == decided["finals"]["chosen"]["trial"])
+    turned = {"better": "worse", "worse": "better"}
+    of_gru = pair["verdict"] if pair["first"] == "gru" else turned.get(pair["verdict"], pair["verdict"])
+    rules.write_text("clean_commit: false\nreal_time_factor: 0\nbetter_than: [audio_only]\n")
+    message = stack.run("promote", "seld", "--rules", str(rules), "--reason", "a test of the rule", code=3)
+    assert "FAILED latency" in message
+    got = f"decided: {of_gru}" if chosen == "gru" else "nothing decided against audio_only"
+    assert (f"FAILED better than audio_only: {got}" in message) == (got != "decided: better")

@@ -246,6 +246,25 @@ def score_table(counts: SeldCounts, average: Average = "macro") -> FloatArray:
     return np.column_stack((score_values(s), np.stack(rows)))
 
 
+def leave_one_out(
+    per_recording: Sequence[Counts], score: Callable[[Counts], FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Scores of all recordings together, and, stacked along a first axis, of all but one.
+
+    The cost grows with the recordings, not with their length.
+
+    Raises:
+        UserError: fewer than two recordings.
+    """
+    n = len(per_recording)
+    if n < 2:
+        raise UserError(f"intervals compare recordings with each other: two or more are needed, got {n}")
+    zero = per_recording[0].zero()
+    before = list(accumulate(per_recording, add, initial=zero))
+    after = list(accumulate(reversed(per_recording), add, initial=zero))[::-1]
+    return score(before[-1]), np.stack([score(before[i] + after[i + 1]) for i in range(n)])
+
+
 def jackknife(
     per_recording: Sequence[Counts], score: Callable[[Counts], FloatArray], confidence: float = 0.95
 ) -> Intervals:
@@ -253,7 +272,7 @@ def jackknife(
 
     Student's t with one degree of freedom less than recordings, about the value less the bias that the jackknife finds
     in it. That may leave out the value itself, and what a score can be: see `Intervals.in_range`. A score that is NaN
-    without some recording has NaN bounds. The cost grows with the recordings, not with their length.
+    without some recording has NaN bounds.
 
     Args:
         score: scores of counts, an array of any shape: `score_table`, with an average of one's choice.
@@ -266,13 +285,7 @@ def jackknife(
     from scipy.special import stdtrit
 
     n = len(per_recording)
-    if n < 2:
-        raise UserError(f"intervals compare recordings with each other: two or more are needed, got {n}")
-    zero = per_recording[0].zero()
-    before = list(accumulate(per_recording, add, initial=zero))
-    after = list(accumulate(reversed(per_recording), add, initial=zero))[::-1]
-    value = score(before[-1])
-    without = np.stack([score(before[i] + after[i + 1]) for i in range(n)])
+    value, without = leave_one_out(per_recording, score)
     mean = without.mean(axis=0)
     estimate = value - (n - 1) * (mean - value)
     half_width = stdtrit(n - 1, (1 + confidence) / 2) * np.sqrt((n - 1) * np.square(without - mean).mean(axis=0))

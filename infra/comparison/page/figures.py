@@ -66,7 +66,7 @@ class Shown:
 def scores_by_variant(comparison: Comparison, shown: Shown) -> str:
     """Every score at equal epochs, with median and interval of its variant."""
     rows = [variant for variant in comparison.variants if variant.median is not None]
-    row_height, left = 46, 150
+    row_height, left = 46, max(150, 32 + 7 * max(len(variant.name) for variant in rows))
     bottom = 20 + row_height * len(rows)
     trials = [trial for trial in shown.thinned(MOST_MARKS) if trial.score is not None]
     ends = [end for v in rows if v.interval for end in (v.interval.low, v.interval.high)]

@@ -16,7 +16,7 @@ from infra.comparison.page.figures import Shown
 from infra.comparison.page.sections import SECTIONS, sections_of
 from infra.comparison.page.svg import MARKS, NUM_COLOURS, number_text
 from infra.comparison.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
-from infra.comparison.tables import duration_text, p_text, score_text
+from infra.comparison.tables import duration_text, in_full_text, p_text, score_text
 
 ASSETS = Path(__file__).parent
 
@@ -44,6 +44,7 @@ def page(comparison: Comparison) -> str:
 <svg class="shapes" aria-hidden="true"><defs>{"".join(_shape(i, mark) for i, mark in enumerate(MARKS))}</defs></svg>
 <header><div><h1>{escape(title)}</h1><p class="soft">{_subtitle(comparison)}</p></div>
 <button id="theme" type="button">light / dark</button></header>
+{_lead(comparison)}
 <ul class="verdicts">{"".join(f"<li>{sentence}</li>" for sentence in _verdicts(comparison))}</ul>
 <nav aria-label="Sections">{links}</nav>
 <div class="bar">{_legend(comparison, shown)}
@@ -69,6 +70,14 @@ def _subtitle(comparison: Comparison) -> str:
         f"{duration_text(comparison.cost.seconds)} of training; data "
         f"<code>{escape(comparison.data[:12])}</code>."
     )
+
+
+def _lead(comparison: Comparison) -> str:
+    """What was decided; or else how far trials got that trained in full, which is more than they are compared by."""
+    told = [escape(decision["sentence"]) for decision in comparison.decisions]
+    if comparison.in_full:
+        told.append(f"Trained in full: {escape(in_full_text(comparison))}.".replace("`", ""))
+    return "".join(f'<p class="lead">{sentence}</p>' for sentence in told)
 
 
 def _verdicts(comparison: Comparison) -> list[str]:

@@ -24,6 +24,7 @@ from infra.comparison.page.figures import (
 from infra.comparison.page.gains import gains_section
 from infra.comparison.page.html import attribute, figure, table_html
 from infra.comparison.page.svg import number_text
+from infra.comparison.page.verdict import decision_section
 from infra.comparison.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 from infra.comparison.tables import (
     COLUMNS,
@@ -41,6 +42,7 @@ from trainables.scores.metrics import SCORE_NAMES
 MOST_ROWS = 300
 """Of the table of trials."""
 SECTIONS = {
+    "verdict": "What was decided",
     "variants": "Variants",
     "gains": "What pictures are worth",
     "classes": "Classes and averages",
@@ -55,7 +57,9 @@ SECTIONS = {
 
 def sections_of(comparison: Comparison, shown: Shown) -> dict[str, str]:
     """Id of each section (`SECTIONS` has their titles) -> what stands in it."""
+    decided = "".join(map(decision_section, comparison.decisions))
     return {
+        **({"verdict": decided} if decided else {}),
         "variants": _variants(comparison, shown),
         **({"gains": gains_section(comparison)} if comparison.gains or comparison.tested else {}),
         "classes": _classes(comparison),
