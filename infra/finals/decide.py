@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -92,13 +93,15 @@ def run_decide(request: DecisionRequest, settings: Settings) -> Decided | None:
     configs = list(chosen.values())
     seeds = new_seeds(configs, question.most_seeds)
     points = seed_by_seed(configs, seeds[:FIRST_SEEDS])
+    decision: Decision | None = None
     for looked in itertools.count(FIRST_SEEDS):
         with run_sweep(searched.trainings(request, configs, points, name), settings) as outcome:
             remembered(asked_uri, lambda: asdict(question))
             if not outcome.finished:
                 return None
-            trainings = put_to_test(outcome, seeds, settings)
-            decision = decision_of(request.sweep, outcome, question, chosen, trainings)
+            # Not those of later looks, which an interrupted start may have left: each look sees what it saw then.
+            trainings = put_to_test(outcome, points, settings)
+            decision = _look(request.sweep, outcome, question, chosen, trainings, decision)
             going = decision.open_variants() if looked < question.most_seeds else []
             if going and request.budget_s is not None and outcome.seconds >= request.budget_s:
                 logger.warning("the budget is spent; the same command with more of it goes on")
@@ -126,20 +129,21 @@ def best_of_variants(searched: Searched, by: str) -> dict[str, TrialRecord]:
     return chosen
 
 
-def decision_of(
+def _look(
     sweep: str,
     outcome: SweepOutcome,
     question: Question,
-    chosen: dict[str, TrialRecord],
+    chosen: Mapping[str, TrialRecord],
     trainings: Trainings,
+    before: Decision | None,
 ) -> Decision:
-    """What the trainings there are say."""
+    """What the trainings there are say, after the look before."""
     tested = {
         variant: Trained.of([training.counts for training in trainings.get(record.number, [])], seld)
         for variant, record in chosen.items()
     }
     trial = {variant: record.number for variant, record in chosen.items()}
-    return Decision.of(sweep, outcome.name, question, tested, trial)
+    return Decision.of(sweep, outcome.name, question, tested, trial, before)
 
 
 def seld(counts: SeldCounts) -> float:

@@ -161,25 +161,37 @@ class Decision:
 
     @classmethod
     def of(
-        cls, sweep: str, name: str, question: Question, tested: Mapping[str, Trained], trial: Mapping[str, int]
+        cls,
+        sweep: str,
+        name: str,
+        question: Question,
+        trained: Mapping[str, Trained],
+        trial: Mapping[str, int],
+        before: Decision | None = None,
     ) -> Decision:
-        """Set every pair side by side; what has one training alone, or none, is compared with nothing."""
-        pairs = question.pairs(list(tested))
+        """Set every pair side by side; what has one training alone, or none, is compared with nothing.
+
+        Args:
+            before: the last look. A verdict that was given stands: the intervals of all looks hold together.
+        """
+        pairs = question.pairs(list(trained))
         level = question.level(len(pairs))
+        given = {(p.first, p.second): p for p in before.pairs if p.verdict != UNDECIDED} if before else {}
         found = []
         for a, b in pairs:
-            enough = min(tested[a].seeds, tested[b].seeds) > 1
-            difference = Difference.of(tested[a], tested[b]) if enough else None
-            found.append(Pair(first=a, second=b, difference=difference, level=level, margin=question.margin))
-        ordered = sorted((v for v in tested if tested[v].seeds), key=lambda v: float(tested[v].scores.mean()))
+            enough = min(trained[a].seeds, trained[b].seeds) > 1
+            difference = Difference.of(trained[a], trained[b]) if enough else None
+            pair = Pair(first=a, second=b, difference=difference, level=level, margin=question.margin)
+            found.append(given.get((a, b), pair))
+        ordered = sorted((v for v in trained if trained[v].seeds), key=lambda v: float(trained[v].scores.mean()))
         return cls(
             sweep=sweep,
             name=name,
             question=question,
-            means={v: float(tested[v].scores.mean()) for v in ordered},
-            deviations={v: float(tested[v].scores.std(ddof=1)) if tested[v].seeds > 1 else 0.0 for v in ordered},
-            seeds={v: tested[v].seeds for v in ordered},
-            recordings=max((one.parts.shape[1] for one in tested.values() if one.seeds), default=0),
+            means={v: float(trained[v].scores.mean()) for v in ordered},
+            deviations={v: float(trained[v].scores.std(ddof=1)) if trained[v].seeds > 1 else 0.0 for v in ordered},
+            seeds={v: trained[v].seeds for v in ordered},
+            recordings=max((one.parts.shape[1] for one in trained.values() if one.seeds), default=0),
             pairs=found,
             trial=trial,
         )

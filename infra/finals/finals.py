@@ -33,7 +33,6 @@ from infra.record.folder import FINALS_NAME, SweepStore
 from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
-from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
 from infra.tracking.contents import PROTOCOL_TAG
 from trainables.config.tree import from_dict
@@ -75,24 +74,24 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     chosen = choose(searched.records, request.best, request.sweep)
     seeds = new_seeds(chosen, request.seeds)
 
-    def trainings(configs: Sequence[TrialRecord], name: str) -> SweepRequest:
-        return searched.trainings(request, configs, seed_by_seed(configs, seeds), name)
-
-    with run_sweep(trainings(chosen, _name(request)), settings) as outcome:
+    points = seed_by_seed(chosen, seeds)
+    with run_sweep(searched.trainings(request, chosen, points, _name(request)), settings) as outcome:
         if not outcome.finished:
             return None
         controls: dict[str, Trainings] = {}
         asked_for = all_controls(request, settings.root)
         for control in asked_for:
             twins = closed_twins(chosen, control)
-            with run_sweep(trainings(twins, _twins_name(request, control)), settings) as of_control:
+            of_twins = seed_by_seed(twins, seeds)
+            asked = searched.trainings(request, twins, of_twins, _twins_name(request, control))
+            with run_sweep(asked, settings) as of_control:
                 if not of_control.finished:
                     return None
-                controls[control] = put_to_test(of_control, seeds, settings)
+                controls[control] = put_to_test(of_control, of_twins, settings)
         if "eyes" in asked_for:
-            controls[OTHERS_PICTURES] = put_to_test(outcome, seeds, settings, shown_others=True)
+            controls[OTHERS_PICTURES] = put_to_test(outcome, points, settings, shown_others=True)
         outcome.tracker.require_written()
-        finalists = rank(outcome, chosen, put_to_test(outcome, seeds, settings), controls, settings)
+        finalists = rank(outcome, chosen, put_to_test(outcome, points, settings), controls, settings)
         return conclude(request, outcome, finalists)
 
 

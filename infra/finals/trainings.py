@@ -122,13 +122,14 @@ Trainings = dict[int, list[Training]]
 
 
 def put_to_test(
-    outcome: SweepOutcome, seeds: Collection[int], settings: Settings, *, shown_others: bool = False
+    outcome: SweepOutcome, points: Collection[tuple[int, int]], settings: Settings, *, shown_others: bool = False
 ) -> Trainings:
-    """What the test split says of every training with one of these seeds; it is asked once of each."""
+    """What the test split says of these trainings, (number of a finalist, seed); it is asked once of each."""
     found: Trainings = {}
     for record, tested in held_out(outcome, settings, shown_others=shown_others):
-        if record.params[SEED_PARAM] in seeds:
-            found.setdefault(record.params[FINALIST_PARAM], []).append(_training(outcome, record, tested))
+        number, seed = record.params[FINALIST_PARAM], record.params[SEED_PARAM]
+        if (number, seed) in points:
+            found.setdefault(number, []).append(_training(outcome, record, tested))
     for own in found.values():
         own.sort(key=lambda training: training.seed)
     return found

@@ -60,6 +60,22 @@ def test_all_intervals_of_more_pairs_are_wider() -> None:
     assert [(pair.first, pair.second) for pair in against_one.pairs] == [("gru", "cmaf"), ("audio_only", "cmaf")]
 
 
+def test_a_verdict_that_was_given_stands() -> None:
+    """A variant gets more seeds for another pair's sake; that its own is less clear with them takes nothing back."""
+
+    def look(before: Decision | None = None, **variants: Trained) -> Decision:
+        return Decision.of("searched", "decided", Question(), variants, {"gru": 0, "cmaf": 1}, before)
+
+    clear, blurred = {"gru": trained(0.4), "cmaf": trained(0.5)}, {"gru": trained(0.4, 5, 0.3), "cmaf": trained(0.5)}
+    first = look(**clear)
+    kept = look(first, **blurred)
+    assert kept.pairs == first.pairs
+    assert kept.open_variants() == []
+    undecided = look(**blurred)
+    assert verdicts(undecided) == {("gru", "cmaf"): "undecided"}
+    assert verdicts(look(undecided, **clear)) == {("gru", "cmaf"): "better"}
+
+
 def test_where_recordings_leave_it_open_no_seed_is_added_and_it_is_said() -> None:
     found = decide(gru=trained(0.40, by_recording=0.1), cmaf=trained(0.44))
     (pair,) = found.pairs
