@@ -96,6 +96,7 @@ def run_decide(request: DecisionRequest, settings: Settings) -> Decided | None:
     decision: Decision | None = None
     for looked in itertools.count(FIRST_SEEDS):
         with run_sweep(searched.trainings(request, configs, points, name), settings) as outcome:
+            # Before anything is seen.
             remembered(asked_uri, lambda: asdict(question))
             if not outcome.finished:
                 return None
@@ -138,12 +139,12 @@ def _look(
     before: Decision | None,
 ) -> Decision:
     """What the trainings there are say, after the look before."""
-    tested = {
+    trained = {
         variant: Trained.of([training.counts for training in trainings.get(record.number, [])], seld)
         for variant, record in chosen.items()
     }
     trial = {variant: record.number for variant, record in chosen.items()}
-    return Decision.of(sweep, outcome.name, question, tested, trial, before)
+    return Decision.of(sweep, outcome.name, question, trained, trial, before)
 
 
 def seld(counts: SeldCounts) -> float:
