@@ -163,11 +163,13 @@ def compare(
     """
     settings = settled(settings, ("s3",))
     from data.registry.plugins import load_plugins
+    from infra.comparison.compare import check_grouping
     from infra.comparison.compare import compare as compare_loaded
     from infra.comparison.report import load_sweeps
 
     load_plugins(names(plugins or ()))
-    loaded = load_sweeps(settings.root, names(sweeps))
+    check_grouping(by)
+    loaded = load_sweeps(settings.root, names(sweeps), by)
     return compare_loaded(loaded, by=by, reference=reference, target=target, epochs=epochs)
 
 

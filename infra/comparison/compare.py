@@ -152,8 +152,7 @@ def compare(
         UserError: the sweeps cannot be compared, have no score yet, or do not hold what is asked for.
     """
     _check_alike(sweeps)
-    if by not in GROUPINGS:
-        raise UserError(f"--by {by!r} is not known; choose one of {', '.join(GROUPINGS)}")
+    check_grouping(by)
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs {epochs}: trials are compared after at least one; leave it out for all they share")
     equal = equal_epochs(sweeps) if epochs is None else epochs
@@ -187,9 +186,15 @@ def compare(
         fronts={cost: _front(scored, cost) for cost in COSTS},
         gains=(gains := control_gains(trials)),
         tested=[gain for sweep in sweeps for gain in sweep.tested],
-        decisions=[sweep.decision for sweep in sweeps if sweep.decision and sweep.decision["by"] == by],
+        decisions=[sweep.decision for sweep in sweeps if sweep.decision],
         notes=[*map(str, gains), *_notes(sweeps, trials, equal), *_uncontrolled(trials, gains)],
     )
+
+
+def check_grouping(by: str) -> None:
+    """UserError for what trials cannot be grouped by."""
+    if by not in GROUPINGS:
+        raise UserError(f"--by {by!r} is not known; choose one of {', '.join(GROUPINGS)}")
 
 
 def _check_alike(sweeps: Sequence[LoadedSweep]) -> None:

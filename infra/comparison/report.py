@@ -20,7 +20,7 @@ from infra.comparison.compare import Comparison
 from infra.comparison.page.page import page
 from infra.comparison.tables import markdown, trials_csv, variants_csv
 from infra.comparison.trials import LoadedSweep
-from infra.record.folder import DECISION_NAME, FINALS_NAME, SweepStore, require_plugins
+from infra.record.folder import FINALS_NAME, SweepStore, require_plugins
 from infra.stack.answers import mlflow_answers
 from infra.tracking.tracker import SWEEP_TAG
 
@@ -31,8 +31,11 @@ FOLDER = "comparison"
 PAGE_NAME = "comparison.html"
 
 
-def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
+def load_sweeps(root: str, names: Sequence[str], by: str = "fusion") -> list[LoadedSweep]:
     """The records of these sweeps.
+
+    Args:
+        by: what is compared; what was decided by that comes along.
 
     Raises:
         UserError: one of them does not exist, or was run with a plugin that is not loaded.
@@ -44,7 +47,7 @@ def load_sweeps(root: str, names: Sequence[str]) -> list[LoadedSweep]:
         if settings is None:
             raise UserError(f"there is no sweep {name!r} below {root}/sweeps; check the name")
         require_plugins(name, settings)
-        finals, decision = (_document(f"{store.uri}/{name}") for name in (FINALS_NAME, DECISION_NAME))
+        finals, decision = _document(f"{store.uri}/{FINALS_NAME}"), _document(store.decision_uri(by))
         # Finals of an earlier version had no controls.
         tested = finals.get("gains", ()) if finals else ()
         sweeps.append(

@@ -25,7 +25,7 @@ class LoadedSweep:
     tested: Sequence[Mapping[str, Any]] = ()
     """What finals found controls to be worth on the test split (`gains` of their report), where the sweep is theirs."""
     decision: Mapping[str, Any] | None = None
-    """What was decided between its variants (`infra.finals.decision`)."""
+    """What was decided between its variants by what is compared (`infra.finals.decision`)."""
 
     @property
     def grace_epochs(self) -> int:

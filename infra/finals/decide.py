@@ -28,7 +28,7 @@ from infra.finals.finals import conclude, rank
 from infra.finals.looks import FIRST_SEEDS, Trained
 from infra.finals.report import COMPARED, Finals
 from infra.finals.trainings import Searched, Trainings, TrainingsRequest, find_searched, put_to_test
-from infra.record.folder import DECISION_NAME, SweepStore
+from infra.record.folder import SweepStore
 from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
@@ -73,9 +73,9 @@ def decision_name(request: DecisionRequest) -> str:
 def run_decide(request: DecisionRequest, settings: Settings) -> Decided | None:
     """Decide between the variants of a sweep; nothing when interrupted: the same call goes on from there.
 
-    Writes `decision.{md,json}` beside the trainings' sweep and into its run in MLflow, and `decision.json` beside the
-    sweep that was decided, where comparisons find it; the best by validation is registered as finalist, with the
-    verdicts in its evidence.
+    Writes `decision.{md,json}` beside the trainings' sweep and into its run in MLflow, and the latter beside the sweep
+    that was decided too, where comparisons find it; the best by validation is registered as finalist, with the verdicts
+    in its evidence.
 
     Raises:
         UserError: no such sweep, one that has not ended, other data than its own, nothing to decide between, or another
@@ -166,7 +166,7 @@ def _require_same(question: Question, uri: str, name: str) -> None:
 
 def _write(decision: Decision, outcome: SweepOutcome, searched: Searched, settings: Settings) -> None:
     document = json.dumps(decision.as_json(), indent=1)
-    for name, text in {"decision.md": decision.markdown(), DECISION_NAME: document}.items():
+    for name, text in {"decision.md": decision.markdown(), "decision.json": document}.items():
         storage.write_bytes(f"{outcome.sweep.uri}/{name}", text.encode())
         outcome.tracker.log_text(name, text)
     figures = {
@@ -177,4 +177,5 @@ def _write(decision: Decision, outcome: SweepOutcome, searched: Searched, settin
         for key, value in zip(("difference", "low", "high"), (pair.difference.value, *pair.interval), strict=True)
     }
     outcome.tracker.log_sweep({}, figures, {"decision": decision.sentence})
-    storage.write_bytes(f"{SweepStore(settings.root, searched.name).uri}/{DECISION_NAME}", document.encode())
+    decided = SweepStore(settings.root, searched.name).decision_uri(decision.question.by)
+    storage.write_bytes(decided, document.encode())

@@ -13,7 +13,7 @@ from scipy import stats
 
 from data.errors import UserError
 from data.fields import check_plain
-from infra.comparison.compare import GROUPINGS
+from infra.comparison.compare import check_grouping
 from infra.comparison.statistics import ALPHA
 from infra.finals.looks import FIRST_SEEDS, POWER, Difference, Trained, level_of_look, seeds_for
 from infra.models.evidence import BETTER, EQUIVALENT, UNDECIDED, WORSE
@@ -32,7 +32,7 @@ class Question:
     """
 
     by: str = "fusion"
-    """Of `GROUPINGS`: what the variants differ in."""
+    """Of `infra.comparison.compare.GROUPINGS`: what the variants differ in."""
     reference: str | None = None
     """The variant that each other one is set against; each against each if not given."""
     margin: float = 0.02
@@ -44,7 +44,7 @@ class Question:
 
     def __post_init__(self) -> None:
         check_plain(self)
-        check(self.by in GROUPINGS, "by", self.by, f"choose one of {', '.join(GROUPINGS)}")
+        check_grouping(self.by)
         check(0 < self.margin < 1, "margin", self.margin, "has to be a SELD, above 0 and below 1")
         check(0 < self.alpha < 1, "alpha", self.alpha, "has to be a probability, such as 0.05")
         check(self.most_seeds >= FIRST_SEEDS, "seeds", self.most_seeds, f"has to be {FIRST_SEEDS} or more")
@@ -57,7 +57,9 @@ class Question:
         """
         if len(variants) < 2:
             found = ", ".join(variants) or "none"
-            raise UserError(f"there is nothing to decide: a model of two or more is needed by {self.by}, got {found}")
+            raise UserError(
+                f"nothing to decide by {self.by}: two variants or more with a model are needed, got {found}"
+            )
         if self.reference is None:
             return list(combinations(variants, 2))
         if self.reference not in variants:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _READERS = 16
 """Trials that are read at a time: S3 answers after tens of milliseconds, and to many as fast as to one."""
 _RESTORE = "restore it, or begin anew under another --name"
-FINALS_NAME, DECISION_NAME = "finals.json", "decision.json"
-"""In the folder of a sweep of finals, once they have ended."""
 """What to do about a broken file: without it a sweep is not what it was."""
+FINALS_NAME = "finals.json"
+"""In the folder of a sweep of finals, once they have ended."""
 
 
 class SweepStore:
@@ -47,6 +47,10 @@ class SweepStore:
     @property
     def work_uri(self) -> str:
         return f"{self.uri}/work"
+
+    def decision_uri(self, by: str) -> str:
+        """Where it says what was decided last between its variants by fusion, say."""
+        return f"{self.uri}/decided-{by}.json"
 
     def trial_store(self, number: int) -> TrialStore:
         """Where a trial keeps its checkpoints and best model."""

@@ -15,7 +15,7 @@ from infra.comparison.report import load_sweeps, report_files
 from infra.comparison.tables import summary_lines
 from infra.finals.decision import Decision, Question
 from infra.finals.looks import Trained
-from infra.record.folder import DECISION_NAME, SweepStore
+from infra.record.folder import SweepStore
 from infra.record.trials import PRUNED
 from support.planted_sweeps import sweep, trial
 
@@ -54,12 +54,6 @@ def test_what_was_decided_comes_first() -> None:
     assert comparison.as_json()["decisions"] == [decision()]
 
 
-def test_a_decision_about_something_else_is_not_told() -> None:
-    comparison = compare([replace(sweep(RECORDS), decision=decision(by="depth"))])
-    assert not comparison.decisions
-    assert not [line for line in summary_lines(comparison) if line.startswith("decided")]
-
-
 def test_full_trials_lead_where_trials_are_compared_after_fewer_epochs() -> None:
     comparison = compare([sweep(RECORDS)])
     assert comparison.epochs == 3
@@ -72,12 +66,14 @@ def test_full_trials_lead_where_trials_are_compared_after_fewer_epochs() -> None
     assert compare([sweep(RECORDS[:2])]).in_full == {}
 
 
-def test_a_decision_beside_a_sweep_is_found(tmp_path: Path) -> None:
+def test_a_decision_beside_a_sweep_is_found_by_what_is_compared(tmp_path: Path) -> None:
     planted = sweep(RECORDS)
     store = SweepStore(str(tmp_path), "planted")
     store.create(dict(planted.settings))
     for record in planted.records:
         store.write(record)
     assert load_sweeps(str(tmp_path), ["planted"])[0].decision is None
-    (tmp_path / "sweeps" / "planted" / DECISION_NAME).write_text(json.dumps(decision()))
-    assert load_sweeps(str(tmp_path), ["planted"])[0].decision == decision()
+    for by in ("fusion", "depth"):
+        Path(store.decision_uri(by)).write_text(json.dumps(decision(by)))
+        assert load_sweeps(str(tmp_path), ["planted"], by)[0].decision == decision(by)
+    assert load_sweeps(str(tmp_path), ["planted"], "schedule")[0].decision is None

@@ -122,7 +122,7 @@ def found_scores() -> np.ndarray:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"by": "colour"}, "by = 'colour': choose one of fusion, visual, audio, schedule, depth"),
+        ({"by": "colour"}, "--by 'colour' is not known; choose one of fusion, visual, audio, schedule, depth"),
         ({"margin": 0.0}, "margin = 0.0: has to be a SELD, above 0"),
         ({"most_seeds": 2}, "seeds = 2: has to be 3 or more"),
         ({"alpha": 1.0}, "alpha = 1.0: has to be a probability"),
@@ -135,7 +135,9 @@ def test_what_cannot_be_asked_is_refused(asked: dict[str, object], message: str)
 
 
 def test_there_have_to_be_two_and_the_reference_among_them() -> None:
-    with pytest.raises(UserError, match="nothing to decide: a model of two or more is needed by fusion, got gru"):
+    with pytest.raises(
+        UserError, match="nothing to decide by fusion: two variants or more with a model are needed, got gru"
+    ):
         Question().pairs(["gru"])
     with pytest.raises(UserError, match="reference 'late' has no model; choose one of gru, cmaf"):
         Question(reference="late").pairs(["gru", "cmaf"])
