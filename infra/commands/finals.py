@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from infra.commands.options import PluginOption
+from infra.commands.options import (
+    CpusOption,
+    DataMemoryOption,
+    GpusOption,
+    ModelNameOption,
+    PluginOption,
+    SearchedDataOption,
+    TrainingsAtATimeOption,
+    TrainingWorkersOption,
+)
 from infra.console.output import EXIT_INTERRUPTED, JsonOption, print_json
 
 
@@ -19,16 +28,13 @@ def finals(
         typer.Option(help="eyes or ears: train each finalist with them closed too; repeat for both."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the finals; <sweep>-finals if not given.")] = None,
-    model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = "seld",
-    data: Annotated[str | None, typer.Option(help="Chunk store; the one that the sweep was on if not given.")] = None,
-    workers: Annotated[int, typer.Option(help="Ray Train workers of a training.")] = 1,
-    cpus: Annotated[int | None, typer.Option(help="CPUs of a worker.")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Trainings at a time; as many as fit if not given.")] = None,
-    data_memory: Annotated[
-        str | None,
-        typer.Option(envvar="SELDTUNE_DATA_MEMORY", help="For decoded data, e.g. 20GB; what does not fit is streamed."),
-    ] = None,
+    model: ModelNameOption = "seld",
+    data: SearchedDataOption = None,
+    workers: TrainingWorkersOption = 1,
+    cpus: CpusOption = None,
+    gpus: GpusOption = None,
+    concurrency: TrainingsAtATimeOption = None,
+    data_memory: DataMemoryOption = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 PluginOption = Annotated[
     list[str] | None, typer.Option(help="A .py file that registers parts of your own; repeat for several.")
 ]
+CpusOption = Annotated[int | None, typer.Option(help="CPUs of a worker.")]
+GpusOption = Annotated[float | None, typer.Option(help="GPUs of a worker.")]
+DataMemoryOption = Annotated[
+    str | None,
+    typer.Option(envvar="SELDTUNE_DATA_MEMORY", help="For decoded data, e.g. 20GB; what does not fit is streamed."),
+]
+ModelNameOption = Annotated[str, typer.Option(help="Name in the registry for the best model.")]
+SearchedDataOption = Annotated[
+    str | None, typer.Option(help="Chunk store; the one that the sweep was on if not given.")
+]
+TrainingWorkersOption = Annotated[int, typer.Option(help="Ray Train workers of a training.")]
+TrainingsAtATimeOption = Annotated[int | None, typer.Option(help="Trainings at a time; as many as fit if not given.")]
 FaithfulOption = Annotated[bool, typer.Option("--faithful/--fixed", help="As the authors' code, or as their paper.")]
 
 
@@ -44,13 +56,10 @@ class SweepOptions:
         typer.Option(help="Times a failed trial is tried again: 2, or by kind: 2,diverged=0,node-lost=50."),
     ] = None
     workers: Annotated[int, typer.Option(help="Ray Train workers of a trial; two or more train with DDP.")] = 1
-    cpus: Annotated[int | None, typer.Option(help="CPUs of a worker.")] = None
-    gpus: Annotated[float | None, typer.Option(help="GPUs of a worker.")] = None
+    cpus: CpusOption = None
+    gpus: GpusOption = None
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time; as many as fit if not given.")] = None
-    data_memory: Annotated[
-        str | None,
-        typer.Option(envvar="SELDTUNE_DATA_MEMORY", help="For decoded data, e.g. 20GB; what does not fit is streamed."),
-    ] = None
+    data_memory: DataMemoryOption = None
     sampler: Annotated[str, typer.Option(help="How trials are chosen: tpe, random, gp or nsga2.")] = "tpe"
     stopper: Annotated[str, typer.Option(help="Early stopping: asha, hyperband, median, pbt or none.")] = "asha"
     against: Annotated[list[str] | None, typer.Option(help="A second objective: parameters or latency.")] = None

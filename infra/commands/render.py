@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.errors import UserError
-from infra.commands.options import SweepOptions, with_sweep_options
+from infra.commands.options import ModelNameOption, SweepOptions, with_sweep_options
 from infra.console.output import EXIT_REFUSED
 from infra.kube.shapes import SHAPES, find_shape, require_room
 
@@ -41,7 +41,7 @@ def render(
         str | None, typer.Option(help="Run it again and again: a CronJob, e.g. '0 2 * * *'.", metavar="CRON")
     ] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of the schedule, e.g. Europe/Berlin.")] = None,
-    model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = "seld",
+    model: ModelNameOption = "seld",
     schemas: Annotated[
         str | None, typer.Option(help="Folder of KubeRay's CRDs to check with; your cluster's if not given.")
     ] = None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.errors import UserError
-from infra.commands.options import SweepOptions, with_sweep_options
+from infra.commands.options import ModelNameOption, SweepOptions, with_sweep_options
 from infra.console.arguments import parse_assignments, parse_bytes, parse_duration_s, parse_model, parse_name
 from infra.console.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
 
@@ -29,7 +29,7 @@ DEFAULT_MODEL = "seld"
 @functools.partial(with_sweep_options, space="")
 def submit(
     options: SweepOptions,
-    model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = DEFAULT_MODEL,
+    model: ModelNameOption = DEFAULT_MODEL,
     address: Annotated[
         str | None, typer.Option(help="Dashboard of the cluster, http://HEAD:8265 (or RAY_API_SERVER_ADDRESS).")
     ] = None,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from infra.commands.options import SweepOptions, with_sweep_options
+from infra.commands.options import ModelNameOption, SweepOptions, with_sweep_options
 from infra.console.output import EXIT_FAILED, EXIT_INTERRUPTED, JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @with_sweep_options
 def sweep(
     options: SweepOptions,
-    model: Annotated[str, typer.Option(help="Name in the registry for the best model.")] = "seld",
+    model: ModelNameOption = "seld",
     as_json: JsonOption = False,
 ) -> None:
     """Search a space: run trials, compare them, and register the best model as challenger.
