@@ -45,10 +45,11 @@ class Preview:
             f"{variant}: trial {trial}, validation SELD {score:.3f}"
             for variant, (trial, score) in self.variants.items()
         ]
+        pairs = f"{self.pairs} pairs" if self.pairs > 1 else "one pair"
         of = f"as {self.spread_of} has them" if self.spread_of else "finals, or a first look, tell"
         return [
-            f"decide   {self.sweep} by {self.question.by}, {self.pairs} pairs, margin {self.question.margin:g}, "
-            f"wrong with a probability of {self.question.alpha:g} at most",
+            f"decide   {self.sweep} by {self.question.by}, {pairs}, margin {self.question.margin:g}, wrong with a "
+            f"probability of {self.question.alpha:g} at most",
             *chosen,
             f"trains   {count * FIRST_SEEDS} at first, {_hours(self.first_s)} of trials; {count * most} at most, "
             f"{_hours(self.most_s)}",
