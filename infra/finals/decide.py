@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from data import storage
 from data.errors import UserError
@@ -33,8 +33,7 @@ from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.run import run_sweep
-from trainables.scores.metrics import SCORE_NAMES, SeldCounts
-from trainables.scores.recordings import overall
+from trainables.scores.metrics import SeldCounts, scores
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -43,8 +42,9 @@ _QUESTION_NAME = "question.json"
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionRequest(TrainingsRequest):
-    """What the user asked for. The trainings' sweep is `<sweep>-decide` where no name is given."""
+    """What the user asked for."""
 
+    suffix: ClassVar[str] = "decide"
     question: Question = field(default_factory=Question)
     budget_s: float | None = None
     """Wall-clock time after which no further round begins; nothing: as long as something is open."""
@@ -65,11 +65,6 @@ class Decided:
         return [*self.decision.lines(), *self.finals.registered()]
 
 
-def decision_name(request: DecisionRequest) -> str:
-    """Of the sweep that trains."""
-    return request.name or f"{request.sweep}-decide"
-
-
 def run_decide(request: DecisionRequest, settings: Settings) -> Decided | None:
     """Decide between the variants of a sweep; nothing when interrupted: the same call goes on from there.
 
@@ -82,7 +77,7 @@ def run_decide(request: DecisionRequest, settings: Settings) -> Decided | None:
             question than the one that this decision was begun with; see `run_sweep` for the rest.
         RuntimeError: no config could be trained.
     """
-    question, name = request.question, decision_name(request)
+    question, name = request.question, request.trainings_name
     searched = find_searched(request, settings)
     chosen = best_of_variants(searched, question.by)
     question.pairs(list(chosen))
@@ -149,7 +144,7 @@ def _look(
 
 def seld(counts: SeldCounts) -> float:
     """The score that is decided by."""
-    return float(overall(counts, COMPARED)[SCORE_NAMES.index("SELD")])
+    return scores(counts, COMPARED).seld
 
 
 def _require_same(question: Question, uri: str, name: str) -> None:

@@ -16,6 +16,7 @@ from data.fields import check_plain
 from infra.comparison.compare import check_grouping
 from infra.comparison.statistics import ALPHA
 from infra.finals.looks import FIRST_SEEDS, POWER, Difference, Trained, level_of_look, seeds_for
+from infra.finals.report import markdown_table
 from infra.models.evidence import BETTER, EQUIVALENT, UNDECIDED, WORSE
 from trainables.checks import check
 
@@ -293,12 +294,12 @@ class Decision:
     def markdown(self) -> str:
         """The report that is kept."""
         rows = [
-            f"| {name} | {self.trial[name]} | {self.seeds[name]} | {mean:.3f} | {self.deviations[name]:.3f} |"
+            [name, str(self.trial[name]), str(self.seeds[name]), f"{mean:.3f}", f"{self.deviations[name]:.3f}"]
             for name, mean in self.means.items()
         ]
-        table = ["| variant | trial | seeds | test SELD | deviation |", "|---|---|---|---|---|", *rows]
+        table = markdown_table(("variant", "trial", "seeds", "test SELD", "deviation"), rows)
         said = "\n".join(f"- {pair}" for pair in self.pairs)
-        return "\n\n".join([f"# {self.sentence}", "\n".join(table), said, "\n\n".join(self.lines()[-2:])]) + "\n"
+        return "\n\n".join([f"# {self.sentence}", table, said, "\n\n".join(self.lines()[-2:])]) + "\n"
 
 
 def seeds_text(seeds: Mapping[str, int | None], recordings: int) -> str:

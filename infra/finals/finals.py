@@ -12,6 +12,7 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import ray
 
@@ -46,8 +47,9 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 @dataclass(frozen=True, kw_only=True)
 class FinalsRequest(TrainingsRequest):
-    """What the user asked for. The trainings' sweep is `<sweep>-finals` where no name is given."""
+    """What the user asked for."""
 
+    suffix: ClassVar[str] = "finals"
     best: int = 3
     seeds: int = 3
     controls: tuple[str, ...] = ()
@@ -73,9 +75,8 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
     searched = find_searched(request, settings)
     chosen = choose(searched.records, request.best, request.sweep)
     seeds = new_seeds(chosen, request.seeds)
-
     points = seed_by_seed(chosen, seeds)
-    with run_sweep(searched.trainings(request, chosen, points, _name(request)), settings) as outcome:
+    with run_sweep(searched.trainings(request, chosen, points, request.trainings_name), settings) as outcome:
         if not outcome.finished:
             return None
         controls: dict[str, Trainings] = {}
@@ -95,12 +96,8 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         return conclude(request, outcome, finalists)
 
 
-def _name(request: FinalsRequest) -> str:
-    return request.name or f"{request.sweep}-finals"
-
-
 def _twins_name(request: FinalsRequest, control: str) -> str:
-    return f"{_name(request)}-{control}-closed"
+    return f"{request.trainings_name}-{control}-closed"
 
 
 def all_controls(request: FinalsRequest, root: str) -> tuple[str, ...]:

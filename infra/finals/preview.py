@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from infra.finals.decide import DecisionRequest, best_of_variants, decision_name, seld
+from infra.comparison.tables import duration_text
+from infra.finals.decide import DecisionRequest, best_of_variants, seld
 from infra.finals.decision import TOLD, Question, seeds_text
 from infra.finals.finalists import FINALIST_PARAM
+from infra.finals.finals import FinalsRequest
 from infra.finals.held_out import stored
 from infra.finals.looks import FIRST_SEEDS, Difference, Trained, seeds_for
 from infra.finals.trainings import find_searched
@@ -51,8 +53,8 @@ class Preview:
             f"decide   {self.sweep} by {self.question.by}, {pairs}, margin {self.question.margin:g}, wrong with a "
             f"probability of {self.question.alpha:g} at most",
             *chosen,
-            f"trains   {count * FIRST_SEEDS} at first, {_hours(self.first_s)} of trials; {count * most} at most, "
-            f"{_hours(self.most_s)}",
+            f"trains   {count * FIRST_SEEDS} at first, {duration_text(self.first_s)} of trials; {count * most} at "
+            f"most, {duration_text(self.most_s)}",
             f"test     {self.recordings} recordings",
             f"seeds    {seeds_text(self.seeds_for, self.recordings)} ({of})",
         ]
@@ -90,7 +92,7 @@ def preview(request: DecisionRequest, settings: Settings) -> Preview:
 
 def _seen(request: DecisionRequest, settings: Settings) -> tuple[list[Difference], str | None]:
     """Pairs of configs that were trained with two seeds or more and tested, of the decision itself or of finals."""
-    for name in (decision_name(request), f"{request.sweep}-finals"):
+    for name in (request.trainings_name, FinalsRequest(sweep=request.sweep).trainings_name):
         sweep = SweepStore(settings.root, name)
         counts: dict[int, list[list[SeldCounts]]] = {}
         for record in sweep.trials() if sweep.settings() else ():
@@ -100,7 +102,3 @@ def _seen(request: DecisionRequest, settings: Settings) -> tuple[list[Difference
         if len(configs) > 1:
             return [Difference.of(configs[0], other) for other in configs[1:]], name
     return [], None
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

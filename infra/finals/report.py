@@ -235,17 +235,17 @@ class Finals:
             f"Test split {self.test_sha256[:12]}, {len(winner.per_recording)} recordings, read once. Scores: mean over "
             "the classes present, trainings summed; interval: 95 %, over recordings; seeds: SELD, mean and "
             f"standard deviation over trainings. Order and choice: validation. Trained on {self.trained_on}.",
-            _markdown(COLUMNS, [finalist.cells() for finalist in self.finalists]),
+            markdown_table(COLUMNS, [finalist.cells() for finalist in self.finalists]),
             "\n".join(f"- {said}" for said in [*self.comparisons(), *self.gains()])
             or "One finalist: nothing to compare.",
             *(
                 part
                 for gain in self.gains()
-                for part in (f"## {gain.title.capitalize()}", _markdown(GAINED, gain.parts()))
+                for part in (f"## {gain.title.capitalize()}", markdown_table(GAINED, gain.parts()))
             ),
             f"## Trial {winner.trial}",
-            _markdown(("average", *SCORE_NAMES), averages),
-            _markdown(("class", "F", "LE", "LR", "tracks"), rows),
+            markdown_table(("average", *SCORE_NAMES), averages),
+            markdown_table(("class", "F", "LE", "LR", "tracks"), rows),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -269,6 +269,6 @@ def terminal_table(finals: Finals) -> Table:
     return table
 
 
-def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

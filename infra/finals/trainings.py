@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from data import storage
 from data.errors import UserError
@@ -34,9 +35,10 @@ class TrainingsRequest:
         UserError: a field holds something of another type.
     """
 
+    suffix: ClassVar[str]
     sweep: str
     name: str | None = None
-    """Of the sweep that trains them."""
+    """Of the sweep that trains them; `<sweep>-<suffix>` if not given."""
     model: str = "seld"
     """In the registry."""
     data: str | None = None
@@ -50,6 +52,11 @@ class TrainingsRequest:
 
     def __post_init__(self) -> None:
         check_plain(self)
+
+    @property
+    def trainings_name(self) -> str:
+        """Of the sweep that trains them."""
+        return self.name or f"{self.sweep}-{self.suffix}"
 
 
 @dataclass(frozen=True, kw_only=True)

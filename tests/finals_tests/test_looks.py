@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from infra.bench.search.decisions import first
 from infra.finals.looks import FIRST_SEEDS, Difference, Trained, level_of_look, seeds_for
 from support.tested_models import counts
 from trainables.scores.metrics import SeldCounts, scores
@@ -22,10 +23,6 @@ def drawn(rng: np.random.Generator, seeds: int, recordings: int, mean: float = 0
     parts = mean + rng.normal(0, 0.02, (seeds, 1)) + rng.normal(0, 0.03, recordings)
     parts = parts + rng.normal(0, 0.02, (seeds, recordings))
     return Trained(parts.mean(axis=1), parts)
-
-
-def first(tested: Trained, seeds: int) -> Trained:
-    return Trained(tested.scores[:seeds], tested.parts[:seeds])
 
 
 def test_one_look_has_nearly_the_whole_error_and_many_have_pocock_s() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from infra.comparison.compare import COSTS, Comparison
 from infra.comparison.importance import Importance
-from infra.comparison.page.svg import NUM_COLOURS, Axis, frame, line, mark, number_text, picture, steps, text
+from infra.comparison.page.svg import NUM_COLOURS, Axis, frame, line, mark, number_text, picture, steps, text, whisker
 from infra.comparison.trials import ComparedTrial
 from infra.comparison.variants import Variant
 from trainables.training.reports import OBJECTIVE
@@ -297,8 +297,7 @@ def _median_bar(variant: Variant, x: Axis, y: float) -> str:
     assert variant.median is not None
     bar = f'<path class="median" d="M{x(variant.median):.1f} {y - 6}v12"/>'
     if variant.interval is not None:
-        low, high = x(variant.interval.low), x(variant.interval.high)
-        bar += f'<path class="interval" d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8"/>'
+        bar += whisker(x(variant.interval.low), x(variant.interval.high), y)
     return bar
 
 

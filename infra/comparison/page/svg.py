@@ -122,6 +122,11 @@ def line(points: Sequence[tuple[float, float]], colour: int, trial: int | None =
     return f'<polyline class="l v{colour % NUM_COLOURS}{extra}" points="{joined}"{whose}/>'
 
 
+def whisker(low: float, high: float, y: float) -> str:
+    """An interval between two pixels."""
+    return f'<path class="interval" d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8"/>'
+
+
 def steps(points: Sequence[tuple[float, float]], colour: str) -> str:
     """A staircase: each height holds until the next point."""
     (x, y), *others = points

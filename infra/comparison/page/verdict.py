@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from infra.comparison.page.html import figure, table_html
-from infra.comparison.page.svg import Axis, picture, text
+from infra.comparison.page.svg import Axis, picture, text, whisker
 
 WIDTH, ROW = 1120, 30
 
@@ -48,8 +48,7 @@ def differences(decision: Mapping[str, Any]) -> str:
         parts.append(text(left - 12, y + 4, name, "end", "label"))
         if pair["difference"] is None:
             continue
-        low, high = x(pair["low"]), x(pair["high"])
-        parts.append(f'<path class="interval" d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8"/>')
+        parts.append(whisker(x(pair["low"]), x(pair["high"]), y))
         parts.append(f'<path class="median" d="M{x(pair["difference"]):.1f} {y - 7}v14"/>')
-        parts.append(text(high + 8, y + 4, pair["verdict"]))
+        parts.append(text(x(pair["high"]) + 8, y + 4, pair["verdict"]))
     return picture(WIDTH, bottom + 26, f"Differences in test SELD between pairs, by {decision['by']}", parts)
