@@ -186,4 +186,6 @@ def _explain_answer(uri: str, service: str, answer: botocore.ClientError) -> Exc
         return UserError(
             f"{service} refuses the credentials for {uri} ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    return UserError(f"{service} refuses {uri}: {code} {detail}".rstrip())
+    # What many services say of a full disk too.
+    hint = "; look at its log, and whether its disk is full" if code == "InternalError" else ""
+    return UserError(f"{service} refuses {uri}: {code} {detail}".rstrip(". ") + hint)

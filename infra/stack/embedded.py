@@ -31,7 +31,7 @@ from infra.stack.home import (
     write_state,
 )
 from infra.stack.processes import end_service, recorded_process, start_detached
-from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder
+from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder, s3_lacks_room
 from infra.stack.settings import choose_root, embedded_urls, given_services, settings_from
 from infra.stack.status import TOKEN_NAME, StackStatus, status
 
@@ -62,6 +62,9 @@ def up() -> StackStatus:
         root, given = choose_root(state), given_services(state)
         wanted = [name for name in SERVICES if name not in given and not (name == "s3" and not is_s3(root))]
         _prepare(home, state, root, given)
+        if "s3" in wanted and (reason := s3_lacks_room(home)):
+            # Not refused: what is there can still be read, and deleted.
+            log.warning("%s", reason)
         before, started = embedded_urls(state), list[str]()
         try:
             for batch in (("s3",), ("mlflow", "ray")):

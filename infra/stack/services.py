@@ -30,6 +30,8 @@ GRPC_OFFSET = 10_000
 """SeaweedFS's own workers look for its admin server's gRPC port here."""
 OBJECT_STORE_BYTES = 2_000_000_000
 OBJECT_STORE_SHARE = 0.15
+S3_LEAST_FREE_SHARE = 0.01
+"""Of its disk: with less SeaweedFS takes no writes and answers InternalError, not that the disk is full."""
 
 # What of the caller's environment must not reach the services: it would point them elsewhere.
 FOREIGN_PREFIXES = ("MLFLOW_", "RAY_", "SELDTUNE_", "WEED_", "S3_")
@@ -148,6 +150,8 @@ def launch_s3(home: Path, state: StackState, settings: Settings) -> Launch:
     folder.mkdir(mode=0o700, exist_ok=True)
     command = [
         find_weed(),
+        # Otherwise it leaves files of its own in the machine's temporary folder, three at each start.
+        "-logtostderr",
         "mini",
         f"-dir={folder}",
         "-ip=127.0.0.1",
@@ -182,6 +186,17 @@ def launch_s3(home: Path, state: StackState, settings: Settings) -> Launch:
     for part in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ"):
         environment[f"WEED_JWT_{part}_KEY"] = secrets["s3_signing_key"]
     return Launch(command, environment, folder)
+
+
+def s3_lacks_room(home: Path) -> str | None:
+    """Why the object store in this home takes no writes for want of room, and what to do; None where it has enough."""
+    room = shutil.disk_usage(home)
+    if room.free >= S3_LEAST_FREE_SHARE * room.total:
+        return None
+    return (
+        f"{room.free / 1e9:.1f} of {room.total / 1e9:.0f} GB are free at {home}, and the object store there takes no "
+        f"writes below {S3_LEAST_FREE_SHARE:.0%}; make room there, or set SELDTUNE_HOME to another disk's folder"
+    )
 
 
 def s3_healthy(state: StackState) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.stack.answers import mlflow_answers, ray_answers, s3_answers
 from infra.stack.home import StackState, find_home, read_state
 from infra.stack.processes import memory_bytes, recorded_process, service_processes
-from infra.stack.services import SERVICES, log_path
+from infra.stack.services import SERVICES, log_path, s3_lacks_room
 from infra.stack.settings import Settings, settings_from
 
 TOKEN_NAME = "ray_token"
@@ -20,7 +20,10 @@ class ServiceStatus:
 
     service: str
     state: str
-    """running, stopped, not answering (its process lives), given or unreachable (by the environment), not needed."""
+    """running, stopped, not answering (its process lives), given or unreachable (by the environment), not needed.
+
+    disk full: the object store runs, but takes no writes.
+    """
     source: str
     """embedded or environment; empty when there is neither."""
     url: str | None = None
@@ -79,9 +82,10 @@ def _service_status(home: Path, state: StackState | None, settings: Settings, na
     if source == "missing" or state is None:
         return ServiceStatus(service=name, state="stopped", source="")
     record = state.services[name]
+    running = "disk full" if name == "s3" and s3_lacks_room(home) else "running"
     return ServiceStatus(
         service=name,
-        state="running" if SERVICES[name].healthy(state) else "not answering",
+        state=running if SERVICES[name].healthy(state) else "not answering",
         source=source,
         url=url,
         pid=record.pid,

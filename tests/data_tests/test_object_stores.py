@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from data import object_stores, storage
 from data.errors import UserError
@@ -313,3 +314,10 @@ def test_clients_are_made_in_one_place():
                     users[path.name] = path
     # The benchmark's boto3 is what it compares with.
     assert set(users) == {"object_stores.py", "s3.py", "object_store.py"}
+
+
+def test_a_fault_of_the_store_says_where_to_look():
+    answer = {"Error": {"Code": "InternalError", "Message": "We encountered an internal error, please try again."}}
+    said = str(KINDS["s3"].explain("s3://b/key", "http://store", ClientError(answer, "PutObject")))
+    assert said.startswith("http://store refuses s3://b/key: InternalError We encountered"), said
+    assert said.endswith("; look at its log, and whether its disk is full")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,6 +115,17 @@ def test_only_the_killed_service_is_replaced(home: Path, monkeypatch: pytest.Mon
     assert (after["s3"], after["ray"]) == (before["s3"], before["ray"])
     assert [one.url for one in after_status.services] == urls
     assert not any(process.is_running() for process in orphans)
+
+
+def test_a_disk_too_full_for_the_object_store_is_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = SimpleNamespace(total=250e9, used=248e9, free=2e9)
+    monkeypatch.setattr(services.shutil, "disk_usage", lambda path: full)
+    with caplog.at_level("WARNING"):
+        started = embedded.up()
+    assert "2.0 of 250 GB are free" in caplog.text
+    assert [one.state for one in started.services] == ["disk full", "running", "running"]
 
 
 def test_a_hanging_service_is_replaced(home: Path) -> None:
