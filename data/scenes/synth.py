@@ -54,11 +54,12 @@ class SynthSettings:
     """Fields of `SceneSettings` in place of the profile's, as YAML or a command line has them."""
     train_clips: int = 40
     val_clips: int = 8
-    test_clips: int = 4
+    test_clips: int = 12
+    """More than there are to validate on: how sure a verdict is goes with the test recordings."""
     clip_s: float = 60.0
     train_rooms: int = 20
     val_rooms: int = 4
-    test_rooms: int = 4
+    test_rooms: int = 12
     seed: int = 0
     with_video: bool = True
     clips_per_task: int | None = None

@@ -32,7 +32,7 @@ def data_synth(
     events: Annotated[str | None, typer.Option(help="Folder <class>/*.wav of sounds to place in rooms.")] = None,
     train_clips: Annotated[int | None, typer.Option(help="Clips to train on (default 40).")] = None,
     val_clips: Annotated[int | None, typer.Option(help="Clips to validate on, in other rooms (default 8).")] = None,
-    test_clips: Annotated[int | None, typer.Option(help="Clips to test on, in other rooms again (default 4).")] = None,
+    test_clips: Annotated[int | None, typer.Option(help="Clips to test on, in other rooms again (default 12).")] = None,
     clip_s: Annotated[float | None, typer.Option(help="Seconds of a clip (default 60).")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same data, whoever renders it.")] = None,
     video: Annotated[
