@@ -51,6 +51,8 @@ class SweepOptions(TypedDict, total=False):
     """How trials are chosen: tpe, random, gp or nsga2."""
     stopper: str
     """Early stopping: asha, hyperband, median, pbt or none."""
+    by: str | None
+    """What early stopping is fair to: fusion, visual, audio, schedule or depth; the space says if not given."""
     against: Sequence[str] | None
     """Further objectives: parameters or latency."""
     warm_start: Sequence[str] | None

@@ -73,7 +73,7 @@ def sweep(
         model: name in the registry for the best model.
         screen: shows how it stands, in place of a logged line a report.
         options: name, data, trials, budget, gpu_hours, cpu_hours, retries, workers, cpus, gpus, concurrency,
-            data_memory, sampler, stopper, against, warm_start, seed, fixed and plugins (`SweepOptions`).
+            data_memory, sampler, stopper, by, against, warm_start, seed, fixed and plugins (`SweepOptions`).
 
     Returns:
         What it found; None when it was interrupted: the same call goes on from there.
@@ -163,9 +163,9 @@ def compare(
     """
     settings = settled(settings, ("s3",))
     from data.registry.plugins import load_plugins
-    from infra.comparison.compare import check_grouping
     from infra.comparison.compare import compare as compare_loaded
     from infra.comparison.report import load_sweeps
+    from search_spaces.space import check_grouping
 
     load_plugins(names(plugins or ()))
     check_grouping(by)

@@ -62,6 +62,9 @@ class SweepOptions:
     data_memory: DataMemoryOption = None
     sampler: Annotated[str, typer.Option(help="How trials are chosen: tpe, random, gp or nsga2.")] = "tpe"
     stopper: Annotated[str, typer.Option(help="Early stopping: asha, hyperband, median, pbt or none.")] = "asha"
+    by: Annotated[
+        str | None, typer.Option(help="What early stopping is fair to: fusion, visual, audio, schedule or depth.")
+    ] = None
     against: Annotated[list[str] | None, typer.Option(help="A second objective: parameters or latency.")] = None
     warm_start: Annotated[list[str] | None, typer.Option(help="An earlier sweep to learn from.")] = None
     seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0

@@ -37,11 +37,10 @@ from infra.comparison.importance import Importance, importances
 from infra.comparison.trials import ComparedTrial, LoadedSweep, compared_trials, equal_epochs
 from infra.comparison.variants import Sample, Variant, choose_reference, compare_variants, variant_json
 from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING
+from search_spaces.space import GROUPINGS, check_grouping
 from trainables.config import NoVisual
 from trainables.training.reports import OBJECTIVE
 
-GROUPINGS = ("fusion", "visual", "audio", "schedule", "depth")
-"""What trials can be grouped by."""
 COSTS = {"parameters": "parameters", "seconds": "training time of the trial (s)"}
 """What SELD is weighed against, by the field of `ComparedTrial`."""
 SILENT = 1.0
@@ -142,7 +141,7 @@ def compare(
     """Compare the variants that these sweeps tried.
 
     Args:
-        by: the grouping of the main table, of `GROUPINGS`.
+        by: the grouping of the main table, of `search_spaces.space.GROUPINGS`.
         reference: the variant of it that the others are tested against; if not given, the one without video, or else
             the one with most trials.
         target: SELD score to reach; if not given, what a tenth of the trials reached.
@@ -189,12 +188,6 @@ def compare(
         decisions=[sweep.decision for sweep in sweeps if sweep.decision],
         notes=[*map(str, gains), *_notes(sweeps, trials, equal), *_uncontrolled(trials, gains)],
     )
-
-
-def check_grouping(by: str) -> None:
-    """UserError for what trials cannot be grouped by."""
-    if by not in GROUPINGS:
-        raise UserError(f"--by {by!r} is not known; choose one of {', '.join(GROUPINGS)}")
 
 
 def _check_alike(sweeps: Sequence[LoadedSweep]) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.table import Table
 
-from infra.comparison.compare import GROUPINGS, Comparison
+from infra.comparison.compare import Comparison
 from infra.comparison.cost import SearchCost
 from infra.comparison.variants import Variant
+from search_spaces.space import GROUPINGS
 from trainables.scores.flat import AVERAGES
 from trainables.scores.metrics import SCORE_NAMES
 

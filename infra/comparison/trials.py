@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from infra.record.groupings import variant_of
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from search_spaces.registry import SPACES
+from search_spaces.space import GROUPINGS
 from trainables.config.tree import from_dict
 from trainables.networks.model import count_parameters
 from trainables.training.reports import OBJECTIVE
@@ -86,15 +88,6 @@ def compared_trials(sweep: LoadedSweep, epochs: int) -> list[ComparedTrial]:
     return [_compared_trial(sweep.name, record, epochs, first) for record in sweep.records]
 
 
-def variants_of(record: TrialRecord) -> dict[str, str]:
-    """Grouping -> the variant that the trial belongs to."""
-    config = record.config
-    names = {part: str(config[part]["name"]) for part in ("fusion", "visual", "audio", "schedule")}
-    if closed := config["fusion"].get("closed"):
-        names["fusion"] += f", {closed} closed"
-    return {**names, "depth": str(_size_of(record)[1])}
-
-
 def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: float) -> ComparedTrial:
     config = record.config
     comparable = record.state != FAILED and len(record.reports) >= epochs
@@ -102,23 +95,21 @@ def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: fl
     return ComparedTrial(
         sweep=sweep,
         record=record,
-        variants=variants_of(record),
+        variants={by: variant_of(record, by) for by in GROUPINGS},
         config_key=json.dumps(without_seed, sort_keys=True),
         seed=int(config["training"]["seed"]),
-        parameters=_size_of(record)[0],
+        parameters=_parameters(record),
         score=min(report[OBJECTIVE] for report in record.reports[:epochs]) if comparable else None,
         started_at=started_at,
     )
 
 
-def _size_of(record: TrialRecord) -> tuple[int, int]:
-    """Parameters, and depth of the fusion."""
+def _parameters(record: TrialRecord) -> int:
     parts = ("inputs", "audio", "visual", "fusion", "head", "output")
-    return _size(json.dumps({part: record.config[part] for part in parts}))
+    return _count(json.dumps({part: record.config[part] for part in parts}))
 
 
 @lru_cache(maxsize=4096)
-def _size(architecture: str) -> tuple[int, int]:
-    """Parameters and depth of what these parts of a config describe."""
-    config = from_dict(json.loads(architecture))
-    return count_parameters(config), config.fusion.depth
+def _count(architecture: str) -> int:
+    """Parameters of what these parts of a config describe."""
+    return count_parameters(from_dict(json.loads(architecture)))

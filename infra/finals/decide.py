@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 from data import storage
 from data.errors import UserError
 from data.remembered import remembered
-from infra.comparison.trials import variants_of
 from infra.finals.decision import Decision, Question
 from infra.finals.finalists import choose, new_seeds, seed_by_seed
 from infra.finals.finals import conclude, rank
@@ -29,6 +28,7 @@ from infra.finals.looks import FIRST_SEEDS, Trained
 from infra.finals.report import COMPARED, Finals
 from infra.finals.trainings import Searched, Trainings, TrainingsRequest, find_searched, put_to_test
 from infra.record.folder import SweepStore
+from infra.record.groupings import variant_of
 from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
@@ -121,7 +121,7 @@ def best_of_variants(searched: Searched, by: str) -> dict[str, TrialRecord]:
     """
     chosen: dict[str, TrialRecord] = {}
     for record in choose(searched.records, None, searched.name):
-        chosen.setdefault(variants_of(record)[by], record)
+        chosen.setdefault(variant_of(record, by), record)
     return chosen
 
 

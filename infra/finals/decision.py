@@ -13,11 +13,11 @@ from scipy import stats
 
 from data.errors import UserError
 from data.fields import check_plain
-from infra.comparison.compare import check_grouping
 from infra.comparison.statistics import ALPHA
 from infra.finals.looks import FIRST_SEEDS, POWER, Difference, Trained, level_of_look, seeds_for
 from infra.finals.report import markdown_table
 from infra.models.evidence import BETTER, EQUIVALENT, UNDECIDED, WORSE
+from search_spaces.space import check_grouping
 from trainables.checks import check
 
 TOLD = (0.02, 0.05)
@@ -33,7 +33,7 @@ class Question:
     """
 
     by: str = "fusion"
-    """Of `infra.comparison.compare.GROUPINGS`: what the variants differ in."""
+    """Of `search_spaces.space.GROUPINGS`: what the variants differ in."""
     reference: str | None = None
     """The variant that each other one is set against; each against each if not given."""
     margin: float = 0.02

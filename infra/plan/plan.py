@@ -37,8 +37,10 @@ from infra.plan.preflight import (
     check_storage,
     grouped,
 )
+from infra.record.groupings import variant_of_config
+from infra.search.fairness import expected_epochs
 from infra.search.proposals import Draws, points_to_draw
-from infra.search.stoppers import make_stopper, unknown_stopper
+from infra.search.stoppers import unknown_stopper
 from infra.stack.settings import Settings
 from infra.sweep.data import preparation
 from infra.sweep.data_memory import divide_data
@@ -46,7 +48,7 @@ from infra.sweep.request import SweepRequest, check_batches
 from infra.sweep.room import trials_at_a_time
 from infra.sweep.standing import Standing, look_up
 from trainables.config import TrialConfig
-from trainables.config.tree import override
+from trainables.config.tree import override, to_dict
 from trainables.training.resources import TrialResources
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -281,11 +283,10 @@ def _forecast(
 ) -> SweepForecast:
     rule = request.rule([trial.config for trial in trials])
     # A stopper that is not known was refused before, and what the trials take unstopped is said all the same.
-    stopper = make_stopper("none" if unknown_stopper(request.stopper) else request.stopper, rule)
-    epochs = stopper.expected_epochs(owed, concurrency) if owed else float(rule.max_epochs)
-    # The first of each fusion is not stopped.
-    whole = min(owed, len({trial.config.fusion.name for trial in trials[: len(request.space.first)]}))
-    epochs += whole / max(owed, 1) * (rule.max_epochs - epochs)
+    stopper = "none" if unknown_stopper(request.stopper) else request.stopper
+    by = request.by or request.space.compares
+    variants = len({variant_of_config(to_dict(trial.config), by) for trial in trials})
+    epochs = expected_epochs(stopper, rule, owed, concurrency, variants) if owed else float(rule.max_epochs)
     return forecast_sweep(
         trials,
         trials=owed,

@@ -19,8 +19,9 @@ from infra.cluster.nodes import on_this_node
 from infra.record.trials import TrialRecord
 from infra.search.board import Board
 from infra.search.driver_only import DriverOnly
-from infra.search.stoppers import Stopper, decision_of
-from trainables.training.decision import GO_ON, STOP, Decision
+from infra.search.stoppers import decision_of
+from infra.search.stoppers.contract import Judging
+from trainables.training.decision import GO_ON, Decision
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 ANSWER_TIMEOUT_S = 120.0
+BUDGET_SPENT = Decision(go_on=False, why="the budget is spent")
 
 
 class DecisionBoard:
@@ -78,33 +80,27 @@ class GracefulStopping(DriverOnly, FIFOScheduler):
     """Tune's scheduler: puts what the sweep's rule decides on the board, and always tells Tune CONTINUE.
 
     Args:
-        stopper: the rule.
+        stopper: the rule, or who asks it (`infra.search.fairness`).
         is_over: true once the sweep's wall-clock budget is spent; every trial then stops after its next report.
         record_of: the record behind Tune's trial name.
-        first: so many trials are the points that the space names. None of them is stopped before its fusion has a trial
-            that trained in full: what is compared has to have had its chance.
     """
 
     def __init__(
         self,
-        stopper: Stopper,
+        stopper: Judging,
         board: DecisionBoard,
         is_over: Callable[[], bool],
         record_of: Callable[[str], TrialRecord],
-        first: int = 0,
     ) -> None:
         super().__init__()
         self._stopper = stopper
         self._board = board
         self._is_over = is_over
         self._record_of = record_of
-        self._first = first
-        self._trained: set[str] = set()
-        """Fusions that have a trial with all its epochs."""
         self._decisions: dict[tuple[int, int], Decision] = {}
         """The rule's, by (trial number, epoch)."""
-        self.stopped: set[int] = set()
-        """Numbers of the trials that were told to stop before their last epoch."""
+        self.stopped: dict[int, Decision] = {}
+        """What the trials were told, by number, that were told to stop before their last epoch."""
 
     def replay(self, records: Iterable[TrialRecord]) -> None:
         """Rebuild what the rule remembers from the reports of an earlier start, in the order in which they came."""
@@ -119,21 +115,16 @@ class GracefulStopping(DriverOnly, FIFOScheduler):
         record, epoch = self._record_of(trial.trial_id), int(result["epoch"])
         decision = self._decide(record, result)
         if self._is_over():
-            decision = STOP
+            decision = BUDGET_SPENT
         if not decision.go_on and epoch < record.config["training"]["epochs"]:
-            self.stopped.add(record.number)
+            self.stopped[record.number] = decision
         self._board.decide(record.number, epoch, decision)
         return TrialScheduler.CONTINUE
 
     def _decide(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         key = (record.number, int(report["epoch"]))
         if key not in self._decisions:  # an interrupted trial repeats epochs; it was judged by them before
-            decision, fusion = decision_of(self._stopper, record, report), record.config["fusion"]["name"]
-            if not decision.go_on and record.number < self._first and fusion not in self._trained:
-                decision = GO_ON
-            if report["epoch"] >= record.config["training"]["epochs"]:
-                self._trained.add(fusion)
-            self._decisions[key] = decision
+            self._decisions[key] = decision_of(self._stopper, record, report)
         return self._decisions[key]
 
     def debug_string(self) -> str:

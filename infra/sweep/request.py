@@ -19,7 +19,7 @@ from infra.search.objectives import SELD, check_objectives
 from infra.search.proposals import Draws, SearchSettings, draw
 from infra.search.samplers import DEFAULT, check_sampler
 from infra.search.stoppers import StopperSettings, check_stopper
-from search_spaces.space import SearchSpace
+from search_spaces.space import SearchSpace, check_grouping
 from trainables.config import TrialConfig
 from trainables.config.tree import override, parts_of
 from trainables.training.resources import TrialResources
@@ -54,6 +54,8 @@ class SweepRequest:
     """For decoded data in Ray's object stores; nothing: a share of what they have."""
     sampler: str = DEFAULT
     stopper: str = "asha"
+    by: str | None = None
+    """What it compares (`search_spaces.space.GROUPINGS`): early stopping holds trials against their own variant's."""
     against: tuple[str, ...] = ()
     """Objectives beside the score (`infra.search.objectives`)."""
     warm_start: tuple[str, ...] = ()
@@ -136,6 +138,8 @@ class SweepRequest:
         """
         name, resources = self.sweep_name(), self.resources()
         check_stopper(self.stopper)
+        by = self.by or self.space.compares
+        check_grouping(by)
         draws = draws or self.draw()
         unlearnt = check_sampler(self.sampler, self.space.name, draws.parameters)
         check_objectives(self.objectives)
@@ -159,6 +163,7 @@ class SweepRequest:
             configs=configs,
             unlearnt=unlearnt,
             stopper=self.stopper,
+            by=by,
             rule=self.rule(configs),
             warm_start=self.warm_start,
             resources=resources,
@@ -192,6 +197,8 @@ class SettledRequest:
     unlearnt: list[str]
     """Parameters that the sampler can only draw at random."""
     stopper: str
+    by: str
+    """What it compares."""
     rule: StopperSettings
     """What the stopper is made from."""
     warm_start: tuple[str, ...]
@@ -223,6 +230,8 @@ class SettledRequest:
             "warm_start": list(self.warm_start),
             "fixed": dict(search.fixed),
             "workers": self.resources.workers,
+            # As a sweep of an earlier build has it, where it is what the space compares.
+            **({"by": self.by} if self.by != search.space.compares else {}),
             **({"plugins": identities(self.plugins)} if self.plugins else {}),
         }
         # As it is read back: JSON makes lists of the tuples that Python may give for fields.

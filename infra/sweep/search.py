@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from data.errors import UserError
 from data.stores.chunks import Store
@@ -11,6 +12,8 @@ from infra.cluster.join import ray_storage
 from infra.costs.calibration import kept_calibration
 from infra.costs.feasible import Feasibility, worker_memory_bytes
 from infra.costs.forecast import data_size
+from infra.record.groupings import variant_of
+from infra.search.fairness import make_fair
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import make_stopper
@@ -52,8 +55,8 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
         refuses=_refuses(asked, standing.store, root),
         earlier=standing.earlier,
     )
-    board, stopper = DecisionBoard(), make_stopper(asked.stopper, asked.rule)
-    stopping = GracefulStopping(stopper, board, is_over, searcher.record_of, first=len(asked.search.space.first))
+    board, judging = DecisionBoard(), make_fair(asked.stopper, asked.rule, partial(variant_of, by=asked.by))
+    stopping = GracefulStopping(judging, board, is_over, searcher.record_of)
     stopping.replay(standing.records)
     context = SweepContext(
         trials_uri=standing.sweep.work_uri,
@@ -61,7 +64,7 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
         feature_std=shared.feature_std,
         ask=board.ask,
         mail=board.mail,
-        keep_every=stopper.keep_every,
+        keep_every=make_stopper(asked.stopper, asked.rule).keep_every,
         resources=asked.resources,
         provenance={"sweep": standing.sweep.name, **standing.tags},
         ray_storage=ray_storage(f"{standing.sweep.uri}/ray"),

@@ -14,11 +14,12 @@ import pytest
 
 from data.errors import UserError
 from infra.record.trials import TrialRecord
+from infra.search.fairness import make_fair
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.stoppers import STOPPERS, Stopper, StopperSettings, make_stopper
 from infra.search.stoppers.halving import Halving
 from infra.search.stoppers.population import FACTORS
-from trainables.config import Adam, AdamW, Cosine, Gru, OneCycle, ResNetConformer, TrainingConfig, TrialConfig
+from trainables.config import Adam, AdamW, Cosine, OneCycle, TrainingConfig, TrialConfig
 from trainables.config.tree import from_dict, to_dict
 from trainables.training.decision import GO_ON, STOP, Decision
 from trainables.training.reports import OBJECTIVE
@@ -45,8 +46,8 @@ class Board:
 class Sweep:
     """Trials that report at random times; the objective falls towards a quality of the trial's weights."""
 
-    def __init__(self, name: str, trials: int = TRIALS) -> None:
-        self.name = name
+    def __init__(self, name: str, trials: int = TRIALS, *, fair: bool = False) -> None:
+        self.name, self.fair = name, fair
         self.records = [record_of(n, cast(TrialConfig, self._config(n))) for n in range(trials)]
         self._rng = np.random.default_rng(8)
         self._quality = list(self._rng.uniform(0.1, 0.9, trials))
@@ -68,7 +69,8 @@ class Sweep:
         self.stopper = make_stopper(self.name, SETTINGS)
         by_name = {str(record.number): record for record in self.records}
         board = cast(DecisionBoard, self.board)
-        self.stopping = GracefulStopping(self.stopper, board, lambda: False, by_name.__getitem__)
+        fair = make_fair(self.name, SETTINGS, lambda record: str(record.number % 2)) if self.fair else self.stopper
+        self.stopping = GracefulStopping(fair, board, lambda: False, by_name.__getitem__)
         self.stopping.replay(self.records)
 
     def report(self, number: int, epoch: int, objective: float) -> Decision:
@@ -103,13 +105,14 @@ def decided(told: list[tuple[int, int, Decision]]) -> list[tuple[int, int, Decis
     return [entry for entry in told if entry[2] != GO_ON]
 
 
+@pytest.mark.parametrize("fair", [False, True])
 @pytest.mark.parametrize("name", STOPPERS)
-def test_after_a_crash_a_rule_goes_on_as_if_there_had_been_none(name: str) -> None:
-    whole = Sweep(name)
+def test_after_a_crash_a_rule_goes_on_as_if_there_had_been_none(name: str, fair: bool) -> None:
+    whole = Sweep(name, fair=fair)
     whole.run()
     assert bool(decided(whole.board.told)) == (name != "none")
     for crash in (30, 71):
-        broken = Sweep(name)
+        broken = Sweep(name, fair=fair)
         for _ in range(crash):
             broken.step()
         before = broken.board.told
@@ -144,36 +147,9 @@ def test_asha_stops_at_rungs_what_is_behind_there() -> None:
     stops = [(number, epoch) for number, epoch, decision in sweep.board.told if decision == STOP]
     assert len(stops) > TRIALS // 2
     assert {epoch for _, epoch in stops} <= {GRACE, GRACE * 3, GRACE * 9}
-    assert {number for number, epoch in stops if epoch < EPOCHS} == sweep.stopping.stopped
+    assert {number for number, epoch in stops if epoch < EPOCHS} == sweep.stopping.stopped.keys()
     best = min(range(TRIALS), key=lambda number: sweep._quality[number])
     assert best not in sweep.stopping.stopped
-
-
-def test_the_first_of_a_fusion_is_not_stopped_until_one_of_its_kind_was_trained_in_full() -> None:
-    silent = TrialConfig(visual=ResNetConformer(), fusion=Gru(), training=PLAIN.training)
-    configs = [PLAIN, silent, PLAIN, PLAIN, silent]
-    records = [record_of(number, config) for number, config in enumerate(configs)]
-    by_name = {str(record.number): record for record in records}
-
-    def stopping(first: int) -> tuple[GracefulStopping, Board]:
-        board = Board()
-        rule = make_stopper("asha", SETTINGS)
-        return GracefulStopping(rule, cast(DecisionBoard, board), lambda: False, by_name.__getitem__, first), board
-
-    def train(under: GracefulStopping, board: Board, number: int, objective: float) -> int:
-        """Epochs until it ended."""
-        for epoch in range(1, EPOCHS + 1):
-            result = {"epoch": epoch, OBJECTIVE: objective}
-            under.on_trial_result(cast(Any, None), cast(Any, SimpleNamespace(trial_id=str(number))), result)
-            if not board.told[-1][2].go_on:
-                return epoch
-        return EPOCHS
-
-    objectives = [0.3, 0.9, 0.8, 0.7, 0.95]
-    free, kept = stopping(0), stopping(3)
-    assert [train(*free, number, objective) for number, objective in enumerate(objectives)] == [EPOCHS, 2, 2, 2, 2]
-    # Trial 1 is the first of its fusion; trial 2 is a first point too, but its fusion was trained by then.
-    assert [train(*kept, number, objective) for number, objective in enumerate(objectives)] == [EPOCHS, EPOCHS, 2, 2, 2]
 
 
 def test_brackets_of_hyperband_have_their_shares_and_patience() -> None:

@@ -88,7 +88,7 @@ def run(folder: Path, workers: int, over: Any = lambda: False) -> set[int]:
     results = trial_tuner(searcher, stopping, Teller(searcher), context, {}, SLOTS).fit()
     board.close()
     assert not results.errors
-    return stopping.stopped
+    return set(stopping.stopped)
 
 
 def epochs_begun(folder: Path) -> dict[int, list[float]]:

@@ -5,7 +5,7 @@ Imports next to nothing, since the process that passes decisions on (`infra.sear
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -22,11 +22,27 @@ class TakeOver:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a trial's objective was expected to be at its best, had it trained all its epochs."""
+
+    median: float
+    low: float
+    high: float
+    """Of nine chances in ten the middle."""
+    to_beat: float
+    chance: float
+    """Of beating that, from 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """Go on, stop here, or go on from elsewhere."""
 
     go_on: bool = True
     take_over: TakeOver | None = None
+    why: str = field(default="", compare=False)
+    """Of a stop, for people."""
+    forecast: Forecast | None = field(default=None, compare=False)
 
 
 GO_ON, STOP = Decision(), Decision(go_on=False)

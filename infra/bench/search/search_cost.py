@@ -19,8 +19,9 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ import ray
 from numpy.typing import NDArray
 
 from infra.bench.measure import OURS, RESULTS, finish, parser, stamp
-from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, Report, simulate
+from infra.bench.search.plain_tune import PlainAsha, PlainSearch
+from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, Report, Searching, Stopping, simulate
 from infra.record.folder import SweepStore
+from infra.record.groupings import variant_of
 from infra.record.trials import COMPLETE, TrialRecord
+from infra.search.fairness import FOUND, LOSS, make_fair
 from infra.search.proposals import SearchSettings
 from infra.search.samplers import DEFAULT
 from infra.search.scheduler import GracefulStopping
@@ -47,6 +51,7 @@ BEST_SHARE = 0.05
 MOST_EPOCHS = 5_000
 """A search that has found nothing by then gives up."""
 DRAWN_EPOCHS = 400
+REPORTED = (OBJECTIVE, LOSS, FOUND)
 
 
 class CurveTable:
@@ -95,11 +100,16 @@ class Method:
     reduction: int = QUICKSTART.reduction
     first: bool = True
     """Begin with the space's first points."""
+    fair: bool = True
+    """To what the space compares (`infra.search.fairness`)."""
 
 
-METHODS = {
+PLAIN = "Optuna's TPE, Ray's ASHA"
+METHODS: dict[str, Method | None] = {
     OURS: Method(),
     "ours, no first points": Method(first=False),
+    PLAIN: None,
+    "halving over all trials": Method(first=False, fair=False),
     "TPE, no stopping": Method(first=False, stopper="none"),
     "ours, no stopping": Method(stopper="none"),
     "ours, HyperBand": Method(stopper="hyperband"),
@@ -129,37 +139,63 @@ class Search:
     """Cost in epochs, and the best score of a trial trained in full by then, each time that improved."""
 
 
-def search(table: CurveTable, method: Method, seed: int, slots: int, least: int, most: int) -> Search:
-    """Simulate one search until it has found what it is for, but for `least` epochs at least and `most` at most."""
-    space = QUICKSTART if method.first else dataclasses.replace(QUICKSTART, first=())
-    settings = SearchSettings(
-        space=space, trials=most, fixed={"training.epochs": table.epochs}, seed=seed, sampler=method.sampler
-    )
-    searcher = StudySearcher(settings, Unkept("/nowhere", "simulated"), [], is_over=lambda: False)
-    board = LocalBoard()
+@dataclass
+class Simulation:
+    """A search on recorded curves, report by report."""
+
+    reports: Iterator[tuple[float, TrialRecord]]
+    """Simulated seconds, and the record after the report."""
+    curves: dict[int, dict[str, Any]]
+    """The recorded trial behind each trial that has begun, by number."""
+
+    def seconds(self, record: TrialRecord) -> float:
+        """Of the last epoch."""
+        return float(self.curves[record.number]["epoch_s"][len(record.reports) - 1])
+
+
+def simulation(table: CurveTable, method: Method | None, seed: int, slots: int, trials: int) -> Simulation:
+    """A method's search; nothing for a method is Ray's and Optuna's own (`infra.bench.search.plain_tune`)."""
+    asked = method or Method(first=False)
+    space = QUICKSTART if asked.first else dataclasses.replace(QUICKSTART, first=())
+    fixed = {"training.epochs": table.epochs}
     rule = StopperSettings(
-        max_epochs=table.epochs, grace_epochs=method.grace_epochs, reduction=method.reduction, seed=seed
+        max_epochs=table.epochs, grace_epochs=asked.grace_epochs, reduction=asked.reduction, seed=seed
     )
-    stopper = make_stopper(method.stopper, rule)
-    stopping = GracefulStopping(stopper, board, lambda: False, searcher.record_of)  # type: ignore[arg-type]
-    looked_up: dict[int, dict[str, Any]] = {}
+    board = LocalBoard()
+    searcher: Searching
+    stopping: Stopping
+    if method is None:
+        searcher, stopping = PlainSearch(space, fixed, seed), PlainAsha(rule, board)
+    else:
+        settings = SearchSettings(space=space, trials=trials, fixed=fixed, seed=seed, sampler=asked.sampler)
+        searcher = StudySearcher(settings, Unkept("/nowhere", "simulated"), [], is_over=lambda: False)
+        by = partial(variant_of, by=space.compares)
+        stopper = make_fair(asked.stopper, rule, by) if asked.fair else make_stopper(asked.stopper, rule)
+        stopping = GracefulStopping(stopper, board, lambda: False, searcher.record_of)  # type: ignore[arg-type]
+    curves: dict[int, dict[str, Any]] = {}
 
     def next_report(record: TrialRecord, epoch: int) -> tuple[Report, float]:
         if epoch == 1:
-            looked_up[record.number] = table.trials[table.nearest(record.params)]
-        trial = looked_up[record.number]
-        return {"epoch": epoch, OBJECTIVE: trial[OBJECTIVE][epoch - 1]}, trial["epoch_s"][epoch - 1]
+            curves[record.number] = table.trials[table.nearest(record.params)]
+        trial = curves[record.number]
+        return {"epoch": epoch, **{key: trial[key][epoch - 1] for key in REPORTED if key in trial}}, trial["epoch_s"][
+            epoch - 1
+        ]
 
+    return Simulation(simulate(searcher, stopping, board, KeepAndTell(searcher, stopping), slots, next_report), curves)
+
+
+def search(table: CurveTable, method: Method | None, seed: int, slots: int, least: int, most: int) -> Search:
+    """Simulate one search until it has found what it is for, but for `least` epochs at least and `most` at most."""
     found, target, best = Search(), table.target(), math.inf
-    seconds = 0.0
-    reports = simulate(searcher, stopping, board, KeepAndTell(searcher, stopping), slots, next_report)
-    for epochs, (_, record) in enumerate(reports, start=1):
-        seconds += looked_up[record.number]["epoch_s"][len(record.reports) - 1]
+    seconds, simulated = 0.0, simulation(table, method, seed, slots, trials=most)
+    for epochs, (_, record) in enumerate(simulated.reports, start=1):
+        seconds += simulated.seconds(record)
         if record.state == COMPLETE and record.best and record.best[OBJECTIVE] < best:
             best = record.best[OBJECTIVE]
             found.steps.append((epochs, best))
             if best <= target and math.isinf(found.epochs):
-                found.epochs, found.seconds, found.trials = epochs, seconds, len(looked_up)
+                found.epochs, found.seconds, found.trials = epochs, seconds, len(simulated.curves)
         if epochs >= most or (epochs >= least and not math.isinf(found.epochs)):
             break
     return found
@@ -169,7 +205,7 @@ def search(table: CurveTable, method: Method, seed: int, slots: int, least: int,
 
 
 def searches(
-    table: CurveTable, methods: Mapping[str, Method], seeds: int, slots: int, least: int, most: int
+    table: CurveTable, methods: Mapping[str, Method | None], seeds: int, slots: int, least: int, most: int
 ) -> dict[str, list[Search]]:
     """Each method with the same seeds."""
     return {

@@ -9,13 +9,11 @@ kept in this process instead of in an actor, and a trial heeds them as a trainin
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord
-from infra.search.scheduler import GracefulStopping
-from infra.search.searcher import StudySearcher
 from trainables.training.decision import Decision
 
 Report = dict[str, float]
@@ -55,10 +53,37 @@ class Callbacks(Protocol):
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None: ...
 
 
+class Searching(Protocol):
+    """The part of a search that the loop calls, and what `KeepAndTell` tells it."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None: ...
+
+    def record_of(self, trial_id: str) -> TrialRecord: ...
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None: ...
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any]) -> None: ...
+
+    def tell(self, record: TrialRecord) -> None: ...
+
+
+class Stopping(Protocol):
+    """The part of a scheduler that the loop calls."""
+
+    @property
+    def stopped(self) -> Collection[int]: ...
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> Any: ...
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None: ...
+
+
 class KeepAndTell:
     """What `infra.sweep.recorder.Recorder` does, less storage, MLflow and log."""
 
-    def __init__(self, searcher: StudySearcher, stopping: GracefulStopping) -> None:
+    def __init__(self, searcher: Searching, stopping: Stopping) -> None:
         self._searcher, self._stopping = searcher, stopping
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
@@ -70,8 +95,8 @@ class KeepAndTell:
 
 
 def simulate(
-    searcher: StudySearcher,
-    stopping: GracefulStopping,
+    searcher: Searching,
+    stopping: Stopping,
     board: LocalBoard,
     callbacks: Callbacks,
     slots: int,

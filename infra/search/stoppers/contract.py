@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from data.errors import UserError
 from data.registry.parts import OWN, Registry
@@ -29,6 +29,15 @@ class StopperSettings:
     seed: int = 0
 
 
+class Judging(Protocol):
+    """Whoever says what becomes of trials."""
+
+    @property
+    def name(self) -> str: ...
+
+    def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision: ...
+
+
 class Stopper(ABC):
     """A rule, and all it remembers; register with `@STOPPERS.register`.
 
@@ -39,6 +48,8 @@ class Stopper(ABC):
     """What `--stopper` calls it."""
     keep_every: int = 0
     """Checkpoints of every so many epochs have to stay for other trials; 0: none."""
+    within_variants: ClassVar[bool] = True
+    """Whether it is asked for each variant of what a sweep compares (`infra.search.fairness`), or for all trials."""
 
     def __init__(self, settings: StopperSettings) -> None:
         self.settings = settings
@@ -58,7 +69,7 @@ class Stopper(ABC):
         )
 
 
-def decision_of(stopper: Stopper, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+def decision_of(stopper: Judging, record: TrialRecord, report: Mapping[str, float]) -> Decision:
     """What the rule's `judge` says.
 
     Raises:

@@ -1,0 +1,176 @@
+"""Early stopping that is fair to what a sweep compares.
+
+A rule that holds all trials against each other soon leaves a variant that starts slowly without a trial that trained in
+full, and what is then compared are first epochs. So a rule is asked here as often as there are variants, and once more:
+
+- *Within its variant* a trial is held against its own kind alone. This may stop it at any time.
+- *Across variants* a rule may stop only trials of a variant that is given up. Which one is follows from trials that
+  trained in full: given up is a variant of which, by their scores and spread, ten more would hardly bring the best.
+- Each time the rule is asked twice, by the score and by the validation loss: what has found no event yet has a score of
+  1, whatever it has learnt, and goes by its loss.
+- Of every variant so many trials train in full (`FLOOR`): one is stopped only where as many of its kind, which have not
+  been stopped, were ahead of it after the same epoch.
+
+What is answered follows from the reports in the order in which they came, as it does for the rules themselves. Cost of
+a report: four answers of the rule; of a stop: the trials of the variant.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from infra.record.trials import FAILED, TrialRecord
+from infra.search.stoppers import Stopper, StopperSettings, decision_of, make_stopper
+from infra.search.stoppers.contract import Judging
+from trainables.training.decision import GO_ON, STOP, Decision
+from trainables.training.reports import OBJECTIVE
+
+logger = logging.getLogger(f"seldtune.{__name__}")
+
+FLOOR = 1
+LOSS = "val_loss"
+FOUND = "present/LR"
+"""The share of reference events whose class was found at all, in whatever direction."""
+MORE_TRIALS = 10
+LEAST_CHANCE = 0.05
+FEWEST_SCORES = 4
+"""Trials in full over all variants, before their spread says anything."""
+
+Standing = tuple[float, float]
+"""Objective and loss after an epoch; smaller is ahead."""
+
+
+class ByScoreAndLoss:
+    """A rule that judges by the objective, or by the loss what has found nothing so far."""
+
+    def __init__(self, rule: Callable[[], Stopper]) -> None:
+        self._by_score, self._by_loss = rule(), rule()
+
+    def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+        by_score = decision_of(self._by_score, record, report)
+        by_loss = decision_of(self._by_loss, record, {**report, OBJECTIVE: report.get(LOSS, report[OBJECTIVE])})
+        return by_loss if report.get(FOUND) == 0 else by_score
+
+
+@dataclass
+class _Variant:
+    rule: ByScoreAndLoss
+    standings: dict[int, dict[int, Standing]] = field(default_factory=dict)
+    """By trial that has not been stopped, and epoch."""
+    records: dict[int, TrialRecord] = field(default_factory=dict)
+    full: dict[int, float] = field(default_factory=dict)
+    """Best objective of the trials that trained in full."""
+    given_up: str = ""
+    """Why, once it is."""
+
+
+class FairStopper:
+    """A rule that is asked within variants, and across them once the evidence allows it.
+
+    Args:
+        rule: makes a rule that remembers nothing.
+        variant_of: which variant a trial belongs to.
+    """
+
+    def __init__(self, rule: Callable[[], Stopper], variant_of: Callable[[TrialRecord], str]) -> None:
+        self._rule, self._variant_of = rule, variant_of
+        self.name = rule().name
+        self._across = ByScoreAndLoss(rule)
+        self._variants: dict[str, _Variant] = {}
+
+    def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+        """What becomes of a trial after a report."""
+        name, epoch, number = self._variant_of(record), int(report["epoch"]), record.number
+        variant = self._variants.setdefault(name, _Variant(ByScoreAndLoss(self._rule)))
+        within, across = variant.rule.judge(record, report), self._across.judge(record, report)
+        standing = (report[OBJECTIVE], report.get(LOSS, 0.0))
+        variant.records[number] = record
+        variant.standings.setdefault(number, {})[epoch] = standing
+        if epoch >= record.config["training"]["epochs"]:
+            variant.full[number] = min(objective for objective, _ in variant.standings[number].values())
+            self._weigh()
+            return GO_ON
+        if record.told_to_stop and epoch == record.reports[-1]["epoch"]:
+            # Replayed; a spent budget may have stopped it as well.
+            del variant.standings[number]
+            return replace(STOP, why=record.stop.get("why", ""))
+        if within.go_on and across.go_on:
+            return GO_ON
+        if not variant.given_up and self._ahead(variant, number, epoch, standing) < FLOOR:
+            return GO_ON
+        decision = across if within.go_on else within
+        why = variant.given_up or f"behind other {'' if within.go_on else name + ' '}trials"
+        del variant.standings[number]
+        return replace(decision, why=decision.why or why)
+
+    @staticmethod
+    def _ahead(variant: _Variant, number: int, epoch: int, standing: Standing) -> int:
+        """Trials of its kind that were ahead after that epoch, and have not been stopped since."""
+        return sum(
+            epochs.get(epoch, (math.inf,)) < standing and variant.records[other].state != FAILED
+            for other, epochs in variant.standings.items()
+            if other != number
+        )
+
+    def _weigh(self) -> None:
+        """Give up the variants that the trials in full speak against."""
+        scores = {n: list(v.full.values()) for n, v in self._variants.items() if len(v.full) >= FLOOR}
+        for name, reason in hopeless(scores).items():
+            if not self._variants[name].given_up:
+                self._variants[name].given_up = reason
+                logger.info("%s", reason)
+
+
+def make_fair(name: str, settings: StopperSettings, variant_of: Callable[[TrialRecord], str]) -> Judging:
+    """The rule of that name as sweeps ask it; as it is where it has no use for variants.
+
+    Raises:
+        UserError: there is no rule of that name.
+    """
+    stopper = make_stopper(name, settings)
+    return FairStopper(partial(make_stopper, name, settings), variant_of) if stopper.within_variants else stopper
+
+
+def expected_epochs(name: str, settings: StopperSettings, trials: int, concurrency: int, variants: int) -> float:
+    """Epochs of the mean trial in a sweep of so many, with so many at a time, spread evenly over its variants."""
+    stopper = make_stopper(name, settings)
+    if not stopper.within_variants:
+        return stopper.expected_epochs(trials, concurrency)
+    return stopper.expected_epochs(math.ceil(trials / variants), math.ceil(concurrency / variants))
+
+
+def hopeless(scores: Mapping[str, list[float]]) -> dict[str, str]:
+    """Variants whose next trials will hardly bring the best of all, and why.
+
+    The best epochs of a variant's trials in full are taken as draws from a normal distribution, with one spread for all
+    variants; how sure mean and spread are, a t distribution says.
+
+    Args:
+        scores: of the trials in full, by variant.
+    """
+    from scipy.stats import t
+
+    degrees = sum(len(own) - 1 for own in scores.values())
+    if sum(map(len, scores.values())) < FEWEST_SCORES or degrees < 1:
+        return {}
+    means = {name: math.fsum(own) / len(own) for name, own in scores.items()}
+    squares = math.fsum((score - means[name]) ** 2 for name, own in scores.items() for score in own)
+    spread = math.sqrt(squares / degrees)
+    leader = min(scores, key=lambda name: min(scores[name]))
+    best, reasons = min(scores[leader]), {}
+    for name, own in scores.items():
+        if name == leader or not spread:
+            continue
+        distance = (best - means[name]) / (spread * math.sqrt(1 + 1 / len(own)))
+        chance = 1 - (1 - float(t.cdf(distance, degrees))) ** MORE_TRIALS
+        if chance < LEAST_CHANCE:
+            figures = " ".join(f"{score:.3f}" for score in sorted(own))
+            reasons[name] = (
+                f"{name} is given up: {figures} in full, with a spread of {spread:.3f}, against {best:.3f} of "
+                f"{leader}; that one of {MORE_TRIALS} more is better has a chance of {chance:.1%}"
+            )
+    return reasons
