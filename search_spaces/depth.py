@@ -73,7 +73,6 @@ def _fusion(trial: Trial, name: str, width: int) -> Fusion:
 
 DEPTH = SearchSpace(
     name="depth",
-    compares="depth",
     summary="depth, width and heads of encoders and fusions, all else as in the paper, on GPUs",
     suggest=suggest,
     first=tuple(

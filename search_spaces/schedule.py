@@ -62,7 +62,6 @@ def _optimiser(trial: Trial) -> Optimiser:
 
 SCHEDULE = SearchSpace(
     name="schedule",
-    compares="schedule",
     summary="schedules with their own fields, rate and optimiser of one model at the paper's size, on GPUs",
     suggest=suggest,
     first=(

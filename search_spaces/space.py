@@ -20,13 +20,13 @@ PRESET, SEED = "preset", "seed"
 
 
 GROUPINGS = ("fusion", "visual", "audio", "schedule", "depth")
-"""What trials can be told apart by where variants are compared; depth is the fusion's."""
+"""What trials can be told apart by; where nothing is said, the first in which they differ. Depth is the fusion's."""
 
 
-def check_grouping(by: str, key: str = "--by") -> None:
+def check_grouping(by: str) -> None:
     """UserError unless trials can be told apart by that."""
     if by not in GROUPINGS:
-        raise UserError(f"{key} {by!r} is not known; choose one of {', '.join(GROUPINGS)}")
+        raise UserError(f"--by {by!r} is not known; choose one of {', '.join(GROUPINGS)}")
 
 
 class Trial(Protocol):
@@ -58,8 +58,6 @@ class SearchSpace:
     """Those points are all there is: nothing is sampled after them."""
     sets_seed: bool = False
     """`training.seed` is the space's own, not the sweep's."""
-    compares: str = "fusion"
-    """What its variants differ in (`GROUPINGS`)."""
     trials: int
     budget_s: float
     grace_epochs: int
@@ -74,7 +72,6 @@ class SearchSpace:
     def __post_init__(self) -> None:
         check_plain(self, trials=1, grace_epochs=1, reduction=2, cpus_per_worker=1, gpus_per_worker=0)
         check_name(self.name, "name =")
-        check_grouping(self.compares, "compares =")
         if self.budget_s <= 0:
             raise UserError(f"budget_s = {self.budget_s!r}: has to be more than 0")
 

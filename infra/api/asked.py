@@ -52,7 +52,7 @@ class SweepOptions(TypedDict, total=False):
     stopper: str
     """Early stopping: asha, hyperband, median, pbt or none."""
     by: str | None
-    """What early stopping is fair to: fusion, visual, audio, schedule or depth; the space says if not given."""
+    """What early stopping is fair to: fusion, visual, audio, schedule or depth; what differs if not given."""
     against: Sequence[str] | None
     """Further objectives: parameters or latency."""
     warm_start: Sequence[str] | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from infra.record.groupings import variant_of
+from infra.record.groupings import architecture_of, variant_of
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from search_spaces.registry import SPACES
 from search_spaces.space import GROUPINGS
@@ -98,18 +98,13 @@ def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: fl
         variants={by: variant_of(record, by) for by in GROUPINGS},
         config_key=json.dumps(without_seed, sort_keys=True),
         seed=int(config["training"]["seed"]),
-        parameters=_parameters(record),
+        parameters=_parameters(architecture_of(config)),
         score=min(report[OBJECTIVE] for report in record.reports[:epochs]) if comparable else None,
         started_at=started_at,
     )
 
 
-def _parameters(record: TrialRecord) -> int:
-    parts = ("inputs", "audio", "visual", "fusion", "head", "output")
-    return _count(json.dumps({part: record.config[part] for part in parts}))
-
-
 @lru_cache(maxsize=4096)
-def _count(architecture: str) -> int:
-    """Parameters of what these parts of a config describe."""
+def _parameters(architecture: str) -> int:
+    """Of the network that follows from these parts of a config."""
     return count_parameters(from_dict(json.loads(architecture)))

@@ -281,11 +281,12 @@ def _check_feasible(
 def _forecast(
     trials: Sequence[TrialForecast], request: SweepRequest, resources: TrialResources, owed: int, concurrency: int
 ) -> SweepForecast:
-    rule = request.rule([trial.config for trial in trials])
+    configs = [trial.config for trial in trials]
+    rule = request.rule(configs)
     # A stopper that is not known was refused before, and what the trials take unstopped is said all the same.
     stopper = "none" if unknown_stopper(request.stopper) else request.stopper
-    by = request.by or request.space.compares
-    variants = len({variant_of_config(to_dict(trial.config), by) for trial in trials})
+    by = request.variants_by(configs)
+    variants = len({variant_of_config(to_dict(config), by) for config in configs})
     epochs = expected_epochs(stopper, rule, owed, concurrency, variants) if owed else float(rule.max_epochs)
     return forecast_sweep(
         trials,

@@ -1,15 +1,15 @@
 """Early stopping that is fair to what a sweep compares.
 
 A rule that holds all trials against each other soon leaves a variant that starts slowly without a trial that trained in
-full, and what is then compared are first epochs. So a rule is asked here as often as there are variants, and once more:
+full, and what is then compared are first epochs. So such a rule is asked across all trials and once more within each
+variant, and a trial stops when either says so, but:
 
-- *Within its variant* a trial is held against its own kind alone. This may stop it at any time.
-- *Across variants* a rule may stop only trials of a variant that is given up. Which one is follows from trials that
-  trained in full: given up is a variant of which, by their scores and spread, ten more would hardly bring the best.
-- Each time the rule is asked twice, by the score and by the validation loss: what has found no event yet has a score of
+- Of every variant so many trials train in full (`FLOOR`), if they do not fail: one is stopped only where as many of its
+  kind, which have not been stopped themselves, were ahead of it after the same epoch.
+- A variant loses this place while the evidence is against it: while, by the scores and the spread of the trials that
+  trained in full, ten more of it would hardly bring the best of all. Each trial in full is weighed anew.
+- The rule is asked twice each time, by the score and by the validation loss: what has found no event yet has a score of
   1, whatever it has learnt, and goes by its loss.
-- Of every variant so many trials train in full (`FLOOR`): one is stopped only where as many of its kind, which have not
-  been stopped, were ahead of it after the same epoch.
 
 What is answered follows from the reports in the order in which they came, as it does for the rules themselves. Cost of
 a report: four answers of the rule; of a stop: the trials of the variant.
@@ -23,9 +23,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from infra.record.trials import FAILED, TrialRecord
+from infra.record.trials import FAILED, PRUNED, TrialRecord
 from infra.search.stoppers import Stopper, StopperSettings, decision_of, make_stopper
 from infra.search.stoppers.contract import Judging
+from infra.search.stoppers.simulated import Judge, simulated_epochs
 from trainables.training.decision import GO_ON, STOP, Decision
 from trainables.training.reports import OBJECTIVE
 
@@ -36,9 +37,11 @@ LOSS = "val_loss"
 FOUND = "present/LR"
 """The share of reference events whose class was found at all, in whatever direction."""
 MORE_TRIALS = 10
-LEAST_CHANCE = 0.05
+LEAST_CHANCE = 0.01
 FEWEST_SCORES = 4
 """Trials in full over all variants, before their spread says anything."""
+LEAST_SPREAD = 1e-4
+"""Of scores that are the same but for rounding."""
 
 Standing = tuple[float, float]
 """Objective and loss after an epoch; smaller is ahead."""
@@ -74,10 +77,16 @@ class FairStopper:
     Args:
         rule: makes a rule that remembers nothing.
         variant_of: which variant a trial belongs to.
+        say: hears when a variant is given up, and why.
     """
 
-    def __init__(self, rule: Callable[[], Stopper], variant_of: Callable[[TrialRecord], str]) -> None:
-        self._rule, self._variant_of = rule, variant_of
+    def __init__(
+        self,
+        rule: Callable[[], Stopper],
+        variant_of: Callable[[TrialRecord], str],
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._rule, self._variant_of, self._say = rule, variant_of, say
         self.name = rule().name
         self._across = ByScoreAndLoss(rule)
         self._variants: dict[str, _Variant] = {}
@@ -99,11 +108,11 @@ class FairStopper:
             del variant.standings[number]
             return replace(STOP, why=record.stop.get("why", ""))
         if within.go_on and across.go_on:
-            return GO_ON
+            return within
         if not variant.given_up and self._ahead(variant, number, epoch, standing) < FLOOR:
             return GO_ON
         decision = across if within.go_on else within
-        why = variant.given_up or f"behind other {'' if within.go_on else name + ' '}trials"
+        why = variant.given_up or "behind other trials" if within.go_on else f"behind other {name} trials"
         del variant.standings[number]
         return replace(decision, why=decision.why or why)
 
@@ -111,7 +120,7 @@ class FairStopper:
     def _ahead(variant: _Variant, number: int, epoch: int, standing: Standing) -> int:
         """Trials of its kind that were ahead after that epoch, and have not been stopped since."""
         return sum(
-            epochs.get(epoch, (math.inf,)) < standing and variant.records[other].state != FAILED
+            epochs.get(epoch, (math.inf,)) < standing and variant.records[other].state not in (FAILED, PRUNED)
             for other, epochs in variant.standings.items()
             if other != number
         )
@@ -119,35 +128,43 @@ class FairStopper:
     def _weigh(self) -> None:
         """Give up the variants that the trials in full speak against."""
         scores = {n: list(v.full.values()) for n, v in self._variants.items() if len(v.full) >= FLOOR}
-        for name, reason in hopeless(scores).items():
-            if not self._variants[name].given_up:
-                self._variants[name].given_up = reason
-                logger.info("%s", reason)
+        reasons = hopeless(scores)
+        for name, variant in self._variants.items():
+            if name in reasons and not variant.given_up:
+                self._say(reasons[name])
+            variant.given_up = reasons.get(name, "")
 
 
 def make_fair(name: str, settings: StopperSettings, variant_of: Callable[[TrialRecord], str]) -> Judging:
-    """The rule of that name as sweeps ask it; as it is where it has no use for variants.
+    """The rule of that name as sweeps ask it; as it is where it judges each trial by itself.
 
     Raises:
         UserError: there is no rule of that name.
     """
     stopper = make_stopper(name, settings)
-    return FairStopper(partial(make_stopper, name, settings), variant_of) if stopper.within_variants else stopper
+    if not stopper.holds_against_others:
+        return stopper
+    return FairStopper(partial(make_stopper, name, settings), variant_of, logger.info)
 
 
 def expected_epochs(name: str, settings: StopperSettings, trials: int, concurrency: int, variants: int) -> float:
     """Epochs of the mean trial in a sweep of so many, with so many at a time, spread evenly over its variants."""
     stopper = make_stopper(name, settings)
-    if not stopper.within_variants:
+    if not stopper.holds_against_others or variants == 1:
         return stopper.expected_epochs(trials, concurrency)
-    return stopper.expected_epochs(math.ceil(trials / variants), math.ceil(concurrency / variants))
+
+    def new() -> Judge:
+        return FairStopper(partial(make_stopper, name, settings), lambda record: str(record.number % variants)).judge
+
+    return simulated_epochs(new, settings.max_epochs, trials, concurrency)
 
 
 def hopeless(scores: Mapping[str, list[float]]) -> dict[str, str]:
     """Variants whose next trials will hardly bring the best of all, and why.
 
     The best epochs of a variant's trials in full are taken as draws from a normal distribution, with one spread for all
-    variants; how sure mean and spread are, a t distribution says.
+    variants; how sure mean and spread are, a t distribution says. Whose best is within a spread of the best of all is
+    not given up, whatever its others came to.
 
     Args:
         scores: of the trials in full, by variant.
@@ -163,7 +180,7 @@ def hopeless(scores: Mapping[str, list[float]]) -> dict[str, str]:
     leader = min(scores, key=lambda name: min(scores[name]))
     best, reasons = min(scores[leader]), {}
     for name, own in scores.items():
-        if name == leader or not spread:
+        if name == leader or spread < LEAST_SPREAD or min(own) - best < spread:
             continue
         distance = (best - means[name]) / (spread * math.sqrt(1 + 1 / len(own)))
         chance = 1 - (1 - float(t.cdf(distance, degrees))) ** MORE_TRIALS

@@ -8,6 +8,7 @@ report, and returns by itself or goes on as told.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,11 @@ class GracefulStopping(DriverOnly, FIFOScheduler):
 
     def replay(self, records: Iterable[TrialRecord]) -> None:
         """Rebuild what the rule remembers from the reports of an earlier start, in the order in which they came."""
-        told = [(report["at"], record.number, record, report) for record in records for report in record.reports]
+        told = []
+        for record in records:
+            # The clock of a later driver may be behind.
+            times = itertools.accumulate((report["at"] for report in record.reports), max)
+            told += [(at, record.number, record, report) for at, report in zip(times, record.reports, strict=True)]
         for _, _, record, report in sorted(told, key=lambda entry: entry[:2]):
             self._decide(record, report)
 

@@ -14,6 +14,7 @@ from data.registry.plugins import Plugin, identities, loaded
 from infra.console.arguments import parse_name
 from infra.costs.feasible import check_parts
 from infra.record.budget import Budget
+from infra.record.groupings import what_differs
 from infra.record.retries import Retries
 from infra.search.objectives import SELD, check_objectives
 from infra.search.proposals import Draws, SearchSettings, draw
@@ -21,7 +22,7 @@ from infra.search.samplers import DEFAULT, check_sampler
 from infra.search.stoppers import StopperSettings, check_stopper
 from search_spaces.space import SearchSpace, check_grouping
 from trainables.config import TrialConfig
-from trainables.config.tree import override, parts_of
+from trainables.config.tree import override, parts_of, to_dict
 from trainables.training.resources import TrialResources
 
 SEEDS = 2**32
@@ -55,7 +56,7 @@ class SweepRequest:
     sampler: str = DEFAULT
     stopper: str = "asha"
     by: str | None = None
-    """What it compares (`search_spaces.space.GROUPINGS`): early stopping holds trials against their own variant's."""
+    """What early stopping is fair to (`search_spaces.space.GROUPINGS`); nothing: the first in which trials differ."""
     against: tuple[str, ...] = ()
     """Objectives beside the score (`infra.search.objectives`)."""
     warm_start: tuple[str, ...] = ()
@@ -68,6 +69,8 @@ class SweepRequest:
 
     def __post_init__(self) -> None:
         check_plain(self)
+        if self.by is not None:
+            check_grouping(self.by)
         if not 0 <= self.seed < SEEDS:
             raise UserError(f"seed = {self.seed}: has to be a whole number from 0 to {SEEDS - 1}")
 
@@ -123,6 +126,10 @@ class SweepRequest:
             seed=self.seed,
         )
 
+    def variants_by(self, configs: Sequence[TrialConfig]) -> str:
+        """What early stopping is fair to, where trials are like these configs."""
+        return self.by or what_differs([to_dict(config) for config in configs])
+
     def draw(self, count: int | None = None) -> Draws:
         """Points of the space as its trials would take them (`infra.search.proposals.draw`)."""
         return draw(self.space, self.fixed, self.seed, count)
@@ -138,8 +145,6 @@ class SweepRequest:
         """
         name, resources = self.sweep_name(), self.resources()
         check_stopper(self.stopper)
-        by = self.by or self.space.compares
-        check_grouping(by)
         draws = draws or self.draw()
         unlearnt = check_sampler(self.sampler, self.space.name, draws.parameters)
         check_objectives(self.objectives)
@@ -163,7 +168,8 @@ class SweepRequest:
             configs=configs,
             unlearnt=unlearnt,
             stopper=self.stopper,
-            by=by,
+            by=self.variants_by(configs),
+            by_given=self.by is not None,
             rule=self.rule(configs),
             warm_start=self.warm_start,
             resources=resources,
@@ -198,7 +204,9 @@ class SettledRequest:
     """Parameters that the sampler can only draw at random."""
     stopper: str
     by: str
-    """What it compares."""
+    """What early stopping is fair to."""
+    by_given: bool
+    """Whether that was asked for; else it follows from the space."""
     rule: StopperSettings
     """What the stopper is made from."""
     warm_start: tuple[str, ...]
@@ -230,8 +238,7 @@ class SettledRequest:
             "warm_start": list(self.warm_start),
             "fixed": dict(search.fixed),
             "workers": self.resources.workers,
-            # As a sweep of an earlier build has it, where it is what the space compares.
-            **({"by": self.by} if self.by != search.space.compares else {}),
+            **({"by": self.by} if self.by_given else {}),
             **({"plugins": identities(self.plugins)} if self.plugins else {}),
         }
         # As it is read back: JSON makes lists of the tuples that Python may give for fields.

@@ -43,8 +43,8 @@ NUMBERS: dict[str, Any] = {
     "gpus_per_worker": 0.0,
 }
 """Fields of `SearchSpace` that a file may set, with what they are otherwise."""
-KEYS = ("name", "summary", "compares", "base", "parameters", "first", "budget", *NUMBERS)
-BUDGET, COMPARES = "12h", "fusion"
+KEYS = ("name", "summary", "base", "parameters", "first", "budget", *NUMBERS)
+BUDGET = "12h"
 
 
 def yaml_space(path: str) -> SearchSpace:
@@ -64,21 +64,18 @@ def yaml_space(path: str) -> SearchSpace:
         parameters = tuple(_parameters(document["parameters"], base))
         first = tuple(_first(document.get("first"), {parameter.name: parameter for parameter in parameters}))
         numbers = _numbers(document)
-        compares = document.get("compares", COMPARES)
         # Budgets and resources may change from one start to the next.
         decides = {
             "base": lasting(base),
             "parameters": [asdict(parameter) for parameter in parameters],
             "first": first,
             "stopping": [numbers["grace_epochs"], numbers["reduction"]],
-            **({"compares": compares} if compares != COMPARES else {}),
         }
         return SearchSpace(
             name=document["name"],
             summary=document.get("summary", ""),
             suggest=partial(_suggest, base, parameters),
             first=first,
-            compares=compares,
             sets_seed=any(parameter.name == "training.seed" for parameter in parameters),
             budget_s=parse_duration_s(str(document.get("budget", BUDGET))),
             identity=hash_text(json.dumps(decides)),
@@ -108,7 +105,7 @@ def _document(path: str) -> dict[str, Any]:
     for key in ("name", "base", "parameters"):
         if not document.get(key):
             raise UserError(f"{key} is missing")
-    for key in ("name", "summary", "compares"):
+    for key in ("name", "summary"):
         if not isinstance(document.get(key, ""), str):
             raise UserError(f"{key} = {document[key]!r}: has to be text")
     return document

@@ -271,6 +271,25 @@ def test_a_take_over_that_did_not_happen_is_not_believed() -> None:
         assert last.take_over.changes["optimiser"]["lr"] in [start * factor for factor in FACTORS]
 
 
+def test_reports_are_replayed_in_order_though_a_clock_went_back() -> None:
+    heard: list[tuple[int, float]] = []
+
+    class Listening(Stopper):
+        name = "listening"
+
+        def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
+            heard.append((record.number, report["epoch"]))
+            return GO_ON
+
+    records = [record_of(number) for number in range(2)]
+    for number, epoch, at in ((0, 1, 100.0), (1, 1, 110.0), (0, 2, 50.0), (1, 2, 60.0), (0, 3, 120.0)):
+        records[number].add_report({"epoch": epoch, OBJECTIVE: 0.5, "at": at})
+    GracefulStopping(
+        Listening(SETTINGS), cast(DecisionBoard, Board()), lambda: False, lambda name: records[int(name)]
+    ).replay(records)
+    assert heard == [(0, 1), (0, 2), (1, 1), (1, 2), (0, 3)]
+
+
 class Odd(Stopper):
     name = "odd"
 

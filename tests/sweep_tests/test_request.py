@@ -67,6 +67,19 @@ def test_fields_given_as_tuples_are_what_is_read_back(tmp_path: Path) -> None:
     assert sweep.check(as_list.lasting("a1"))
 
 
+def test_what_early_stopping_is_fair_to_follows_from_the_space_or_is_asked_for() -> None:
+    settled = SweepRequest(space=QUICKSTART).settle(ROOT)
+    assert settled.by == "fusion"
+    assert "by" not in settled.lasting("a1"), "as a sweep of an earlier build has it"
+    one = {"fusion.name": "audio_only", "visual.name": "none"}
+    assert SweepRequest(space=QUICKSTART, fixed=one).settle(ROOT).by == "schedule"
+    asked = SweepRequest(space=QUICKSTART, by="depth").settle(ROOT)
+    assert (asked.by, asked.lasting("a1")["by"]) == ("depth", "depth")
+    for wrong in ("size", ""):
+        with pytest.raises(UserError, match=f"--by '{wrong}' is not known; choose one of fusion, visual, audio"):
+            SweepRequest(space=QUICKSTART, by=wrong)
+
+
 def test_plugins_belong_to_what_must_not_change() -> None:
     example = Path(__file__).parents[2] / "examples" / "parts.py"
     with forgotten_plugins():

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.bench.measure import OURS, finish, parser, stamp
-from infra.bench.search.search_cost import PLAIN, TABLE, CurveTable, Method, simulation
+from infra.bench.search.search_cost import BY, PLAIN, TABLE, CurveTable, Method, simulation
 from infra.record.groupings import variant_of
 from infra.record.trials import COMPLETE
-from search_spaces.quickstart import QUICKSTART
 from trainables.training.reports import OBJECTIVE
 
 SIDES: dict[str, Method | None] = {OURS: Method(first=False), PLAIN: None}
@@ -38,7 +37,7 @@ class Named:
 def best_variant(table: CurveTable) -> str:
     """The variant of the best trial of the table."""
     best = min(table.trials, key=lambda trial: min(trial[OBJECTIVE]))
-    return str(best["params"][QUICKSTART.compares])
+    return str(best["params"][BY])
 
 
 def named(table: CurveTable, method: Method | None, seed: int, slots: int, epochs: int) -> Named:
@@ -46,7 +45,7 @@ def named(table: CurveTable, method: Method | None, seed: int, slots: int, epoch
     best: dict[str, float] = {}
     in_full: dict[str, int] = {}
     for spent, (_, record) in enumerate(simulation(table, method, seed, slots, trials=epochs).reports, start=1):
-        name, scored = variant_of(record, QUICKSTART.compares), record.best
+        name, scored = variant_of(record, BY), record.best
         if record.state == COMPLETE:
             in_full[name] = in_full.get(name, 0) + 1
         if scored and (method is None or record.state == COMPLETE):
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.half is not None:
         table = table.half(chosen.half)
     started, truth = time.monotonic(), best_variant(table)
-    variants = sorted({str(trial["params"][QUICKSTART.compares]) for trial in table.trials})
+    variants = sorted({str(trial["params"][BY]) for trial in table.trials})
     sides = {}
     for side, method in SIDES.items():
         ended = [named(table, method, seed, chosen.slots, chosen.epochs) for seed in range(chosen.seeds)]

@@ -51,6 +51,8 @@ BEST_SHARE = 0.05
 MOST_EPOCHS = 5_000
 """A search that has found nothing by then gives up."""
 DRAWN_EPOCHS = 400
+BY = "fusion"
+"""What searches are fair to."""
 REPORTED = (OBJECTIVE, LOSS, FOUND)
 
 
@@ -101,7 +103,7 @@ class Method:
     first: bool = True
     """Begin with the space's first points."""
     fair: bool = True
-    """To what the space compares (`infra.search.fairness`)."""
+    """Of early stopping, to fusions (`infra.search.fairness`)."""
 
 
 PLAIN = "Optuna's TPE, Ray's ASHA"
@@ -169,7 +171,7 @@ def simulation(table: CurveTable, method: Method | None, seed: int, slots: int, 
     else:
         settings = SearchSettings(space=space, trials=trials, fixed=fixed, seed=seed, sampler=asked.sampler)
         searcher = StudySearcher(settings, Unkept("/nowhere", "simulated"), [], is_over=lambda: False)
-        by = partial(variant_of, by=space.compares)
+        by = partial(variant_of, by=BY)
         stopper = make_fair(asked.stopper, rule, by) if asked.fair else make_stopper(asked.stopper, rule)
         stopping = GracefulStopping(stopper, board, lambda: False, searcher.record_of)  # type: ignore[arg-type]
     curves: dict[int, dict[str, Any]] = {}

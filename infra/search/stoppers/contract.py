@@ -48,8 +48,8 @@ class Stopper(ABC):
     """What `--stopper` calls it."""
     keep_every: int = 0
     """Checkpoints of every so many epochs have to stay for other trials; 0: none."""
-    within_variants: ClassVar[bool] = True
-    """Whether it is asked for each variant of what a sweep compares (`infra.search.fairness`), or for all trials."""
+    holds_against_others: ClassVar[bool] = False
+    """Whether it judges a trial by the others: then it is asked for each variant too (`infra.search.fairness`)."""
 
     def __init__(self, settings: StopperSettings) -> None:
         self.settings = settings

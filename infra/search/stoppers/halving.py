@@ -24,6 +24,8 @@ class Halving(Stopper):
     belongs to follows from its number alone, spread evenly (golden-ratio sequence), so that a resume finds it again.
     """
 
+    holds_against_others = True
+
     def __init__(self, settings: StopperSettings, brackets: int | None) -> None:
         """`None` for `brackets`: as many as the epochs have room for."""
         super().__init__(settings)

@@ -22,6 +22,7 @@ class MedianRule(Stopper):
     """
 
     name: ClassVar[str] = "median"
+    holds_against_others = True
     MIN_OTHERS = 3
 
     def __init__(self, settings: StopperSettings) -> None:

@@ -15,7 +15,6 @@ class NoStopper(Stopper):
     """Every trial trains all its epochs."""
 
     name: ClassVar[str] = "none"
-    within_variants = False
 
     def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         return GO_ON

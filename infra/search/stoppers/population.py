@@ -40,7 +40,6 @@ class Population(Stopper):
     """Decides who takes over from whom; knows by what each trial trains now."""
 
     name: ClassVar[str] = "pbt"
-    within_variants = False
 
     def __init__(self, settings: StopperSettings) -> None:
         super().__init__(settings)

@@ -38,7 +38,8 @@ def simulated_epochs(new: Callable[[], Judge], max_epochs: int, trials: int, con
     stride = math.ceil(max_epochs / _MOST_REPORTS)
     for draw in range(_DRAWS):
         rng, judge = np.random.default_rng(draw), new()
-        records = [TrialRecord(number=number, params={}, distributions={}, config={}) for number in range(trials)]
+        config = {"training": {"epochs": max_epochs}}
+        records = [TrialRecord(number=number, params={}, distributions={}, config=config) for number in range(trials)]
         waiting = [(record, rng.random()) for record in records]
         running: list[tuple[TrialRecord, float, int]] = []
         spent = 0
