@@ -1,10 +1,11 @@
 """A space in Python: ways to look at the panorama, each by the quickstart's GRU under two seeds.
 
-seldtune sweep examples/looks.py --plugin examples/azimuth.py --data s3://seldtune/data/ambiguous
+seldtune sweep examples/looks.py --plugin examples/azimuth.py --data s3://seldtune/data/ambiguous \
+    --stopper none
 
 It asks what has to become of a picture for a model to see where a source is. The answer stands in
 docs/studies/pictures.md. What the pictures themselves are belongs to a sweep as a whole, so other sizes and rates are
-other sweeps: `--name large --trials 2 --set inputs.frame_width=192 --set inputs.frame_height=96`.
+other sweeps: `--name looks-large --trials 2 --set inputs.frame_width=192 --set inputs.frame_height=96`.
 """
 
 from typing import Any

@@ -199,7 +199,7 @@ def require(described: dict[str, Any]) -> None:
         except ModuleNotFoundError as error:
             if error.name != module.partition(".")[0] and error.name != module:
                 raise
-            fix = f"give --plugin {name}" if module.startswith(PREFIX) else f"install {name} {identity}"
+            fix = f"give --plugin PATH/{name}" if module.startswith(PREFIX) else f"install {name} {identity}"
             raise UserError(f"parts of plugin {name} are needed, which is not here: {fix}") from error
         source = None
         if module.startswith(PREFIX):

@@ -117,7 +117,9 @@ class Pair:
         value = abs(self.difference.value)
         told = max(value, self.margin - value)
         scale = stats.norm.isf(self.level / 2) ** 2
-        return math.ceil(self.difference.recordings * self.difference.of_recordings * scale / told**2)
+        wanted = math.ceil(self.difference.recordings * self.difference.of_recordings * scale / told**2)
+        # The few that there are were too few, whatever a normal distribution says.
+        return max(wanted, 2 * self.difference.recordings)
 
     def __str__(self) -> str:
         if self.difference is None:

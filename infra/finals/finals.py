@@ -83,6 +83,7 @@ def run_finals(request: FinalsRequest, settings: Settings) -> Finals | None:
         asked_for = all_controls(request, settings.root)
         for control in asked_for:
             twins = closed_twins(chosen, control)
+            logger.info("%d finalists once more, now with their %s closed", len(twins), control)
             of_twins = seed_by_seed(twins, seeds)
             asked = searched.trainings(request, twins, of_twins, _twins_name(request, control))
             with run_sweep(asked, settings) as of_control:

@@ -120,7 +120,7 @@ class Finalist:
             f"{statistics.fmean(self.validation):.3f}",
             *(f"{scores[name]:.1f}" if name == "LE" else f"{scores[name]:.3f}" for name in SCORE_NAMES),
             f"{bounds['SELD'][0]:.3f} to {bounds['SELD'][1]:.3f}" if bounds else "-",
-            f"{mean:.3f} +- {deviation:.3f} ({len(self.trainings)})",
+            f"{mean:.3f} +- {deviation:.3f} ({len(self.trainings)})" if len(self.trainings) > 1 else "-",
             f"{self.parameters:,}",
             f"{self.bytes / 1e6:.1f}",
             f"{self.latency.ms:.0f}",

@@ -75,6 +75,8 @@ class SweepStore:
         there = self.settings()
         if there is None:
             return False
+        # A sweep of an earlier build held all trials against each other; it goes on with whatever is asked for now.
+        there = {"by": settings.get("by"), **there}
         different = [
             f"{key}: was {there.get(key)!r}, now {settings.get(key)!r}"
             for key in sorted({*there, *settings})
@@ -113,7 +115,8 @@ def require_plugins(sweep: str, settings: Mapping[str, Any]) -> None:
     for name, identity in settings.get("plugins", {}).items():
         if have.get(name) != identity:
             here = f"here is {have[name]}" if name in have else "which is not here"
-            raise UserError(f"sweep {sweep!r} was run with plugin {name} ({identity}), {here}: give --plugin {name}")
+            fix = f"give --plugin PATH/{name}"
+            raise UserError(f"sweep {sweep!r} was run with plugin {name} ({identity}), {here}: {fix}")
 
 
 def put_right(records: Iterable[TrialRecord], last_sign: float) -> list[TrialRecord]:

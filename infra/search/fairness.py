@@ -96,7 +96,8 @@ class FairStopper:
         name, epoch, number = self._variant_of(record), int(report["epoch"]), record.number
         variant = self._variants.setdefault(name, _Variant(ByScoreAndLoss(self._rule)))
         within, across = variant.rule.judge(record, report), self._across.judge(record, report)
-        standing = (report[OBJECTIVE], report.get(LOSS, 0.0))
+        # A score above that of silence says as little as silence.
+        standing = (min(report[OBJECTIVE], 1.0), report.get(LOSS, 0.0))
         variant.records[number] = record
         variant.standings.setdefault(number, {})[epoch] = standing
         if epoch >= record.config["training"]["epochs"]:
@@ -112,7 +113,7 @@ class FairStopper:
         if not variant.given_up and self._ahead(variant, number, epoch, standing) < FLOOR:
             return GO_ON
         decision = across if within.go_on else within
-        why = variant.given_up or "behind other trials" if within.go_on else f"behind other {name} trials"
+        why = variant.given_up or "behind other trials" if within.go_on else f"behind other trials of {name}"
         del variant.standings[number]
         return replace(decision, why=decision.why or why)
 

@@ -191,12 +191,9 @@ def launch_s3(home: Path, state: StackState, settings: Settings) -> Launch:
 def s3_lacks_room(home: Path) -> str | None:
     """Why the object store in this home takes no writes for want of room, and what to do; None where it has enough."""
     room = shutil.disk_usage(home)
-    if room.free >= S3_LEAST_FREE_SHARE * room.total:
-        return None
-    return (
-        f"{room.free / 1e9:.1f} of {room.total / 1e9:.0f} GB are free at {home}, and the object store there takes no "
-        f"writes below {S3_LEAST_FREE_SHARE:.0%}; make room there, or set SELDTUNE_HOME to another disk's folder"
-    )
+    found = f"{room.free / 1e9:.1f} of {room.total / 1e9:.0f} GB are free at {home}, and the object store there takes"
+    fix = f"no writes below {S3_LEAST_FREE_SHARE:.0%}; make room there, or set SELDTUNE_HOME to another disk's folder"
+    return f"{found} {fix}" if room.free < S3_LEAST_FREE_SHARE * room.total else None
 
 
 def s3_healthy(state: StackState) -> bool:

@@ -69,7 +69,9 @@ class Recorder(DriverOnly, tune.Callback):
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)
         self._ledger.end(record, ENDED)
-        self._end(record, PRUNED if record.number in self._stopping.stopped else COMPLETE)
+        if told := self._stopping.stopped.get(record.number):
+            logger.info("trial %d is stopped after epoch %d: %s", record.number, len(record.reports), told.why)
+        self._end(record, PRUNED if told else COMPLETE)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)

@@ -169,7 +169,6 @@ class SweepRequest:
             unlearnt=unlearnt,
             stopper=self.stopper,
             by=self.variants_by(configs),
-            by_given=self.by is not None,
             rule=self.rule(configs),
             warm_start=self.warm_start,
             resources=resources,
@@ -205,8 +204,6 @@ class SettledRequest:
     stopper: str
     by: str
     """What early stopping is fair to."""
-    by_given: bool
-    """Whether that was asked for; else it follows from the space."""
     rule: StopperSettings
     """What the stopper is made from."""
     warm_start: tuple[str, ...]
@@ -234,11 +231,11 @@ class SettledRequest:
             "seed": search.seed,
             "sampler": search.sampler,
             "stopper": self.stopper,
+            "by": self.by,
             "against": list(search.objectives[1:]),
             "warm_start": list(self.warm_start),
             "fixed": dict(search.fixed),
             "workers": self.resources.workers,
-            **({"by": self.by} if self.by_given else {}),
             **({"plugins": identities(self.plugins)} if self.plugins else {}),
         }
         # As it is read back: JSON makes lists of the tuples that Python may give for fields.

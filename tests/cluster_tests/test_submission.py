@@ -60,6 +60,7 @@ def test_options_are_the_same_again_after_a_round_trip() -> None:
         data_memory="20GB",
         sampler="gp",
         stopper="none",
+        by="schedule",
         against=["parameters", "latency"],
         warm_start=["one", "two"],
         seed=-7,

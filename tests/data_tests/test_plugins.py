@@ -128,7 +128,9 @@ SPACES.register(replace(QUICKSTART, name="depth"))
 
 
 def test_what_needs_a_plugin_says_so_where_there_is_none():
-    with pytest.raises(UserError, match=r"parts of plugin horns\.py are needed, which is not here: give --plugin hor"):
+    with pytest.raises(
+        UserError, match=r"parts of plugin horns\.py are needed, which is not here: give --plugin PATH/hor"
+    ):
         require({"name": "horns.py", "module": "seldtune_plugin_horns", "identity": "0" * 16})
 
 
@@ -178,7 +180,7 @@ def test_a_bundle_names_the_plugin_that_it_was_built_with(tmp_path):
     (named,) = json.loads((tmp_path / "model.json").read_text())["plugins"]
     assert named == plugins.describe(read_plugin(str(example)))
     without = run(str(tmp_path), "")
-    assert "parts of plugin parts.py are needed, which is not here: give --plugin parts.py" in without.stderr
+    assert "parts of plugin parts.py are needed, which is not here: give --plugin PATH/parts.py" in without.stderr
     plugins.write_module(read_plugin(str(example)), tmp_path)
     there = run(str(tmp_path), "", path=str(tmp_path))
     assert there.stdout.strip() == "seldtune_plugin_parts", there.stderr

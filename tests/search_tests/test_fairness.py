@@ -67,7 +67,7 @@ def test_halving_goes_on_within_each_variant() -> None:
     trials = Trials()
     assert trials.train("fast", FAST) == EPOCHS
     assert trials.train("fast", FAST + 0.05) == 1
-    assert trials.last.why == "behind other fast trials"
+    assert trials.last.why == "behind other trials of fast"
     assert trials.train("slow", SLOW, SLOW) == EPOCHS
     assert trials.train("slow", SLOW, SLOW + 0.1) == 1
     assert trials.train("fast", FAST - 0.1) == EPOCHS

@@ -51,6 +51,7 @@ def test_what_is_asked_goes_before_the_space() -> None:
         "seed": 4,
         "sampler": "tpe",
         "stopper": "asha",
+        "by": "fusion",
         "against": ["latency"],
         "warm_start": [],
         "fixed": {},
@@ -70,7 +71,7 @@ def test_fields_given_as_tuples_are_what_is_read_back(tmp_path: Path) -> None:
 def test_what_early_stopping_is_fair_to_follows_from_the_space_or_is_asked_for() -> None:
     settled = SweepRequest(space=QUICKSTART).settle(ROOT)
     assert settled.by == "fusion"
-    assert "by" not in settled.lasting("a1"), "as a sweep of an earlier build has it"
+    assert settled.lasting("a1")["by"] == "fusion"
     one = {"fusion.name": "audio_only", "visual.name": "none"}
     assert SweepRequest(space=QUICKSTART, fixed=one).settle(ROOT).by == "schedule"
     asked = SweepRequest(space=QUICKSTART, by="depth").settle(ROOT)
@@ -89,14 +90,16 @@ def test_plugins_belong_to_what_must_not_change() -> None:
         assert lasting["plugins"] == {"parts.py": plugin.identity}
         require_plugins("mine", lasting)
         other = {**lasting, "plugins": {"parts.py": "0123"}}
-        said = rf"'mine' was run with plugin parts\.py \(0123\), here is {plugin.identity}: give --plugin parts\.py"
+        said = (
+            rf"'mine' was run with plugin parts\.py \(0123\), here is {plugin.identity}: give --plugin PATH/parts\.py"
+        )
         with pytest.raises(UserError, match=said):
             require_plugins("mine", other)
         # One that is loaded for something else counts where a part of it is used.
         assert "plugins" not in SweepRequest(space=QUICKSTART).settle(ROOT).lasting("a1")
         load_plugins([str(example.with_name("patience.py"))])
         assert "plugins" in SweepRequest(space=QUICKSTART, stopper="patience").settle(ROOT).lasting("a1")
-    with pytest.raises(UserError, match=r"which is not here: give --plugin parts\.py"):
+    with pytest.raises(UserError, match=r"which is not here: give --plugin PATH/parts\.py"):
         require_plugins("mine", lasting)
 
 
