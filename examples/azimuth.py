@@ -1,7 +1,6 @@
 """A part of one's own: a visual encoder whose every pixel knows its azimuth.
 
-    seldtune sweep examples/looks.py --plugin examples/azimuth.py --data s3://seldtune/data/ambiguous \
-        --stopper none
+    seldtune sweep examples/looks.py --plugin examples/azimuth.py --data s3://seldtune/data/ambiguous --stopper none
 
 Convolutions do not know where they are (Liu et al., "An intriguing failing of convolutional neural networks and the
 CoordConv solution", 2018); what becomes of a position is left to the pooling. Here sine and cosine of the azimuth are

@@ -1,7 +1,6 @@
 """A space in Python: ways to look at the panorama, each by the quickstart's GRU under two seeds.
 
-seldtune sweep examples/looks.py --plugin examples/azimuth.py --data s3://seldtune/data/ambiguous \
-    --stopper none
+seldtune sweep examples/looks.py --plugin examples/azimuth.py --data s3://seldtune/data/ambiguous --stopper none
 
 It asks what has to become of a picture for a model to see where a source is. The answer stands in
 docs/studies/pictures.md. What the pictures themselves are belongs to a sweep as a whole, so other sizes and rates are

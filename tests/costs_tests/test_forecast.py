@@ -16,6 +16,7 @@ from infra.costs.calibration import Calibration, Point, assume, describe_machine
 from infra.costs.feasible import Feasibility
 from infra.costs.forecast import GROUP_START_S, DataSize, data_size, forecast_sweep, forecast_trial
 from infra.plan.plan import _forecast
+from infra.search.fairness import expected_epochs
 from infra.search.proposals import draw
 from infra.search.stoppers import STOPPERS, StopperSettings, make_stopper
 from infra.sweep.request import SweepRequest
@@ -207,10 +208,14 @@ def test_the_forecast_of_a_sweep_asks_its_own_stopper(name: str) -> None:
     settings = StopperSettings(
         max_epochs=CONFIG.training.epochs, grace_epochs=QUICKSTART.grace_epochs, reduction=QUICKSTART.reduction
     )
-    expected = make_stopper(name, settings).expected_epochs(40, 4)
-    # Of the forty the first of the only fusion is not stopped.
-    assert forecast.epochs == pytest.approx((39 * expected + settings.max_epochs) / 40)
-    assert (forecast.wall_s < forecast.whole_wall_s) == (name in ("asha", "hyperband", "median"))
+    assert forecast.epochs == make_stopper(name, settings).expected_epochs(40, 4)
+    stops = name in ("asha", "hyperband", "median")
+    assert (forecast.wall_s < forecast.whole_wall_s) == stops
+    # Each of two fusions is judged by itself too.
+    other = forecast_trial(draw(QUICKSTART, {}, seed=0, count=2).configs[1], SIZE, SPEED, workers=1)
+    both = _forecast([trial, other], request, TrialResources(), owed=40, concurrency=4)
+    assert both.epochs == expected_epochs(name, settings, 40, 4, variants=2)
+    assert (both.epochs != forecast.epochs) == stops
 
 
 def test_a_config_that_wants_more_of_an_epoch_than_a_measurement_has_is_measured() -> None:

@@ -101,7 +101,7 @@ def test_durations() -> None:
 
 
 def test_warnings_go_through_the_screen_and_lines_of_progress_do_not() -> None:
-    console, logger = Console(file=StringIO(), width=80), logging.getLogger("seldtune.infra.sweep.recorder")
+    console, logger = Console(file=StringIO(), width=200), logging.getLogger("seldtune.infra.sweep.recorder")
     before = logging.getLogger().handlers
     with _logging_above(console):
         logger.error("trial 3 [failed] for good")
