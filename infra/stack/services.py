@@ -146,12 +146,14 @@ def find_weed() -> str:
 def launch_s3(home: Path, state: StackState, settings: Settings) -> Launch:
     """SeaweedFS in one process of about 160 MiB; without the signing keys anyone local could go round the S3 gate."""
     ports, secrets = state.services["s3"].ports, state.secrets
-    folder = home / "s3"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder, logs = home / "s3", home / "s3" / "logs"
+    for one in (folder, logs):
+        one.mkdir(mode=0o700, exist_ok=True)
     command = [
         find_weed(),
-        # Otherwise it leaves files of its own in the machine's temporary folder, three at each start.
-        "-logtostderr",
+        # Otherwise these are in the machine's temporary folder, for all to read, and they name keys.
+        f"-logdir={logs}",
+        "-log_max_files=2",
         "mini",
         f"-dir={folder}",
         "-ip=127.0.0.1",

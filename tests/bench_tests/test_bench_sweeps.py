@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from infra.bench.measure import OURS
-from infra.bench.search import many_trials, search_cost, trial_overhead
+from infra.bench.search import fair_naming, many_trials, search_cost, trial_overhead
 from infra.bench.search.search_cost import RANDOM, CurveTable, Method, Search, search
 from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, simulate
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord
@@ -193,6 +193,19 @@ def test_search_cost_says_how_many_times_cheaper(
     assert said["methods"].keys() == search_cost.METHODS.keys()
     assert said["methods"][OURS]["ratio"] == 1.0
     assert (tmp_path / "cost.png").stat().st_size < 100_000
+
+
+def test_who_is_named_best_and_how_many_train_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"trials": planted().trials}).encode()))
+    fair_naming.main(["--table", str(path), "--seeds", "3", "--epochs", "150"])
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["best"], said["sides"].keys()) == ("gru", {OURS, search_cost.PLAIN})
+    ours, plain = said["sides"].values()
+    assert ours["right"] > 0, "its one good trial is found by some"
+    # The rule alone stops all of a variant that is behind after its first epochs.
+    assert ours["all_in_full"] == 1
+    assert plain["all_in_full"] < 1
 
 
 # --- many trials, and what one costs ----------------------------------------------------------------------------------

@@ -112,6 +112,10 @@ def test_real_services_answer(real: Path, settings: Settings) -> None:
         assert secret not in shown.stdout
         assert not any(secret in line for line in command_lines(real))
         assert not any(secret in path.read_text(errors="replace") for path in (real / "logs").glob("*.log"))
+    # SeaweedFS's own log names the keys that it takes, and stays where nobody else reads.
+    kept = real / "s3" / "logs"
+    assert list(kept.glob("weed*"))
+    assert (kept.stat().st_mode & 0o077) == 0
 
 
 def command_lines(home: Path) -> list[str]:
