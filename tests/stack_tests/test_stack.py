@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -109,8 +110,9 @@ def test_only_the_killed_service_is_replaced(home: Path, monkeypatch: pytest.Mon
     killed = psutil.Process(before["mlflow"])
     killed.kill()
     # A loaded machine takes its time over it.
-    while killed.is_running() and killed.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.01)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while killed.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
     orphans = [process for process in settled(home, "mlflow") if process.pid != before["mlflow"]]
     assert orphans, "the stand-in's child lives on and is found"
     with pytest.raises(UserError, match="does not run mlflow"):
