@@ -33,6 +33,7 @@ from trainables.training.reports import OBJECTIVE
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 FLOOR = 1
+"""Trials of each variant that train in full, if they do not fail."""
 LOSS = "val_loss"
 FOUND = "present/LR"
 """The share of reference events whose class was found at all, in whatever direction."""
@@ -72,7 +73,7 @@ class _Variant:
 
 
 class FairStopper:
-    """A rule that is asked within variants, and across them once the evidence allows it.
+    """A rule that is asked across all trials and within each variant.
 
     Args:
         rule: makes a rule that remembers nothing.
