@@ -246,7 +246,8 @@ def test_a_sweep_of_an_earlier_build_goes_on(commands: Commands) -> None:
 
     assert "trial 1 continues after epoch 2" in commands.stack.said
     assert [row["state"] for row in found["trials"]] == ["complete"] * 3
-    assert sweep.settings() == settings
+    # From now on its early stopping is fair to something.
+    assert sweep.settings() == {**settings, "by": "schedule"}
     first, second, third = sweep.trials()
     # It is told the id of its run in another MLflow, and nothing else.
     assert (first.config, first.reports, first.attempts) == (ended.config, ended.reports, ended.attempts)
