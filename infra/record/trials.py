@@ -63,8 +63,8 @@ class TrialRecord:
     """Wall-clock time the sweep had used at the last report, over all its starts."""
     told_to_stop: bool = False
     """After its last report, by the early stopping or by a spent budget."""
-    stop: dict[str, Any] = field(default_factory=dict)
-    """Of a trial that early stopping ended: `why`, for people, and the `forecast` that it went by, if it made one."""
+    why_stopped: str = ""
+    """For people, where it was told to stop."""
     attempts: list[Attempt] = field(default_factory=list)
     """The first, and one for each time that the trial was taken up again."""
     run_id: str | None = None

@@ -88,7 +88,8 @@ class FairStopper:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._rule, self._variant_of, self._say = rule, variant_of, say
-        self.name = rule().name
+        first = rule()
+        self.name, self.keep_every = first.name, first.keep_every
         self._across = ByScoreAndLoss(rule)
         self._variants: dict[str, _Variant] = {}
 
@@ -108,7 +109,7 @@ class FairStopper:
         if record.told_to_stop and epoch == record.reports[-1]["epoch"]:
             # Replayed; a spent budget may have stopped it as well.
             del variant.standings[number]
-            return replace(STOP, why=record.stop.get("why", ""))
+            return replace(STOP, why=record.why_stopped)
         if within.go_on and across.go_on:
             return within
         if not variant.given_up and self._ahead(variant, number, epoch, standing) < FLOOR:

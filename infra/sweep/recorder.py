@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from ray import tune
@@ -21,7 +20,6 @@ from infra.search.searcher import StudySearcher
 from infra.tracking.tracker import SweepTracker
 from trainables.config.tree import from_dict
 from trainables.scores.flat import AXIS_ERRORS
-from trainables.training.decision import Decision
 from trainables.training.reports import OBJECTIVE, report_of
 from trainables.training.resources import TrialResources
 
@@ -61,7 +59,7 @@ class Recorder(DriverOnly, tune.Callback):
         record = self._searcher.record_of(trial.trial_id)
         # The scheduler was asked before.
         if told := self._stopping.stopped.get(record.number):
-            record.told_to_stop, record.stop = True, _stop_of(told)
+            record.told_to_stop, record.why_stopped = True, told.why
         if record.add_report({**report_of(result), "at": time.time()}):
             self._write(record)
             _log_report(record)
@@ -109,11 +107,6 @@ class Recorder(DriverOnly, tune.Callback):
         self._ledger.measure(record)
         self._store.write(record)
         self._tracker.update(record)
-
-
-def _stop_of(told: Decision) -> dict[str, Any]:
-    """A stop as a trial's record keeps it."""
-    return {"why": told.why, **({"forecast": asdict(told.forecast)} if told.forecast else {})}
 
 
 def _log_report(record: TrialRecord) -> None:

@@ -16,7 +16,6 @@ from infra.record.groupings import variant_of
 from infra.search.fairness import make_fair
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
-from infra.search.stoppers import make_stopper
 from infra.sweep.data import SharedData
 from infra.sweep.recorder import Recorder
 from infra.sweep.request import SettledRequest
@@ -64,7 +63,7 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
         feature_std=shared.feature_std,
         ask=board.ask,
         mail=board.mail,
-        keep_every=make_stopper(asked.stopper, asked.rule).keep_every,
+        keep_every=judging.keep_every,
         resources=asked.resources,
         provenance={"sweep": standing.sweep.name, **standing.tags},
         ray_storage=ray_storage(f"{standing.sweep.uri}/ray"),

@@ -217,7 +217,7 @@ def _digest(record: TrialRecord, until: float) -> _Digest:
             verdict = "failed" if for_good else "tried again"
             events.append(Event(at=end, number=record.number, text=f"{verdict}, {attempt.outcome}: {attempt.error}"))
     if record.state == PRUNED:
-        why = f": {record.stop['why']}" if record.stop.get("why") else ""
+        why = f": {record.why_stopped}" if record.why_stopped else ""
         text = f"stopped after epoch {len(record.reports)} of {record.config['training']['epochs']}{why}"
         events.append(Event(at=end, number=record.number, text=text))
     objective = record.best[OBJECTIVE] if record.best else math.inf

@@ -22,19 +22,6 @@ class TakeOver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """What a trial's objective was expected to be at its best, had it trained all its epochs."""
-
-    median: float
-    low: float
-    high: float
-    """Of nine chances in ten the middle."""
-    to_beat: float
-    chance: float
-    """Of beating that, from 0 to 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Decision:
     """Go on, stop here, or go on from elsewhere."""
 
@@ -42,7 +29,6 @@ class Decision:
     take_over: TakeOver | None = None
     why: str = field(default="", compare=False)
     """Of a stop, for people."""
-    forecast: Forecast | None = field(default=None, compare=False)
 
 
 GO_ON, STOP = Decision(), Decision(go_on=False)

@@ -35,6 +35,9 @@ class Judging(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def keep_every(self) -> int: ...
+
     def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision: ...
 
 
