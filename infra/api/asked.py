@@ -35,6 +35,8 @@ class SweepOptions(TypedDict, total=False):
     """GPU-hours that trials may hold in all, failed ones too."""
     cpu_hours: float | None
     """The same of CPUs."""
+    least_gain: float | None
+    """It ends when ten more trials are expected to better the best SELD by less."""
     retries: int | str | Retries | None
     """Times a failed trial is tried again: 2, or by kind: `2,diverged=0,node-lost=50`."""
     workers: int

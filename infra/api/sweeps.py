@@ -72,8 +72,9 @@ def sweep(
         space: itself, its name, or the .py or .yaml file that says it.
         model: name in the registry for the best model.
         screen: shows how it stands, in place of a logged line a report.
-        options: name, data, trials, budget, gpu_hours, cpu_hours, retries, workers, cpus, gpus, concurrency,
-            data_memory, sampler, stopper, by, against, warm_start, seed, fixed and plugins (`SweepOptions`).
+        options: name, data, trials, budget, gpu_hours, cpu_hours, least_gain, retries, workers, cpus, gpus,
+            concurrency, data_memory, sampler, stopper, by, against, warm_start, seed, fixed and
+            plugins (`SweepOptions`).
 
     Returns:
         What it found; None when it was interrupted: the same call goes on from there.

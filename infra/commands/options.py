@@ -51,6 +51,9 @@ class SweepOptions:
         None
     )
     cpu_hours: Annotated[float | None, typer.Option(help="The same of CPUs.")] = None
+    least_gain: Annotated[
+        float | None, typer.Option(help="Ends it when ten more trials are expected to gain less SELD, e.g. 0.002.")
+    ] = None
     retries: Annotated[
         str | None,
         typer.Option(help="Times a failed trial is tried again: 2, or by kind: 2,diverged=0,node-lost=50."),

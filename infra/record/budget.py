@@ -33,11 +33,15 @@ class Budget:
     wall_s: float
     cpu_hours: float | None = None
     gpu_hours: float | None = None
+    least_gain: float | None = None
+    """No trial is begun while ten more are expected to better the best objective by less (`infra.search.evidence`)."""
 
     def check(self) -> None:
         """UserError where trials or time leave nothing to do."""
         if self.trials < 1 or not self.wall_s > 0:
             raise UserError(f"a budget of {self.trials} trials and {self.wall_s:g} s leaves nothing to do; raise it")
+        if self.least_gain is not None and not 0 < self.least_gain < 1:
+            raise UserError(f"--least-gain {self.least_gain:g}: has to be a SELD between 0 and 1, such as 0.002")
 
     def check_hours(self, resources: TrialResources) -> None:
         """UserError where hours leave nothing to do, or count what no trial uses."""

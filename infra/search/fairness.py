@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from infra.record.trials import FAILED, PRUNED, TrialRecord
+from infra.search.evidence import hopeless
 from infra.search.stoppers import Stopper, StopperSettings, decision_of, make_stopper
 from infra.search.stoppers.contract import Judging
 from infra.search.stoppers.simulated import Judge, simulated_epochs
@@ -37,12 +38,6 @@ FLOOR = 1
 LOSS = "val_loss"
 FOUND = "present/LR"
 """The share of reference events whose class was found at all, in whatever direction."""
-MORE_TRIALS = 10
-LEAST_CHANCE = 0.01
-FEWEST_SCORES = 4
-"""Trials in full over all variants, before their spread says anything."""
-LEAST_SPREAD = 1e-4
-"""Of scores that are the same but for rounding."""
 
 Standing = tuple[float, float]
 """Objective and loss after an epoch; smaller is ahead."""
@@ -160,37 +155,3 @@ def expected_epochs(name: str, settings: StopperSettings, trials: int, concurren
         return FairStopper(partial(make_stopper, name, settings), lambda record: str(record.number % variants)).judge
 
     return simulated_epochs(new, settings.max_epochs, trials, concurrency)
-
-
-def hopeless(scores: Mapping[str, list[float]]) -> dict[str, str]:
-    """Variants whose next trials will hardly bring the best of all, and why.
-
-    The best epochs of a variant's trials in full are taken as draws from a normal distribution, with one spread for all
-    variants; how sure mean and spread are, a t distribution says. Whose best is within a spread of the best of all is
-    not given up, whatever its others came to.
-
-    Args:
-        scores: of the trials in full, by variant.
-    """
-    from scipy.stats import t
-
-    degrees = sum(len(own) - 1 for own in scores.values())
-    if sum(map(len, scores.values())) < FEWEST_SCORES or degrees < 1:
-        return {}
-    means = {name: math.fsum(own) / len(own) for name, own in scores.items()}
-    squares = math.fsum((score - means[name]) ** 2 for name, own in scores.items() for score in own)
-    spread = math.sqrt(squares / degrees)
-    leader = min(scores, key=lambda name: min(scores[name]))
-    best, reasons = min(scores[leader]), {}
-    for name, own in scores.items():
-        if name == leader or spread < LEAST_SPREAD or min(own) - best < spread:
-            continue
-        distance = (best - means[name]) / (spread * math.sqrt(1 + 1 / len(own)))
-        chance = 1 - (1 - float(t.cdf(distance, degrees))) ** MORE_TRIALS
-        if chance < LEAST_CHANCE:
-            figures = " ".join(f"{score:.3f}" for score in sorted(own))
-            reasons[name] = (
-                f"{name} is given up: {figures} in full, with a spread of {spread:.3f}, against {best:.3f} of "
-                f"{leader}; that one of {MORE_TRIALS} more is better has a chance of {chance:.1%}"
-            )
-    return reasons

@@ -52,6 +52,7 @@ class StudySearcher(DriverOnly, Searcher):
             leave it out.
         records: of the sweep's earlier starts, in order; new ones are added.
         refuses: why a config is not to be started, or nothing. The same config has to get the same answer each time.
+        enough: why these trials are enough, or nothing.
         earlier: ended trials of other sweeps (`infra.search.warm_start`), the same on every start.
     """
 
@@ -63,6 +64,7 @@ class StudySearcher(DriverOnly, Searcher):
         *,
         is_over: Callable[[], bool],
         refuses: Callable[[TrialConfig], str | None] | None = None,
+        enough: Callable[[Sequence[TrialRecord]], str | None] = lambda records: None,
         earlier: Sequence[TrialRecord] = (),
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="min")
@@ -71,6 +73,7 @@ class StudySearcher(DriverOnly, Searcher):
         self._records = records
         self._is_over = is_over
         self._refuses = refuses or (lambda config: None)
+        self._enough = enough
         self.refusals: Counter[str] = Counter()
         """How often this start refused a proposal, by reason."""
         self.given_up: str | None = None
@@ -119,7 +122,13 @@ class StudySearcher(DriverOnly, Searcher):
             record = self._waiting.pop(0)
             logger.info("trial %d continues after epoch %d", record.number, len(record.reports))
             return record
-        return self._ask() if len(self._records) < self._settings.trials and self.given_up is None else None
+        if len(self._records) >= self._settings.trials or self.given_up is not None:
+            return None
+        if reason := self._enough(self._records):
+            logger.info("no more trials are proposed: %s", reason)
+            self.given_up = reason
+            return None
+        return self._ask()
 
     def _ask(self) -> TrialRecord | None:
         """The next trial, written down; nothing when the search gives up."""

@@ -68,6 +68,8 @@ class Conclusion:
     """Wall-clock time of the search, over all its starts."""
     used_up: str | None
     """The limit of the budget that ended it before all trials were done, in words."""
+    enough: str | None
+    """Why fewer trials were enough."""
     failed: dict[int, str]
     """Why the trials failed that did, by number."""
     url: str
@@ -81,6 +83,7 @@ class Conclusion:
             "sweep": self.name,
             "seconds": round(self.seconds, 1),
             "used_up": self.used_up,
+            "enough": self.enough,
             "failed": {str(number): reason for number, reason in self.failed.items()},
             "mlflow": self.url,
             "trials": self.rows,
@@ -125,6 +128,8 @@ class Conclusion:
         lines.append(f"time     {self.seconds:.0f} s of search")
         if self.used_up:
             lines.append(f"budget   {self.used_up} are spent: the same command with more goes on from here")
+        elif self.enough:
+            lines.append(f"enough   {self.enough}")
         return lines
 
 
@@ -182,6 +187,7 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
         name=outcome.name,
         seconds=outcome.seconds,
         used_up=outcome.used_up,
+        enough=outcome.enough,
         failed={record.number: record.reason for record in outcome.records if record.reason},
         url=tracker.url,
         plugins=tuple(settings.get("plugins", ())),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from data.stores.chunks import Store
 from infra.record.folder import SweepStore
 from infra.record.trials import FAILED, PRUNED, TrialRecord
+from infra.search.evidence import too_little_gain
 from infra.sweep.data import SharedData
 from infra.sweep.standing import Standing, trials_owed
 from infra.tracking.tracker import SweepTracker
@@ -27,7 +28,9 @@ class SweepOutcome:
     seconds: float
     """Wall-clock time over all starts."""
     used_up: str | None
-    """The limit of the budget that ended it, in words; `None`: its trials are done."""
+    """The limit of the budget that ended it, in words; `None`: its trials are done, or enough."""
+    enough: str | None
+    """Why fewer trials were enough than it had budget for."""
 
     @property
     def status(self) -> str:
@@ -43,7 +46,10 @@ def outcome_of(standing: Standing, tracker: SweepTracker, shared: SharedData | N
     Args:
         finished: whether the search came to its end, uninterrupted.
     """
-    records, ledger = standing.records, standing.ledger
+    asked, records, ledger = standing.asked, standing.records, standing.ledger
+    enough = None
+    if trials_owed(records, asked.budget.trials):
+        enough = too_little_gain(records, asked.by, asked.budget.least_gain)
     used_up = ledger.used_up()
     if used_up and not trials_owed(records, ledger.budget.trials):
         used_up = None
@@ -59,6 +65,7 @@ def outcome_of(standing: Standing, tracker: SweepTracker, shared: SharedData | N
         finished=finished and all(record.ended for record in records),
         seconds=ledger.spent().wall_s,
         used_up=used_up,
+        enough=enough,
     )
 
 

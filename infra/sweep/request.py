@@ -46,6 +46,8 @@ class SweepRequest:
     gpu_hours: float | None = None
     cpu_hours: float | None = None
     """What trials hold (`infra.record.budget`); nothing: no limit."""
+    least_gain: float | None = None
+    """Of the best SELD by ten more trials, to begin any (`infra.record.budget`)."""
     retries: Retries = field(default_factory=Retries)
     workers: int = 1
     cpus_per_worker: int | None = None
@@ -113,6 +115,7 @@ class SweepRequest:
             wall_s=self.space.budget_s if self.budget_s is None else self.budget_s,
             cpu_hours=self.cpu_hours,
             gpu_hours=self.gpu_hours,
+            least_gain=self.least_gain,
         )
         budget.check()
         return budget

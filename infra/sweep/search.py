@@ -13,6 +13,7 @@ from infra.costs.calibration import kept_calibration
 from infra.costs.feasible import Feasibility, worker_memory_bytes
 from infra.costs.forecast import data_size
 from infra.record.groupings import variant_of
+from infra.search.evidence import too_little_gain
 from infra.search.fairness import make_fair
 from infra.search.scheduler import DecisionBoard, GracefulStopping
 from infra.search.searcher import StudySearcher
@@ -52,6 +53,7 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
         standing.records,
         is_over=is_over,
         refuses=_refuses(asked, standing.store, root),
+        enough=partial(too_little_gain, by=asked.by, least=asked.budget.least_gain),
         earlier=standing.earlier,
     )
     board, judging = DecisionBoard(), make_fair(asked.stopper, asked.rule, partial(variant_of, by=asked.by))

@@ -20,6 +20,7 @@ from infra.record.budget import Ledger
 from infra.record.claim import read_driver, require_free
 from infra.record.folder import SweepStore, put_right
 from infra.record.trials import TrialRecord
+from infra.search.evidence import too_little_gain
 from infra.search.warm_start import earlier_trials, kept
 from infra.stack.answers import require_answers
 from infra.stack.settings import Settings
@@ -96,6 +97,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     changed = put_right(records, last.beat if last else 0.0)
     spent_s = max([record.budget_spent_s for record in records] + [last.facts["spent_wall_s"] if last else 0.0])
     ledger = Ledger(asked.budget, records, spent_s)
+    enough = too_little_gain(records, asked.by, asked.budget.least_gain)
     return Standing(
         asked=asked,
         store=store,
@@ -107,7 +109,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
         earlier=earlier,
         begun=before is not None,
         ledger=ledger,
-        owed=0 if ledger.used_up() else trials_owed(records, asked.budget.trials),
+        owed=0 if ledger.used_up() else trials_owed(records, len(records) if enough else asked.budget.trials),
     )
 
 

@@ -128,7 +128,7 @@ class Overview:
         if self.state == FINISHED and all_done:
             return "all its trials are done; the same command with more --trials goes on"
         if self.state == FINISHED:
-            return "there is no more to try in its space, or nothing that can be run"
+            return "there is no more to try in its space, nothing that can be run, or too little to gain (--least-gain)"
         return "the same command goes on from here"
 
 

@@ -52,6 +52,7 @@ def test_options_are_the_same_again_after_a_round_trip() -> None:
         budget="90s",
         gpu_hours=1.5,
         cpu_hours=2.0,
+        least_gain=0.002,
         retries="2,diverged=0",
         workers=2,
         cpus=3,

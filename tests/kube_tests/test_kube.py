@@ -89,8 +89,8 @@ def test_the_job_is_the_same_command() -> None:
 def test_every_option_comes_back_from_the_command_line() -> None:
     options = SweepOptions(
         space="fusion", name="n", data="s3://b/d", trials=3, budget="1h", gpu_hours=2.5, cpu_hours=4.0,
-        retries="2,diverged=0", workers=2, cpus=3, gpus=0.5, concurrency=4, data_memory="2GB", sampler="gp",
-        stopper="median", by="depth", against=["latency"], warm_start=["a", "b"], seed=7,
+        least_gain=0.002, retries="2,diverged=0", workers=2, cpus=3, gpus=0.5, concurrency=4, data_memory="2GB",
+        sampler="gp", stopper="median", by="depth", against=["latency"], warm_start=["a", "b"], seed=7,
         fix=["training.epochs=4", "fusion.name=gru"], plugin=["parts.py"],
     )  # fmt: skip
     assert all(getattr(options, f.name) != f.default for f in dataclasses.fields(options))

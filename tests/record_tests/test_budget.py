@@ -37,6 +37,7 @@ def record(number: int = 0) -> TrialRecord:
         (Budget(trials=1, wall_s=1, gpu_hours=-2), GPUS, "--gpu-hours -2"),
         (Budget(trials=1, wall_s=1, cpu_hours=float("nan")), CPUS, "--cpu-hours nan"),
         (Budget(trials=1, wall_s=1, gpu_hours=40), CPUS, "trials use no GPU"),
+        (Budget(trials=1, wall_s=1, least_gain=0), CPUS, "--least-gain 0"),
     ],
 )
 def test_budgets_that_cannot_be(budget: Budget, resources: TrialResources, message: str) -> None:

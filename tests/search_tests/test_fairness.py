@@ -10,7 +10,7 @@ import pytest
 
 from infra.record.trials import FAILED, PRUNED, TrialRecord
 from infra.search import fairness
-from infra.search.fairness import FOUND, LOSS, expected_epochs, hopeless, make_fair
+from infra.search.fairness import FOUND, LOSS, expected_epochs, make_fair
 from infra.search.stoppers import Stopper, StopperSettings, make_stopper
 from trainables.training.decision import Decision, TakeOver
 from trainables.training.reports import OBJECTIVE
@@ -134,35 +134,6 @@ def test_evidence_is_taken_back_when_it_turns() -> None:
     # Ahead of all after each epoch, one of the variant goes on; now it has the best of all.
     assert trials.train("bad", FAST - 0.25) == EPOCHS
     assert trials.train("bad", np.minimum(FAST - 0.25, SLOW - 0.05)) == EPOCHS
-
-
-def test_evidence_is_seldom_wrong() -> None:
-    """Variants drawn alike, looked at after each trial in full: is one given up whose next ten bring the best?"""
-    rng, wrong, sweeps = np.random.default_rng(1), 0, 500
-    for _ in range(sweeps):
-        scores: dict[str, list[float]] = {name: [] for name in "abcd"}
-        mistaken = False
-        for _ in range(32):
-            scores[str(rng.choice(list(scores)))].append(float(rng.normal(0.3, 0.02)))
-            seen = {name: own for name, own in scores.items() if own}
-            best = min(min(own) for own in seen.values())
-            mistaken |= any(rng.normal(0.3, 0.02, 10).min() < best for _ in hopeless(seen))
-        wrong += mistaken
-    assert wrong / sweeps < 0.05
-
-
-@pytest.mark.parametrize(
-    ("scores", "given_up"),
-    [
-        ({"a": [0.1, 0.12], "b": [0.5]}, set()),  # three trials say nothing
-        ({"a": [0.1], "b": [0.5], "c": [0.5], "d": [0.6]}, set()),  # no spread is known
-        ({"a": [0.7, 0.7, 0.7], "b": [0.7000001]}, set()),  # nor is there one
-        ({"a": [0.30, 0.31, 0.29], "b": [0.291, 0.9]}, set()),  # one that failed to learn does not count against b
-        ({"a": [0.1, 0.11], "b": [0.5, 0.52]}, {"b"}),
-    ],
-)
-def test_who_is_given_up(scores: dict[str, list[float]], given_up: set[str]) -> None:
-    assert set(hopeless(scores)) == given_up
 
 
 def test_what_was_cut_short_holds_no_place() -> None:

@@ -206,6 +206,21 @@ def test_a_search_without_a_way_out_gives_up(tmp_path: Path) -> None:
     assert search.suggest("d") == Searcher.FINISHED
 
 
+def test_a_search_that_has_enough_ends_what_it_began(tmp_path: Path) -> None:
+    records: list[TrialRecord] = []
+    search = small(tmp_path, records, enough=lambda records: "little to gain" if len(records) == 2 else None)
+    assert isinstance(search.suggest("a"), dict)
+    assert isinstance(search.suggest("b"), dict)
+    assert search.suggest("c") is None
+    assert search.given_up == "little to gain"
+    store = SweepStore(str(tmp_path), "s")
+    end(search, store, records[0], COMPLETE, 0.5)
+    assert search.suggest("d") is None
+    end(search, store, records[1], COMPLETE, 0.4)
+    assert search.suggest("e") == Searcher.FINISHED
+    assert len(records) == 2
+
+
 def test_fixed_points_are_all_there_is(tmp_path: Path) -> None:
     records: list[TrialRecord] = []
     space = table1_space(["audio_only", "resnet-gru", "resnet-cmaf"], "small", seeds=(0, 7))

@@ -98,6 +98,7 @@ def test_the_front_of_two_objectives_is_told() -> None:
         name="two",
         seconds=1.0,
         used_up=None,
+        enough=None,
         failed={},
         url="http://127.0.0.1/",
     )

@@ -3,8 +3,9 @@
     seldtune up && python -m infra.bench.search.record_curves
 
 Each of the 160 trials (fusion x depth x schedule x 10 rates) is trained in full by a sweep without early stopping; the
-sweep goes on where it was when it is run again. Models and recipe are `quickstart`'s; windows, pictures and epochs are
-smaller (`FIXED`), so that a trial takes half a minute of one core and still learns.
+sweep goes on where it was when it is run again. Models and recipe are `quickstart`'s, rates those of someone who does
+not know them yet (`infra.bench.search.wide_rates`); windows, pictures and epochs are smaller (`FIXED`), so that a trial
+takes half a minute of one core and still learns.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ import numpy as np
 
 from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import RESULTS, stamp
+from infra.bench.search.wide_rates import HIGHEST, LOWEST, WIDE
 from infra.record.trials import TrialRecord
 from infra.search.fairness import FOUND, LOSS
 from infra.stack.settings import load_settings
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
-from search_spaces.quickstart import QUICKSTART
 from trainables.training.reports import OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
@@ -35,7 +36,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "fusion": ("audio_only", "av_conformer", "gru", "cmaf"),
     "depth": (1, 2),
     "schedule": ("one_cycle", "warmup_cosine"),
-    "lr": tuple(float(f"{rate:.3g}") for rate in np.geomspace(1.5e-3, 6e-3, 10)),
+    "lr": tuple(float(f"{rate:.3g}") for rate in np.geomspace(LOWEST, HIGHEST, 10)),
 }
 FIXED = {
     "inputs.window_s": 1.0,
@@ -43,7 +44,7 @@ FIXED = {
     "inputs.frame_height": 24,
     "training.epochs": 16,
     "training.batch_size": 8,
-    "training.epoch_windows": 256,
+    "training.epoch_windows": 128,
 }
 SCENES = SynthSettings(
     train_clips=16,
@@ -69,7 +70,7 @@ def main() -> None:
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     # In an order of its own, so that an unfinished table is a sample of the whole grid.
     np.random.default_rng(0).shuffle(points)
-    space = dataclasses.replace(QUICKSTART, name="curves", first=tuple(points), trials=len(points))
+    space = dataclasses.replace(WIDE, first=tuple(points), trials=len(points))
     request = SweepRequest(
         space=space,
         data=data,
@@ -80,6 +81,8 @@ def main() -> None:
     )
     with run_sweep(request, settings) as outcome:
         logging.info("%d trials at %s", len(outcome.records), outcome.tracker.url)
+    if not outcome.finished:
+        return
     arguments.out.write_bytes(gzip.compress(json.dumps(table(outcome.records), indent=1).encode(), mtime=0))
     print(f"{len(outcome.records)} trials in {arguments.out}")
 
@@ -91,7 +94,7 @@ def table(records: list[TrialRecord]) -> dict[str, Any]:
         for record in records
         if len(record.reports) == FIXED["training.epochs"]
     ]
-    return {"space": QUICKSTART.name, "fixed": FIXED, "data": SCENES.to_dict(), **stamp(), "trials": trials}
+    return {"space": WIDE.name, "fixed": FIXED, "data": SCENES.to_dict(), **stamp(), "trials": trials}
 
 
 if __name__ == "__main__":
