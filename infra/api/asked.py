@@ -50,9 +50,9 @@ class SweepOptions(TypedDict, total=False):
     data_memory: str | int | None
     """For decoded data: bytes, or `20GB`; what does not fit is streamed."""
     sampler: str
-    """How trials are chosen: tpe, random, gp or nsga2."""
+    """How trials are chosen: tpe, forecast, random, gp or nsga2."""
     stopper: str
-    """Early stopping: asha, hyperband, median, pbt or none."""
+    """Early stopping: asha, hyperband, median, forecast, pbt or none."""
     by: str | None
     """What early stopping is fair to: fusion, visual, audio, schedule or depth; what differs if not given."""
     against: Sequence[str] | None

@@ -63,8 +63,10 @@ class SweepOptions:
     gpus: GpusOption = None
     concurrency: Annotated[int | None, typer.Option(help="Trials at a time; as many as fit if not given.")] = None
     data_memory: DataMemoryOption = None
-    sampler: Annotated[str, typer.Option(help="How trials are chosen: tpe, random, gp or nsga2.")] = "tpe"
-    stopper: Annotated[str, typer.Option(help="Early stopping: asha, hyperband, median, pbt or none.")] = "asha"
+    sampler: Annotated[str, typer.Option(help="How trials are chosen: tpe, forecast, random, gp or nsga2.")] = "tpe"
+    stopper: Annotated[str, typer.Option(help="Early stopping: asha, hyperband, median, forecast, pbt or none.")] = (
+        "asha"
+    )
     by: Annotated[
         str | None, typer.Option(help="What early stopping is fair to: fusion, visual, audio, schedule or depth.")
     ] = None

@@ -24,20 +24,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from infra.record.trials import FAILED, PRUNED, TrialRecord
-from infra.search.evidence import hopeless
+from infra.search.evidence import LEAST_CHANCE, hopeless
 from infra.search.stoppers import Stopper, StopperSettings, decision_of, make_stopper
 from infra.search.stoppers.contract import Judging
 from infra.search.stoppers.simulated import Judge, simulated_epochs
 from trainables.training.decision import GO_ON, STOP, Decision
-from trainables.training.reports import OBJECTIVE
+from trainables.training.reports import FOUND, LOSS, OBJECTIVE
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 FLOOR = 1
 """Trials of each variant that train in full, if they do not fail."""
-LOSS = "val_loss"
-FOUND = "present/LR"
-"""The share of reference events whose class was found at all, in whatever direction."""
 
 Standing = tuple[float, float]
 """Objective and loss after an epoch; smaller is ahead."""
@@ -51,6 +48,8 @@ class ByScoreAndLoss:
 
     def judge(self, record: TrialRecord, report: Mapping[str, float]) -> Decision:
         by_score = decision_of(self._by_score, record, report)
+        if self._by_score.looks_at_loss:
+            return by_score  # and knows what silence is
         by_loss = decision_of(self._by_loss, record, {**report, OBJECTIVE: report.get(LOSS, report[OBJECTIVE])})
         return by_loss if report.get(FOUND) == 0 else by_score
 
@@ -107,7 +106,8 @@ class FairStopper:
             return replace(STOP, why=record.why_stopped)
         if within.go_on and across.go_on:
             return within
-        if not variant.given_up and self._ahead(variant, number, epoch, standing) < FLOOR:
+        has_no_hope = bool(variant.given_up) or (across.chance is not None and across.chance < LEAST_CHANCE)
+        if not has_no_hope and self._ahead(variant, number, epoch, standing) < FLOOR:
             return GO_ON
         decision = across if within.go_on else within
         why = variant.given_up or "behind other trials" if within.go_on else f"behind other trials of {name}"

@@ -139,7 +139,8 @@ class StudySearcher(DriverOnly, Searcher):
                 self.given_up = f"space {space.name!r} has no more points"
                 return None
             # What is refused teaches a sampler nothing; one that is sure of itself would propose it for ever.
-            trial = self._study.ask(at_random=self._study.proposed >= before + RANDOM_AFTER)
+            at_random = self._study.proposed >= before + RANDOM_AFTER
+            trial = self._study.ask(self._records, at_random)
             config = self._configured(trial)
             if config is not None:
                 break

@@ -18,7 +18,7 @@ from infra.record.trials import COMPLETE, FAILED, PRUNED, RUNNING, TrialRecord
 from infra.search.objectives import values_of
 from infra.search.optuna_private import note_of_study, notes_of_study, notes_of_trial, trial_id
 from infra.search.proposals import SearchSettings
-from infra.search.samplers import FIRST_GENERATION, make_sampler
+from infra.search.samplers import FIRST_GENERATION, SAMPLERS, Known, make_sampler
 from trainables.training.reports import OBJECTIVE
 
 STATES = {
@@ -41,7 +41,8 @@ class RecordedStudy:
         self._sampler = settings.sampler
         self._objectives = settings.objectives
         self._seed = settings.seed
-        self._first = settings.space.first
+        self._space = settings.space
+        self._earlier = list(earlier)
         self._study = optuna.create_study(directions=["minimize"] * len(settings.objectives))
         self._ids: dict[int, int] = {}
         """Optuna's id of each trial of the sweep, by its number."""
@@ -60,12 +61,20 @@ class RecordedStudy:
         self._ids[record.number] = trial_id(self._trials()[-1])
         self.proposed += record.refused + 1
 
-    def ask(self, at_random: bool = False) -> optuna.Trial:
-        """The next proposal: a first point, else what a sampler with a seed of its own says, or one that just draws."""
+    def ask(self, records: Sequence[TrialRecord], at_random: bool = False) -> optuna.Trial:
+        """The next proposal: a first point, else what a sampler with a seed of its own says, or one that just draws.
+
+        Args:
+            records: the sweep's trials as they are now.
+        """
         seed = (self._seed * 1_000_003 + self.proposed) % 2**32
         self._study.sampler = RandomSampler(seed=seed) if at_random else make_sampler(self._sampler, seed)
-        if self.proposed < len(self._first):
-            self._study.enqueue_trial(dict(self._first[self.proposed]))
+        choose = SAMPLERS[self._sampler].choose
+        if self.proposed < len(self._space.first):
+            self._study.enqueue_trial(dict(self._space.first[self.proposed]))
+        elif choose is not None and not at_random:
+            known = Known(space=self._space, records=[*self._earlier, *records], seed=seed)
+            self._study.enqueue_trial(dict(choose(known)))
         self.proposed += 1
         return self._study.ask()
 

@@ -18,7 +18,7 @@ from infra.record.groupings import what_differs
 from infra.record.retries import Retries
 from infra.search.objectives import SELD, check_objectives
 from infra.search.proposals import Draws, SearchSettings, draw
-from infra.search.samplers import DEFAULT, check_sampler
+from infra.search.samplers import DEFAULT, SAMPLERS, check_sampler
 from infra.search.stoppers import StopperSettings, check_stopper
 from search_spaces.space import SearchSpace, check_grouping
 from trainables.config import TrialConfig
@@ -151,6 +151,11 @@ class SweepRequest:
         draws = draws or self.draw()
         unlearnt = check_sampler(self.sampler, self.space.name, draws.parameters)
         check_objectives(self.objectives)
+        if self.against and SAMPLERS[self.sampler].choose is not None:
+            raise UserError(
+                f"sampler {self.sampler!r} looks for the best score alone, and --against {self.against[0]} is another "
+                "objective; choose tpe, gp or nsga2"
+            )
         budget = self.budget()
         budget.check_hours(resources)
         configs = draws.require_configs()

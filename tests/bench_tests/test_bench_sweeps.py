@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from infra.bench.measure import OURS
-from infra.bench.search import fair_naming, many_trials, search_cost, trial_overhead
+from infra.bench.search import fair_naming, many_trials, search_cost, trial_overhead, wide_rates
 from infra.bench.search.search_cost import RANDOM, CurveTable, Method, Search, search
 from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, simulate
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord
@@ -140,12 +140,31 @@ def test_target_is_what_one_in_twenty_reaches() -> None:
     table = planted()
     assert table.target() == pytest.approx(0.9 - 0.1 * (EPOCHS - 1))
     assert table.target(0.1) == pytest.approx(1.0 - 0.001 * 19)
-    assert len(table.half(0).trials) == 10
+
+
+def test_halves_share_no_trial_and_windows_hold_neighbouring_rates() -> None:
+    table = planted()
+    halves = [[id(trial) for trial in table.half(name).trials] for name in search_cost.HALVES]
+    assert sorted(halves[0] + halves[1]) == sorted(id(trial) for trial in table.trials)
+    wide = CurveTable(
+        [{**trial, "params": {**trial["params"], "lr": 0.001 * (1 + i)}} for i, trial in enumerate(table.trials[:10])]
+    )
+    windows = [wide.window(seed).rates for seed in range(5)]
+    assert windows == [pytest.approx((0.001 * (1 + first), 0.001 * (7 + first))) for first in (0, 1, 2, 3, 0)]
+
+
+def test_a_search_trains_no_recorded_trial_twice_while_there_are_others() -> None:
+    table = planted()
+    params, used = {"fusion": "gru", "depth": 1, "schedule": "one_cycle", "lr": RATES[2]}, set()
+    for _ in RATES:
+        used.add(table.nearest(params, used))
+    assert {table.trials[place]["params"]["lr"] for place in used} == set(RATES)
+    assert table.trials[table.nearest(params, used)]["params"]["fusion"] != "gru"
 
 
 def test_cost_counts_the_epochs_of_all_trials_until_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first points are tried first, in order; what is good is the third of them, one trial at a time."""
-    monkeypatch.setattr(search_cost, "QUICKSTART", ORDERED)
+    monkeypatch.setattr(wide_rates, "QUICKSTART", ORDERED)
     found = search(planted(), Method(stopper="none"), seed=0, slots=1, least=0, most=1000)
     assert (found.epochs, found.seconds, found.trials) == (3 * EPOCHS, 2.0 * 3 * EPOCHS, 3)
     assert found.steps == [(EPOCHS, 0.998), (2 * EPOCHS, 0.983), (3 * EPOCHS, pytest.approx(0.1))]
@@ -200,8 +219,8 @@ def test_who_is_named_best_and_how_many_train_in_full(tmp_path: Path, capsys: py
     path.write_bytes(gzip.compress(json.dumps({"trials": planted().trials}).encode()))
     fair_naming.main(["--table", str(path), "--seeds", "3", "--epochs", "150"])
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (said["best"], said["sides"].keys()) == ("gru", {OURS, search_cost.PLAIN})
-    ours, plain = said["sides"].values()
+    assert (said["best"], said["sides"].keys()) == (["gru"], {OURS, "by forecast", search_cost.PLAIN})
+    ours, _, plain = said["sides"].values()
     assert ours["right"] > 0, "its one good trial is found by some"
     # The rule alone stops all of a variant that is behind after its first epochs.
     assert ours["all_in_full"] == 1

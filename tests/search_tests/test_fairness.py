@@ -10,10 +10,10 @@ import pytest
 
 from infra.record.trials import FAILED, PRUNED, TrialRecord
 from infra.search import fairness
-from infra.search.fairness import FOUND, LOSS, expected_epochs, make_fair
+from infra.search.fairness import expected_epochs, make_fair
 from infra.search.stoppers import Stopper, StopperSettings, make_stopper
 from trainables.training.decision import Decision, TakeOver
-from trainables.training.reports import OBJECTIVE
+from trainables.training.reports import FOUND, LOSS, OBJECTIVE
 
 EPOCHS = 9
 SETTINGS = StopperSettings(max_epochs=EPOCHS, grace_epochs=1, reduction=3)

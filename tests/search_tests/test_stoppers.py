@@ -308,5 +308,7 @@ def test_a_rule_that_gives_no_decision_is_named() -> None:
 
 
 def test_an_unknown_rule_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="'ahsa' is not known; choose one of asha, hyperband, median, pbt, none"):
+    with pytest.raises(
+        UserError, match="'ahsa' is not known; choose one of asha, hyperband, median, forecast, pbt, none"
+    ):
         make_stopper("ahsa", SETTINGS)

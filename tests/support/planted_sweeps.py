@@ -26,7 +26,7 @@ DISTRIBUTIONS = {
     "fusion": CategoricalDistribution(["audio_only", "av_conformer", "gru", "cmaf"]),
     "depth": IntDistribution(1, 2),
     "schedule": CategoricalDistribution(["one_cycle", "warmup_cosine"]),
-    "lr": FloatDistribution(4e-4, 4e-3, log=True),
+    "lr": FloatDistribution(3e-4, 3e-2, log=True),
 }
 DATA = "5eed" * 16
 

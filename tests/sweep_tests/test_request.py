@@ -156,6 +156,11 @@ def test_fields_of_trials_are_finite(field: str, value: float) -> None:
         SweepRequest(space=QUICKSTART, fixed={field: value}).settle(ROOT)
 
 
+def test_a_sampler_of_one_objective_is_refused_a_second() -> None:
+    with pytest.raises(UserError, match="'forecast' looks for the best score alone, and --against latency is another"):
+        SweepRequest(space=QUICKSTART, sampler="forecast", against=("latency",)).settle(ROOT)
+
+
 def test_a_space_is_drawn_from_once() -> None:
     calls = []
 

@@ -29,6 +29,8 @@ class Decision:
     take_over: TakeOver | None = None
     why: str = field(default="", compare=False)
     """Of a stop, for people."""
+    chance: float | None = field(default=None, compare=False)
+    """Of a stop: that the trial would have become the best, where the rule reckons with it."""
 
 
 GO_ON, STOP = Decision(), Decision(go_on=False)

@@ -14,13 +14,19 @@ from trainables.scores.metrics import SCORE_NAMES
 OBJECTIVE = "present/SELD"
 """What a trial is judged by, smaller is better: the SELD score over the classes present in the validation rooms."""
 
+LOSS = "val_loss"
+"""Of the validation split, as the loss of training is reckoned."""
+
+FOUND = "present/LR"
+"""The share of reference events whose class was found at all, in whatever direction."""
+
 LATENCY = "latency_ms"
 """Milliseconds of forward passes for one window of the validation split, at the trial's batch size on its machine."""
 
 REPORT_KEYS = (
     "epoch",
     "train_loss",
-    "val_loss",
+    LOSS,
     "lr",
     "windows_per_s",
     "epoch_s",

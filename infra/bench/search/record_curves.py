@@ -23,13 +23,13 @@ import numpy as np
 
 from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import RESULTS, stamp
-from infra.bench.search.wide_rates import HIGHEST, LOWEST, WIDE
+from infra.bench.search.wide_rates import HIGHEST, LOWEST, with_rates
 from infra.record.trials import TrialRecord
-from infra.search.fairness import FOUND, LOSS
 from infra.stack.settings import load_settings
 from infra.sweep.request import SweepRequest
 from infra.sweep.run import run_sweep
-from trainables.training.reports import OBJECTIVE
+from search_spaces.quickstart import QUICKSTART
+from trainables.training.reports import FOUND, LOSS, OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
 GRID: dict[str, tuple[Any, ...]] = {
@@ -70,7 +70,7 @@ def main() -> None:
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     # In an order of its own, so that an unfinished table is a sample of the whole grid.
     np.random.default_rng(0).shuffle(points)
-    space = dataclasses.replace(WIDE, first=tuple(points), trials=len(points))
+    space = dataclasses.replace(with_rates(LOWEST, HIGHEST), first=tuple(points), trials=len(points))
     request = SweepRequest(
         space=space,
         data=data,
@@ -94,7 +94,7 @@ def table(records: list[TrialRecord]) -> dict[str, Any]:
         for record in records
         if len(record.reports) == FIXED["training.epochs"]
     ]
-    return {"space": WIDE.name, "fixed": FIXED, "data": SCENES.to_dict(), **stamp(), "trials": trials}
+    return {"space": QUICKSTART.name, "fixed": FIXED, "data": SCENES.to_dict(), **stamp(), "trials": trials}
 
 
 if __name__ == "__main__":

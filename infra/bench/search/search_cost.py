@@ -4,11 +4,13 @@
 
 The curves are those of real trials on a grid over `quickstart` (`record_curves`). A search is simulated on them: the
 product's own searcher and early stopping, called as Tune calls them, over `--slots` trials at a time. A suggestion
-trains as the recorded trial nearest to it: of the same choices, with the nearest rate.
+trains as the recorded trial nearest to it that the search has not had: of the same choices, with the nearest rate. Each
+search has a range of its own, seven of the table's ten rates, so that the best ones lie anywhere in it.
 
 A trial's score is that of its best epoch. A search has found what it was for when a trial that has trained all its
-epochs scores among the best 5 % of the table; what it has cost are the epochs that all its trials have reported by then
-(and the seconds these took). The peer is random search that stops nothing; the other rows take one thing from ours.
+epochs scores among the best 5 % of those trials; what it has cost are the epochs that all its trials have reported by
+then (and the seconds these took). The peer is random search that stops nothing; the other rows take one thing from
+ours.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,24 +35,30 @@ from numpy.typing import NDArray
 from infra.bench.measure import OURS, RESULTS, finish, parser, stamp
 from infra.bench.search.plain_tune import PlainAsha, PlainSearch
 from infra.bench.search.simulated_tune import KeepAndTell, LocalBoard, Report, Searching, Stopping, simulate
+from infra.bench.search.wide_rates import with_rates
 from infra.record.folder import SweepStore
 from infra.record.groupings import variant_of
 from infra.record.trials import COMPLETE, TrialRecord
-from infra.search.fairness import FOUND, LOSS, make_fair
+from infra.search.fairness import make_fair
 from infra.search.proposals import SearchSettings
 from infra.search.samplers import DEFAULT
 from infra.search.scheduler import GracefulStopping
 from infra.search.searcher import StudySearcher
 from infra.search.stoppers import StopperSettings, make_stopper
 from search_spaces.quickstart import QUICKSTART
-from trainables.training.reports import OBJECTIVE
+from trainables.training.reports import FOUND, LOSS, OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
+DESIGN, HELD_OUT = HALVES = "design", "held-out"
+"""What searches were designed on, and what forecasts know of curves; and what nothing was chosen by."""
+WINDOW = 7
+"""Of the ten rates of the table, those that one search may choose."""
 RANDOM = "random"
 BEST_SHARE = 0.05
 MOST_EPOCHS = 5_000
 """A search that has found nothing by then gives up."""
 DRAWN_EPOCHS = 400
+SLOTS = 2
 BY = "fusion"
 """What searches are fair to."""
 REPORTED = (OBJECTIVE, LOSS, FOUND)
@@ -81,14 +89,29 @@ class CurveTable:
         """The score that this share of the trials reach."""
         return float(np.sort(self._scores)[max(1, math.floor(share * len(self.trials))) - 1])
 
-    def nearest(self, params: dict[str, Any]) -> int:
-        """The trial with the most of these choices and, among those, the nearest rate."""
+    def nearest(self, params: dict[str, Any], used: Collection[int] = ()) -> int:
+        """Of those not used yet, the trial with the most of these choices and, among them, the nearest rate."""
         other = [sum(params[k] != v for k, v in choices.items()) for choices in self._choices]
-        return int(np.lexsort((np.abs(self._rates - math.log(params["lr"])), other))[0])
+        again = np.isin(np.arange(len(self.trials)), list(used))
+        return int(np.lexsort((np.abs(self._rates - math.log(params["lr"])), other, again))[0])
 
-    def half(self, seed: int) -> CurveTable:
-        """A random half of the trials."""
-        kept = np.random.default_rng(seed).permutation(len(self.trials))[: len(self.trials) // 2]
+    @property
+    def rates(self) -> tuple[float, float]:
+        """The lowest and the highest."""
+        low, high = np.exp([self._rates.min(), self._rates.max()])
+        return float(low), float(high)
+
+    def window(self, seed: int) -> CurveTable:
+        """The trials with `WINDOW` neighbouring rates, so that the best ones lie anywhere in the range."""
+        rates = sorted({trial["params"]["lr"] for trial in self.trials})
+        first = seed % max(1, len(rates) - WINDOW + 1)
+        kept = rates[first : first + WINDOW]
+        return CurveTable([trial for trial in self.trials if trial["params"]["lr"] in kept])
+
+    def half(self, name: str) -> CurveTable:
+        """One of `HALVES`, drawn at random."""
+        order, middle = np.random.default_rng(0).permutation(len(self.trials)), len(self.trials) // 2
+        kept = {DESIGN: order[:middle], HELD_OUT: order[middle:]}[name]
         return CurveTable([self.trials[i] for i in sorted(kept)])
 
 
@@ -110,16 +133,15 @@ PLAIN = "Optuna's TPE, Ray's ASHA"
 METHODS: dict[str, Method | None] = {
     OURS: Method(),
     "ours, no first points": Method(first=False),
+    "by forecast": Method(sampler="forecast", stopper="forecast", first=False),
+    "TPE, forecast": Method(stopper="forecast", first=False),
+    "random, forecast": Method(sampler="random", stopper="forecast", first=False),
     PLAIN: None,
-    "halving over all trials": Method(first=False, fair=False),
     "TPE, no stopping": Method(first=False, stopper="none"),
-    "ours, no stopping": Method(stopper="none"),
-    "ours, HyperBand": Method(stopper="hyperband"),
-    "ours, median rule": Method(stopper="median"),
-    "GP, ASHA": Method(sampler="gp"),
     "random, ASHA": Method(sampler="random", first=False),
     RANDOM: Method(sampler="random", stopper="none", first=False),
 }
+"""By default all early stopping is fair to fusions; that of the peers is not."""
 
 
 class Unkept(SweepStore):
@@ -158,7 +180,9 @@ class Simulation:
 def simulation(table: CurveTable, method: Method | None, seed: int, slots: int, trials: int) -> Simulation:
     """A method's search; nothing for a method is Ray's and Optuna's own (`infra.bench.search.plain_tune`)."""
     asked = method or Method(first=False)
-    space = QUICKSTART if asked.first else dataclasses.replace(QUICKSTART, first=())
+    space = with_rates(*table.rates)
+    if not asked.first:
+        space = dataclasses.replace(space, first=())
     fixed = {"training.epochs": table.epochs}
     rule = StopperSettings(
         max_epochs=table.epochs, grace_epochs=asked.grace_epochs, reduction=asked.reduction, seed=seed
@@ -175,10 +199,13 @@ def simulation(table: CurveTable, method: Method | None, seed: int, slots: int, 
         stopper = make_fair(asked.stopper, rule, by) if asked.fair else make_stopper(asked.stopper, rule)
         stopping = GracefulStopping(stopper, board, lambda: False, searcher.record_of)  # type: ignore[arg-type]
     curves: dict[int, dict[str, Any]] = {}
+    used: set[int] = set()
 
     def next_report(record: TrialRecord, epoch: int) -> tuple[Report, float]:
         if epoch == 1:
-            curves[record.number] = table.trials[table.nearest(record.params)]
+            place = table.nearest(record.params, used)
+            used.add(place)
+            curves[record.number] = table.trials[place]
         trial = curves[record.number]
         return {"epoch": epoch, **{key: trial[key][epoch - 1] for key in REPORTED if key in trial}}, trial["epoch_s"][
             epoch - 1
@@ -211,7 +238,7 @@ def searches(
 ) -> dict[str, list[Search]]:
     """Each method with the same seeds."""
     return {
-        name: [search(table, method, seed, slots, least, most) for seed in range(seeds)]
+        name: [search(table.window(seed), method, seed, slots, least, most) for seed in range(seeds)]
         for name, method in methods.items()
     }
 
@@ -271,11 +298,11 @@ def plot(found: Mapping[str, Sequence[Search]], target: float, until: int, path:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__, repeats=1)
     options.add_argument("--table", type=Path, default=TABLE, help="recorded curves (default %(default)s)")
-    options.add_argument("--seeds", type=int, default=50, help="searches of each method (default %(default)s)")
+    options.add_argument("--seeds", type=int, default=200, help="searches of each method (default %(default)s)")
     options.add_argument(
-        "--slots", type=int, default=2, help="trials at a time (default: %(default)s, as on two cores)"
+        "--slots", type=int, default=SLOTS, help="trials at a time (default: %(default)s, as on two cores)"
     )
-    options.add_argument("--half", type=int, help="search a random half of the table, drawn with this seed")
+    options.add_argument("--half", choices=HALVES, help="search one half of the table")
     options.add_argument("--figure", type=Path, help="draw the best so far against its cost")
     chosen = options.parse_args(arguments)
     table = CurveTable.read(chosen.table)
@@ -296,8 +323,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if chosen.figure:
         plot(found, table.target(), DRAWN_EPOCHS, chosen.figure)
+    slots = [f"{chosen.slots}_slots"] if chosen.slots != SLOTS else []
     outcome = {
-        "benchmark": "search_cost",
+        "benchmark": "_".join(["search_cost", *([chosen.half.replace("-", "_")] if chosen.half else []), *slots]),
         "unit": "search",
         "methods": methods,
         "target": table.target(),

@@ -11,17 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 from search_spaces.quickstart import QUICKSTART, suggest
-from search_spaces.space import Trial, source_identity
+from search_spaces.space import SearchSpace, Trial, source_identity
 from trainables.config import TrialConfig
 
 LOWEST, HIGHEST = 3e-4, 3e-2
 
 
 class _WithAnyRate:
-    """A trial that draws its rate from two decades, whatever it is asked for."""
+    """A trial that draws its rate from another range than it is asked for."""
 
-    def __init__(self, trial: Trial) -> None:
-        self._trial = trial
+    def __init__(self, trial: Trial, lowest: float, highest: float) -> None:
+        self._trial, self._lowest, self._highest = trial, lowest, highest
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         return self._trial.suggest_categorical(name, choices)
@@ -33,12 +33,14 @@ class _WithAnyRate:
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         if name == "lr":
-            low, high = LOWEST, HIGHEST
+            low, high = self._lowest, self._highest
         return self._trial.suggest_float(name, low, high, step=step, log=log)
 
 
-def _suggest(trial: Trial) -> TrialConfig:
-    return suggest(_WithAnyRate(trial))
+def with_rates(lowest: float, highest: float) -> SearchSpace:
+    """`quickstart` with this range of rates."""
 
+    def suggest_with_rates(trial: Trial) -> TrialConfig:
+        return suggest(_WithAnyRate(trial, lowest, highest))
 
-WIDE = replace(QUICKSTART, name="curves", suggest=_suggest, identity=source_identity(__file__))
+    return replace(QUICKSTART, name="curves", suggest=suggest_with_rates, identity=source_identity(__file__))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.samplers import BaseSampler
 
@@ -11,8 +12,20 @@ from data.errors import UserError
 from data.near import near
 from data.registry.parts import OWN, Registry
 from data.registry.user_code import place_of
+from infra.record.trials import TrialRecord
+from search_spaces.space import SearchSpace
 
 DEFAULT = "tpe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a point is chosen by."""
+
+    space: SearchSpace
+    records: Sequence[TrialRecord]
+    """Trials of earlier sweeps, and the sweep's own as they are now, running ones too."""
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +36,13 @@ class Sampler:
     """What `--sampler` calls it."""
     make: Callable[[int], BaseSampler]
     """Optuna's sampler for one proposal, from a seed; it may remember nothing."""
+    choose: Callable[[Known], Mapping[str, Any]] | None = None
+    """Gives the next point outright, for the score alone; what a point leaves out, Optuna's sampler draws."""
     learns_only_shared: bool = False
     """It learns nothing about parameters which some trials do not have."""
 
 
-SAMPLERS: Registry[Sampler] = Registry("sampler", Sampler, order=(DEFAULT, "random", "gp", "nsga2"))
+SAMPLERS: Registry[Sampler] = Registry("sampler", Sampler, order=(DEFAULT, "forecast", "random", "gp", "nsga2"))
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:

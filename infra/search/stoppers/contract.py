@@ -54,6 +54,9 @@ class Stopper(ABC):
     holds_against_others: ClassVar[bool] = False
     """Whether it judges a trial by the others: then it is asked for each variant too (`infra.search.fairness`)."""
 
+    looks_at_loss: ClassVar[bool] = False
+    """Of one that holds trials against others: whether it goes by the loss itself where nothing is found yet."""
+
     def __init__(self, settings: StopperSettings) -> None:
         self.settings = settings
 
@@ -87,7 +90,9 @@ def decision_of(stopper: Judging, record: TrialRecord, report: Mapping[str, floa
     return decision
 
 
-STOPPERS: Registry[type[Stopper]] = Registry("stopper", Stopper, order=("asha", "hyperband", "median", "pbt", "none"))
+STOPPERS: Registry[type[Stopper]] = Registry(
+    "stopper", Stopper, order=("asha", "hyperband", "median", "forecast", "pbt", "none")
+)
 
 
 def unknown_stopper(name: str) -> str | None:
