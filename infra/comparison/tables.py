@@ -140,6 +140,10 @@ def markdown(comparison: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+OUTLOOK = ("would end low", "would end at", "would end high")
+"""Columns of what a trial that was stopped early would have come to."""
+
+
 def trials_csv(comparison: Comparison) -> str:
     """A row for each trial with all its figures: the report of its best epoch, its parameters, and what it cost."""
     fronts = {name: {id(trial) for trial in front} for name, front in comparison.fronts.items()}
@@ -156,6 +160,7 @@ def trials_csv(comparison: Comparison) -> str:
                 "epochs": len(trial.record.reports),
                 f"SELD after {comparison.epochs}": trial.score,
                 "best_epoch": best.get("epoch"),
+                **dict(zip(OUTLOOK, trial.outlook or (None,) * len(OUTLOOK), strict=True)),
                 "parameters": trial.parameters,
                 "seconds": trial.seconds,
                 **{f"on front of {name}": id(trial) in members for name, members in fronts.items()},

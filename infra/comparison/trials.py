@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from infra.record.groupings import architecture_of, variant_of
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
+from infra.search.forecast import Forecasts
 from search_spaces.registry import SPACES
 from search_spaces.space import GROUPINGS
 from trainables.config.tree import from_dict
@@ -52,6 +53,9 @@ class ComparedTrial:
     """Best within the first `Comparison.epochs`; None: left out of the comparison."""
     started_at: float
     """When its sweep's first report came, in seconds since 1970."""
+    outlook: tuple[float, float, float] | None = None
+    """Of a trial that was stopped early: the best SELD that it would have come to by its last epoch, as its curve is
+    forecast; the 5 %, 50 % and 95 % quantiles (`infra.search.forecast`)."""
 
     @property
     def label(self) -> str:
@@ -85,7 +89,15 @@ def equal_epochs(sweeps: Sequence[LoadedSweep]) -> int:
 def compared_trials(sweep: LoadedSweep, epochs: int) -> list[ComparedTrial]:
     """The trials of a sweep, with their scores after so many epochs."""
     first = min((r.reports[0].get("at", 0.0) for r in sweep.records if r.reports), default=0.0)
-    return [_compared_trial(sweep.name, record, epochs, first) for record in sweep.records]
+    forecasts = Forecasts.after(sweep.records)
+    trials = []
+    for place, record in enumerate(sweep.records):
+        outlook = None
+        if record.state == PRUNED and record.reports:
+            forecast = forecasts.of(place)
+            outlook = forecast.quantile(0.05), forecast.quantile(0.5), forecast.quantile(0.95)
+        trials.append(replace(_compared_trial(sweep.name, record, epochs, first), outlook=outlook))
+    return trials
 
 
 def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: float) -> ComparedTrial:

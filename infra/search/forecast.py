@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 POINTS = 16
 RECORDED = Path(__file__).with_name("recorded_curves.json")
-LEAST_OBJECTIVE, OF_SILENCE = 1e-3, 1.0
+LEAST_LOSS, LEAST_OBJECTIVE, OF_SILENCE = 1e-6, 1e-3, 1.0
 """What is worse than silence says as little as silence."""
 WORTH_OF_MEAN, WORTH_OF_COVARIANCE = 1.0, 20.0
 """Trials that the recorded curves count for."""
@@ -208,7 +208,7 @@ class Forecasts:
 
     def _losses(self, curve: Curve) -> Array:
         first = self._first_losses.get(curve.output, [1.0])
-        return np.log(curve.losses) - math.log(statistics.median(first))
+        return np.log(np.maximum(curve.losses, LEAST_LOSS)) - math.log(max(statistics.median(first), LEAST_LOSS))
 
     def _next_curve(self) -> tuple[Array, Array, float]:
         if self._posterior is None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from infra.comparison.page.figures import MOST_LINES, MOST_MARKS, Shown
 from infra.comparison.page.page import page
 from infra.comparison.page.sections import MOST_ROWS
 from infra.comparison.page.svg import Axis, number_text
-from infra.comparison.tables import markdown
+from infra.comparison.tables import OUTLOOK, markdown, trials_csv
 from infra.record.trials import FAILED, PRUNED, TrialRecord
 from support.planted_sweeps import sweep, trial
 
@@ -173,3 +175,15 @@ def test_axes_find_round_ticks_within_their_stretch() -> None:
         "1e-4",
         "0",
     ]
+
+
+def test_what_was_stopped_early_is_shown_with_what_it_would_have_come_to() -> None:
+    full = [trial(number, "gru", list(np.linspace(0.9, 0.2 + 0.01 * number, 14))) for number in range(4)]
+    cut = trial(4, "gru", list(np.linspace(0.9, 0.6, 14)[:6]), state=PRUNED)
+    comparison = compare([sweep([*full, cut])])
+    rows = {row["trial"]: row for row in csv.DictReader(io.StringIO(trials_csv(comparison)))}
+    low, median, high = (float(rows["4"][name]) for name in OUTLOOK)
+    assert 0.05 < low < median < high <= 1
+    assert all(rows[str(number)][name] == "" for number in range(4) for name in OUTLOOK)
+    assert f">{median:.3f} ({low:.3f} - {high:.3f})<" in page(comparison)
+    assert "would end at" not in page(compare([sweep(full)]))

@@ -38,7 +38,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
         "watch": {"cluster", "record"},
         "models": {"provenance", "record", "tracking"},
         "search": {"cluster", "record", "tracking"},
-        "comparison": {"record", "stack", "tracking"},
+        "comparison": {"record", "search", "stack", "tracking"},
         "costs": {"record"},
         "sweep": {
             *("cluster", "comparison", "console", "costs", "models", "provenance", "record", "search", "stack"),

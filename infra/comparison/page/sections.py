@@ -232,18 +232,28 @@ def _trials(comparison: Comparison, shown: Shown) -> str:
     names = [name for name in dict.fromkeys(n for t in listed for n in t.record.params) if name not in groupings]
     head = [("trial", "", False), *((name, "", False) for name in groupings), *((name, "", True) for name in names)]
     head += [("state", "", False), ("epochs", "", True), (f"after {comparison.epochs}", "", True), ("best", "", True)]
+    stopped = any(trial.outlook for trial in listed)
+    head += [("would end at", "", True)] if stopped else []
     head += [("F", "", True), ("LE", "", True), ("LR", "", True), ("parameters", "", True), ("time", "", True)]
-    rows = [_trial_row(trial, shown.number(trial), groupings, names, len(comparison.sweeps) > 1) for trial in listed]
+    several = len(comparison.sweeps) > 1
+    rows = [_trial_row(trial, shown.number(trial), groupings, names, several, stopped) for trial in listed]
     more = len(comparison.trials) - len(listed)
     rest = f" The best {len(listed):,}; trials.csv holds the other {more:,} too." if more else ""
+    outlook = (
+        " Where a trial that was stopped early would have ended is forecast from its curve, with an interval of 90 %."
+        if stopped
+        else ""
+    )
     table = table_html(head, rows, wide=False)
     return (
-        f'<p class="soft">A heading sorts. F, LE and LR over the classes present, at the best epoch.{rest}</p>'
+        f'<p class="soft">A heading sorts. F, LE and LR over the classes present, at the best epoch.{outlook}{rest}</p>'
         f'<div class="tall" tabindex="0" role="region" aria-label="All trials">{table}</div>'
     )
 
 
-def _trial_row(trial: ComparedTrial, number: int, groupings: list[str], names: list[str], several: bool) -> str:
+def _trial_row(
+    trial: ComparedTrial, number: int, groupings: list[str], names: list[str], several: bool, stopped: bool
+) -> str:
     record = trial.record
     best = record.best
     assert best is not None
@@ -252,12 +262,21 @@ def _trial_row(trial: ComparedTrial, number: int, groupings: list[str], names: l
     cells += "".join(_parameter_cell(record.params.get(name)) for name in names)
     cells += f'<td class="left">{record.state}</td><td>{len(record.reports)}</td><td>{score_text(trial.score)}</td>'
     cells += f"<td>{score_text(trial.best_score)}</td>"
+    if stopped:
+        cells += _outlook_cell(trial)
     cells += "".join(f"<td>{_score(name, best[f'present/{name}'])}</td>" for name in ("F", "LE", "LR"))
     cells += f'<td data-v="{trial.parameters}">{trial.parameters:,}</td>'
     cells += f'<td data-v="{trial.seconds:.3f}">{duration_text(trial.seconds)}</td>'
     return (
         f'<tr data-t="{number}" tabindex="0"><td class="left" data-v="{escape(label)}">{escape(label)}</td>{cells}</tr>'
     )
+
+
+def _outlook_cell(trial: ComparedTrial) -> str:
+    if trial.outlook is None:
+        return "<td>-</td>"
+    low, median, high = trial.outlook
+    return f'<td data-v="{median:.6f}">{score_text(median)} ({score_text(low)} - {score_text(high)})</td>'
 
 
 def _parameter_cell(value: object) -> str:
