@@ -59,6 +59,17 @@ def test_two_workers_train_a_trial_together(stack: SweepStack) -> None:
     assert_complete("pair", 2)
 
 
+def test_a_sweep_by_forecast_ends_when_it_has_enough(stack: SweepStack) -> None:
+    asked = ("--trials", "12", "--sampler", "forecast", "--stopper", "forecast", "--least-gain", "0.9")
+    result = stack.sweep("enough", *asked)
+    assert 5 <= len(result["trials"]) < 12, "four first points, and what a model of them proposes"
+    assert "10 more trials are expected to better" in result["enough"]
+    assert result["enough"].endswith("less than 0.9")
+    assert_complete("enough", len(result["trials"]))
+    again = stack.sweep("enough", *asked)
+    assert len(again["trials"]) == len(result["trials"])
+
+
 LARGE = "s3://seldtune/data/large"
 LITTLE_MEMORY = ("--data-memory", "4MB")
 
