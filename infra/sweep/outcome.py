@@ -46,10 +46,9 @@ def outcome_of(standing: Standing, tracker: SweepTracker, shared: SharedData | N
     Args:
         finished: whether the search came to its end, uninterrupted.
     """
-    asked, records, ledger = standing.asked, standing.records, standing.ledger
-    enough = None
-    if trials_owed(records, asked.budget.trials):
-        enough = too_little_gain(records, asked.by, asked.budget.least_gain)
+    records, ledger, enough = standing.records, standing.ledger, None
+    if ledger.budget.least_gain and trials_owed(records, ledger.budget.trials):
+        enough = too_little_gain(records, standing.asked.by, ledger.budget.least_gain)
     used_up = ledger.used_up()
     if used_up and not trials_owed(records, ledger.budget.trials):
         used_up = None

@@ -209,7 +209,7 @@ def test_the_forecast_of_a_sweep_asks_its_own_stopper(name: str) -> None:
         max_epochs=CONFIG.training.epochs, grace_epochs=QUICKSTART.grace_epochs, reduction=QUICKSTART.reduction
     )
     assert forecast.epochs == make_stopper(name, settings).expected_epochs(40, 4)
-    stops = name in ("asha", "hyperband", "median")
+    stops = name in ("asha", "hyperband", "median", "forecast")
     assert (forecast.wall_s < forecast.whole_wall_s) == stops
     # Each of two fusions is judged by itself too.
     other = forecast_trial(draw(QUICKSTART, {}, seed=0, count=2).configs[1], SIZE, SPEED, workers=1)
