@@ -7,7 +7,8 @@ variant, and a trial stops when either says so, but:
 - Of every variant so many trials train in full (`FLOOR`), if they do not fail: one is stopped only where as many of its
   kind, which have not been stopped themselves, were ahead of it after the same epoch.
 - A variant loses this place while the evidence is against it: while, by the scores and the spread of the trials that
-  trained in full, ten more of it would hardly bring the best of all. Each trial in full is weighed anew.
+  trained in full, ten more of it would hardly bring the best of all (`infra.search.evidence`). Each trial in full is
+  weighed anew. Where the rule reckons with chances, a trial also loses it that has hardly one to become the best.
 - The rule is asked twice each time, by the score and by the validation loss: what has found no event yet has a score of
   1, whatever it has learnt, and goes by its loss.
 

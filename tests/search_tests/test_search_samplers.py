@@ -197,6 +197,28 @@ def test_a_model_of_the_past_does_better_than_chance(tmp_path: Path, sampler: st
     assert statistics.median(later_scores(sampler)) < 0.8 * statistics.median(later_scores("random"))
 
 
+def test_what_forecast_proposes_is_a_point_of_the_space(tmp_path: Path) -> None:
+    """Ranges with steps that do not meet their end, logarithmic whole numbers, choices that are nothing, no choice."""
+
+    def odd(trial: Trial) -> TrialConfig:
+        trial.suggest_float("stepped", 0.1, 1.0, step=0.4)
+        trial.suggest_int("wide", 1, 1000, log=True)
+        trial.suggest_int("even", 2, 9, step=2)
+        trial.suggest_categorical("maybe", [None, True, "x"])
+        return TrialConfig(training=TrainingConfig(epochs=4))
+
+    for suggest_any in (odd, lambda trial: TrialConfig(training=TrainingConfig(epochs=4))):
+        records: list[TrialRecord] = []
+        space = SearchSpace(**{**vars(SPACE), "suggest": suggest_any, "first": ()})
+        settings = SearchSettings(space=space, trials=12, seed=3, sampler="forecast")
+        search = StudySearcher(settings, SweepStore(str(tmp_path), "odd"), records, is_over=lambda: False)
+        for number in range(12):
+            assert isinstance(search.suggest(str(number)), dict)
+            outcome(records[-1])
+            search.tell(records[-1])
+        assert not search.refusals
+
+
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(
         UserError, match=r"sampler 'tpee' is not known \(did you mean tpe\?\).*tpe, forecast, random, gp, nsga2"

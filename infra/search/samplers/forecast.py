@@ -75,7 +75,8 @@ class Drawn:
         else:
             value = self._rng.uniform(low, high)
         if step:
-            value = low + step * round((value - low) / step)
+            # The end of a range need not be a step.
+            value = low + step * min(round((value - low) / step), math.floor((high - low) / step + 1e-9))
         self.params[name] = min(max(value, low), high)
         return self.params[name]
 
@@ -103,6 +104,8 @@ def choose(known: Known) -> Mapping[str, Any]:
     starting = len(tried) < STARTUP_TRIALS or not heard
     best = [tried[place].params for place in heard[:VARIED]]
     points = _points(known.space, rng, [{}] * STARTUP_POINTS if starting else _keeping(rng, best))
+    if not any(point.params for point in points):
+        return {}
     model = _Model(
         [tried[place].params for place in (*heard, *waiting)],
         [point.params for point in points],

@@ -21,8 +21,9 @@ _MOST_REPORTS = 200
 those that are stopped are then stopped a little later."""
 _DRAWS = 8
 _FALL = 3.0
-"""The objective's distance to where it ends falls by e^3 over a trial. ASHA trains 0.44 of all epochs of these trials, and
-of the quickstart's recorded ones (`infra/bench/results/quickstart_curves.json.gz`) too; the median rule 0.67 and 0.80."""
+"""The objective's distance to where it ends falls by e^3 over a trial. ASHA trains 0.44 of all epochs of these trials,
+as of the quickstart's recorded ones (`infra/bench/results/quickstart_curves.json.gz`); the median rule 0.67 and 0.80.
+"""
 
 
 def simulated_epochs(new: Callable[[], Judge], max_epochs: int, trials: int, concurrency: int) -> float:
