@@ -112,11 +112,12 @@ def test_a_trial_of_which_only_its_end_is_known_is_no_curve() -> None:
 
 
 def test_what_is_kept_of_recorded_curves_is_what_their_half_gives(tmp_path: Any) -> None:
-    prior = prior_of(CurveTable.read(TABLE).half(DESIGN))
-    prior.write(tmp_path / "curves.json")
-    assert (tmp_path / "curves.json").read_text() == RECORDED.read_text()
-    kept = CurvePrior.read(RECORDED)
+    prior_of(CurveTable.read(TABLE).half(DESIGN)).write(tmp_path / "curves.json")
+    made, kept = CurvePrior.read(tmp_path / "curves.json"), CurvePrior.read(RECORDED)
     assert kept.mean.shape == (2 * POINTS + 1,)
+    # The last of four digits hangs on the processor.
+    np.testing.assert_allclose(kept.mean, made.mean, rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(kept.covariance, made.covariance, rtol=2e-3, atol=1e-6)
     assert np.linalg.eigvalsh(kept.covariance).min() > 0
     assert set(REPORTED) >= {OBJECTIVE, LOSS}
 
