@@ -90,14 +90,13 @@ def compared_trials(sweep: LoadedSweep, epochs: int) -> list[ComparedTrial]:
     """The trials of a sweep, with their scores after so many epochs."""
     first = min((r.reports[0].get("at", 0.0) for r in sweep.records if r.reports), default=0.0)
     forecasts = Forecasts.after(sweep.records)
-    trials = []
-    for place, record in enumerate(sweep.records):
-        outlook = None
-        if record.state == PRUNED and record.reports:
-            forecast = forecasts.of(place)
-            outlook = forecast.quantile(0.05), forecast.quantile(0.5), forecast.quantile(0.95)
-        trials.append(replace(_compared_trial(sweep.name, record, epochs, first), outlook=outlook))
-    return trials
+    trials = [_compared_trial(sweep.name, record, epochs, first) for record in sweep.records]
+    return [
+        replace(trial, outlook=forecasts.of(place).spread())
+        if trial.record.state == PRUNED and trial.record.reports
+        else trial
+        for place, trial in enumerate(trials)
+    ]
 
 
 def _compared_trial(sweep: str, record: TrialRecord, epochs: int, started_at: float) -> ComparedTrial:

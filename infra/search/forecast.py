@@ -91,6 +91,10 @@ class Forecast:
 
         return min(math.exp(self.centre + self.scale * float(t.ppf(probability, self.degrees))), OF_SILENCE)
 
+    def spread(self) -> tuple[float, float, float]:
+        """The quantiles of 5, 50 and 95 %."""
+        return self.quantile(0.05), self.quantile(0.5), self.quantile(0.95)
+
     def chance_below(self, objective: float) -> float:
         from scipy.stats import t
 

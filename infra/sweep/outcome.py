@@ -46,12 +46,12 @@ def outcome_of(standing: Standing, tracker: SweepTracker, shared: SharedData | N
     Args:
         finished: whether the search came to its end, uninterrupted.
     """
-    records, ledger, enough = standing.records, standing.ledger, None
-    if ledger.budget.least_gain and trials_owed(records, ledger.budget.trials):
-        enough = too_little_gain(records, standing.asked.by, ledger.budget.least_gain)
-    used_up = ledger.used_up()
-    if used_up and not trials_owed(records, ledger.budget.trials):
-        used_up = None
+    records, ledger = standing.records, standing.ledger
+    used_up, enough = None, None
+    if trials_owed(records, ledger.budget.trials):
+        used_up = ledger.used_up()
+        if least := ledger.budget.least_gain:
+            enough = too_little_gain(records, standing.asked.by, least)
     if finished and used_up:
         _end_overdue(records, standing.sweep, tracker)
     return SweepOutcome(

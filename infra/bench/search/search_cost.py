@@ -50,7 +50,7 @@ from trainables.training.reports import FOUND, LOSS, OBJECTIVE
 
 TABLE = RESULTS / "quickstart_curves.json.gz"
 DESIGN, HELD_OUT = HALVES = "design", "held-out"
-"""What searches were designed on, and what forecasts know of curves; and what nothing was chosen by."""
+"""What forecasts know of curves, and what they know nothing of."""
 WINDOW = 7
 """Of the ten rates of the table, those that one search may choose."""
 RANDOM = "random"

@@ -51,7 +51,7 @@ class ByForecast(Stopper):
         if chances[best] >= self.LEAST_CHANCE:
             return GO_ON
         del self._others[number]
-        low, median, high = (own.quantile(p) for p in (0.05, 0.5, 0.95))
+        low, median, high = own.spread()
         return replace(
             STOP,
             chance=chances[best],
