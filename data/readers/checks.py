@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from data.agreement.directions import listen
+from data.agreement.verdict import compare_once
 from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.geometry import wrap_azimuth_deg
@@ -50,7 +52,7 @@ def find_tree(reader: Reader, root: str) -> Tree:
 def read_recording(reader: Reader, root: str, clip: Clip, settings: IngestSettings) -> Recording | Fault:
     """`reader.read`, checked. Labels past the end of the sound are dropped, azimuths beyond 180 degrees brought within.
 
-    `facts["notes"]` of the recording counts these too.
+    `facts["notes"]` of the recording counts these too, and `facts["agreement"]` says how labels and sound go together.
 
     Raises:
         UserError: from the reader itself; or it is a plugin's and raised something else, or no such recording was
@@ -238,7 +240,9 @@ def _noted(given: Recording) -> Recording:
     ):
         if rows.any():
             notes[what] = notes.get(what, 0) + int(rows.sum())
-    return replace(given, events=events, facts={**given.facts, "notes": notes})
+    found = compare_once(listen(given.audio, events))
+    agreement = {"frames": found.frames, "median_deg": found.median_deg, "near": round(found.near, 3)}
+    return replace(given, events=events, facts={**given.facts, "notes": notes, "agreement": agreement})
 
 
 def _kind(thing: object) -> str:

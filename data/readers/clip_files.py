@@ -13,8 +13,8 @@ from data.files.dcase_csv import parse_events_csv
 from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
 from data.labels import Events
 from data.readers.contract import Clip, IngestSettings
-from data.stores.build import Fault, Recording
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
+from data.stores.source import Fault, Recording
 from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL
 
 

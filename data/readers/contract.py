@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final
 
 from data.registry.parts import Registry
-from data.stores.build import Fault, Recording
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
+from data.stores.source import Fault, Recording
 from data.timing import PICTURE_RATE_HZ
 
 __all__ = ["DEFAULT", "INGEST_VERSION", "READERS", "Clip", "Fault", "IngestSettings", "Reader", "Recording", "Tree"]

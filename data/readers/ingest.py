@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -18,8 +18,11 @@ from data.readers import READERS
 from data.readers.checks import find_tree, read_recording
 from data.readers.contract import DEFAULT, Clip, IngestSettings, Tree
 from data.readers.hold_out import hold_out, one_sided_classes, seconds_of
+from data.readers.review import review_labels
 from data.registry.plugins import identities, plugins_behind
-from data.stores.build import SHARD_BYTES, Built, Fault, Recording, Run, build
+from data.stores.build import SHARD_BYTES, Built, Review, Run, build
+from data.stores.chunks import Store
+from data.stores.source import Fault, Recording
 
 # What a second takes in a store, about: FLAC, and ten pictures; it only decides which recordings share a shard.
 _HEARD_BYTES_PER_S: Final = 110_000
@@ -63,7 +66,15 @@ def facts_of(reader: str) -> dict[str, Any]:
     return {"reader": reader, "plugins": identities(plugins_behind([READERS[reader]()]))}
 
 
-def ingest(root: str, out: str, settings: IngestSettings | None = None, run: Run = map, reader: str = DEFAULT) -> Built:
+def ingest(
+    root: str,
+    out: str,
+    settings: IngestSettings | None = None,
+    run: Run = map,
+    reader: str = DEFAULT,
+    *,
+    trust_labels: bool = False,
+) -> Built:
     """Read the tree at `root` into a chunk store at `out`, both on a disk or S3; see `data.stores.build.build`.
 
     The report holds, for each recording, what was unusual in its files and how often (`facts`), and a fault for each
@@ -71,10 +82,11 @@ def ingest(root: str, out: str, settings: IngestSettings | None = None, run: Run
 
     Args:
         reader: a name of `READERS`; the store says that it comes from there.
+        trust_labels: take labels that do not say what is heard.
 
     Raises:
-        UserError: an unknown reader, no tree, a room to hold out that it does not have, or a store that cannot be
-            written.
+        UserError: an unknown reader, no tree, a room to hold out that it does not have, labels that do not say what is
+            heard (`review.review_labels`), or a store that cannot be written.
     """
     settings = settings or IngestSettings()
     storage.check_root(root)
@@ -82,11 +94,18 @@ def ingest(root: str, out: str, settings: IngestSettings | None = None, run: Run
     tree = find_tree(READERS.find(reader, "--reader")(), root)
     clips, rooms = hold_out(tree, settings)
     # Whoever names the rooms knows what is in them.
-    remark_on = one_sided_classes if settings.val_rooms is None else lambda splits: ()
+    is_chosen = settings.val_rooms is None
     settings = replace(settings, val_rooms=rooms)
     tasks = _tasks(reader, tree, clips, settings)
     made_of = settings.to_dict() | facts_of(reader)
-    return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), remark_on)
+
+    def review(store: Store, recordings: Mapping[str, Any]) -> Review:
+        reviewed = review_labels(store, recordings, trust_labels)
+        # Whoever names the rooms knows what is in them.
+        one_sided = one_sided_classes(store.manifest.splits) if is_chosen else ()
+        return replace(reviewed, remarks=(*one_sided, *reviewed.remarks))
+
+    return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), review)
 
 
 def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:

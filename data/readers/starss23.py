@@ -15,7 +15,7 @@ from typing import ClassVar
 from data import storage
 from data.errors import UserError
 from data.readers.contract import DEFAULT, READERS, Clip, Reader, Tree
-from data.stores.build import Fault
+from data.stores.source import Fault
 
 UNKNOWN_ROOM = "unknown"
 

@@ -30,8 +30,9 @@ from data.scenes.parts import Scene
 from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
 from data.scenes.settings import SceneSettings, profile
 from data.scenes.video import render_jpegs, scene_pictures
-from data.stores.build import SHARD_BYTES, Recording, Run, build
+from data.stores.build import SHARD_BYTES, Run, build
 from data.stores.chunks import Store
+from data.stores.source import Recording
 
 SOURCE: Final = "synthetic"
 SYNTH_SPLITS: Final = ("train", "val", "test")

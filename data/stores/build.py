@@ -15,11 +15,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
-from data.labels import Events
 from data.remembered import read_back
 from data.stores.chunks import (
     MANIFEST_NAME,
@@ -36,7 +34,8 @@ from data.stores.chunks import (
 )
 from data.stores.progress import Progress
 from data.stores.rows import RawRow, cut_rows, labels_per_class, polyphony
-from data.timing import LABEL_HOP_S, PICTURE_RATE_HZ
+from data.stores.source import Fault, Task
+from data.timing import LABEL_HOP_S
 
 SHARD_BYTES = 64_000_000
 """What shards aim at; they are at most twice as large, and smaller only where a task has no more."""
@@ -45,51 +44,6 @@ RECORDS = "records"
 REPORT_NAME = "report.json"
 
 logger = logging.getLogger(f"seldtune.{__name__}")
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """One recording as a source gives it."""
-
-    name: str
-    room: str
-    audio: NDArray[np.int16]
-    """(4, N), 24 kHz, W, Y, Z, X."""
-    events: Events
-    pictures: Sequence[bytes] = ()
-    """JPEG pictures from time 0 on; none: there is no video."""
-    picture_rate_hz: float = PICTURE_RATE_HZ
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the report says of it, as JSON knows it."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A recording that could not be read, and why, in a sentence that names file and line."""
-
-    recording: str
-    reason: str
-
-
-class Task(Protocol):
-    """Some recordings of one split, to be made independently of all others; picklable."""
-
-    @property
-    def split(self) -> str: ...
-
-    @property
-    def key(self) -> str:
-        """Hash of everything that the recordings follow from."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """About how much sound there is in it, for the progress."""
-        ...
-
-    def recordings(self) -> Iterator[Recording | Fault]:
-        """Make or read them, one after the other."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -133,7 +87,17 @@ class Built:
 
     store: Store
     report: Mapping[str, Any]
-    """`recordings` (name -> split, room, counts, facts), `faults` (recording, reason) and `remarks`; `report.json`."""
+    """`recordings` (name -> split, room, counts, facts), `faults` (recording, reason), `remarks`, and what a review
+    says besides; `report.json`."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """What is to be said of a store before it is published."""
+
+    remarks: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the report keeps besides, as JSON knows it."""
 
 
 Run = Callable[[Callable[["WriteTask"], tuple[str, Record]], Sequence["WriteTask"]], Iterable[tuple[str, Record]]]
@@ -160,7 +124,7 @@ def build(
     run: Run = map,
     faults: Sequence[Fault] = (),
     remarks: Sequence[str] = (),
-    remark_on: Callable[[Mapping[str, Split]], Sequence[str]] = lambda splits: (),
+    review: Callable[[Store, Mapping[str, Any]], Review] = lambda store, recordings: Review(),
 ) -> Built:
     """Make the store at `root` from the tasks, or find it there.
 
@@ -170,7 +134,8 @@ def build(
     Args:
         faults: recordings that no task could be made of.
         remarks: what else the report should say of the source.
-        remark_on: what it should say besides of what came into the splits.
+        review: looks at the whole store and at the report's recordings before the store is published; what it raises
+            leaves the store as it was, and the same call goes on from there.
 
     Raises:
         UserError: `root` holds data of another source, or cannot be used (see `storage.check_root`), or no task
@@ -206,11 +171,13 @@ def build(
         if parts:
             splits[name] = _split(parts)
             contents[name] = [pair for part in parts for pair in zip(part.shards, part.index, strict=True)]
-    for told in remark_on(splits):
-        logger.warning("%s", told)
-        report["remarks"].append(told)
     plain_settings = json.loads(json.dumps(settings))
     store = Store(root, Manifest(source, plain_settings, splits, write_index(root, contents)))
+    reviewed = review(store, report["recordings"])
+    for told in reviewed.remarks:
+        logger.warning("%s", told)
+    report["remarks"] += reviewed.remarks
+    report |= reviewed.facts
     storage.write_bytes(storage.join(root, REPORT_NAME), (json.dumps(report, indent=1) + "\n").encode())
     before = _published(root)
     if before == store.manifest:

@@ -12,7 +12,7 @@ from data.stores.chunks import Store
 
 
 def recording_facts(store: Store) -> dict[str, Mapping[str, Any]]:
-    """`data.stores.build.Recording.facts` by recording, from the store's report; nothing where it has none."""
+    """`data.stores.source.Recording.facts` by recording, from the store's report; nothing where it has none."""
     uri = storage.join(store.root, REPORT_NAME)
     if not storage.exists(uri):
         return {}

@@ -19,10 +19,11 @@ import numpy as np
 from data.errors import UserError
 from data.labels import Events
 from data.names import ADDED_MARK, check_name
-from data.stores.build import SHARD_BYTES, Recording, Run, build
+from data.stores.build import SHARD_BYTES, Run, build
 from data.stores.chunks import SPLITS, Shard, Store, read_index, read_shard
 from data.stores.facts import recording_facts
 from data.stores.rows import RawRow, decode_flac, row_events
+from data.stores.source import Recording
 from data.timing import LABEL_HOP_S, LABEL_RATE_HZ, SAMPLES_PER_LABEL
 
 SOURCE = "mix"

@@ -150,6 +150,7 @@ def ingest(
     video: bool = True,
     resample: bool = False,
     reader: str = "starss23",
+    trust_labels: bool = False,
     plugins: Path | str | Sequence[Path | str] | None = None,
     settings: Settings | None = None,
 ) -> Built:
@@ -162,14 +163,15 @@ def ingest(
         video: take in the video as well.
         resample: accept other sample rates and convert them.
         reader: how the tree is laid out (`data.readers.READERS`).
+        trust_labels: take labels that do not say what is heard.
         plugins: Python files that register readers of your own (`data.registry.plugins`).
 
     Returns:
         The store, and what became of the recordings: those that could not be read are in `report["faults"]`.
 
     Raises:
-        UserError: it is no such tree, the reader of a plugin gives or raises something wrong, or other data lies where
-            the store goes.
+        UserError: it is no such tree, the reader of a plugin gives or raises something wrong, labels do not say what is
+            heard, or other data lies where the store goes.
     """
     from data.readers.contract import IngestSettings
     from data.readers.ingest import ingest as take_in
@@ -182,7 +184,9 @@ def ingest(
         val_rooms=None if val_rooms is None else tuple(val_rooms), with_video=video, resample=resample
     )
     place = text_of(out, "out") or f"{settings.root}/data/{reader}"
-    return take_in(text_of(tree, "tree"), place, taken, run=on_cluster(settings), reader=reader)
+    return take_in(
+        text_of(tree, "tree"), place, taken, run=on_cluster(settings), reader=reader, trust_labels=trust_labels
+    )
 
 
 def open_store(root: Path | str, *, settings: Settings | None = None) -> Store:

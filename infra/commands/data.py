@@ -96,6 +96,9 @@ def data_ingest(
     reader: Annotated[str, typer.Option(help="How the tree is laid out: starss23, or as a plugin reads it.")] = (
         "starss23"
     ),
+    trust_labels: Annotated[
+        bool, typer.Option("--trust-labels", help="Take labels that do not say what is heard.")
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(help="models:/<name>@<alias>: say how loud they are beside what it was trained on."),
@@ -114,7 +117,16 @@ def data_ingest(
     # Before the recordings, which may take hours: a model that is not there is told first.
     listener = None if model is None else load_model(model)
     rooms = None if val_rooms is None else [room for room in val_rooms.split(",") if room]
-    built = api.ingest(tree, out, val_rooms=rooms, video=video, resample=resample, reader=reader, plugins=plugin)
+    built = api.ingest(
+        tree,
+        out,
+        val_rooms=rooms,
+        video=video,
+        resample=resample,
+        reader=reader,
+        trust_labels=trust_labels,
+        plugins=plugin,
+    )
     from infra.datasets.ingest_report import ingest_document, show_ingest
 
     document = ingest_document(built, listener)

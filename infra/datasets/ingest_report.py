@@ -15,6 +15,7 @@ def ingest_document(built: Built, model: Listener | None = None) -> dict[str, An
     """All of it, ready for JSON; with a model, how loud the recordings are beside what it was trained on."""
     return {
         **describe(built.store, read_rows(built.store), model=model),
+        "agreement": built.report["agreement"],
         "picture": None,
         "unusual": unusual(built.report),
         "faults": built.report["faults"],

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from data.agreement.stored import agreement_of
 from data.classes import CLASS_NAMES
 from data.stores.chunks import Store, open_store
 from data.stores.rows import decode_flac
@@ -68,7 +69,8 @@ def inspect_store(
     if picture and (rows or recording is not None):
         chosen = rows_of_recording(rows, recording)
         shown = draw_recording(store, chosen, at_s, seconds, out or Path(f"{chosen[0].recording}.png"))
-    return {**describe(store, rows, sound_rows, model), "picture": shown}
+    described = describe(store, rows, sound_rows, model)
+    return {**described, "agreement": agreement_of(store).to_dict(), "picture": shown}
 
 
 def describe(
@@ -183,6 +185,7 @@ def show(document: Mapping[str, Any]) -> None:
     ):
         console.print(table)
         console.print()
+    say(document["agreement"]["text"])
     for remark in document["far_levels"]:
         say(remark)
     if document["model"] and not any(split["above_training_db"] for split in splits.values()):

@@ -31,6 +31,7 @@ from infra.plan.preflight import (
     Check,
     Preflight,
     check_data,
+    check_labels,
     check_mlflow,
     check_ray,
     check_services,
@@ -142,6 +143,8 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
     if "s3" in services:
         check_storage(preflight, settings.root)
         store = check_data(preflight, request.data_uri(settings.root), settings.root)
+        if store is not None:
+            check_labels(preflight, store)
     if "mlflow" in services:
         check_mlflow(preflight, settings.mlflow_tracking_uri)
     joined = "ray" in services and check_ray(preflight, settings)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from data import storage
+from data.agreement.stored import agreement_of
 from data.errors import UserError
 from data.stores.chunks import Store
 from infra.cluster.join import cluster_size, connect
@@ -110,6 +111,13 @@ def check_data(preflight: Preflight, uri: str, root: str) -> Store | None:
         return f"{uri}: {hours}; all {len(store.files())} files are there"
 
     return preflight.attempt("data", look, say)
+
+
+def check_labels(preflight: Preflight, store: Store) -> None:
+    """Whether labels say what is heard, in some of the rows."""
+    agreement = preflight.attempt("labels", lambda: agreement_of(store))
+    if agreement is not None:
+        preflight.add("labels", WARNING if agreement.doubts else OK, str(agreement))
 
 
 def check_mlflow(preflight: Preflight, uri: str | None) -> None:

@@ -124,13 +124,15 @@ class TestNumbers:
     @pytest.mark.parametrize("columns", [80, 100])
     def test_tables_fit_the_terminal(self, store, columns, monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", str(columns))
-        show({**describe(store, read_rows(store)), "root": "/a", "picture": None})
+        agreement = {"text": "sound and labels agree: 3.5 deg over 1,471 frames"}
+        show({**describe(store, read_rows(store)), "root": "/a", "agreement": agreement, "picture": None})
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= columns
         text = "\n".join(lines)
         assert all(name in text for name in CLASS_NAMES)
         assert "train: no video of fold3_room2_mix001" in text
         assert "1.0 / 2.5 / 4.0" in text
+        assert agreement["text"] in text
         assert not [line for line in lines if "…" in line]
 
 

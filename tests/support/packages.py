@@ -9,7 +9,8 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
         "files": {"."},
         "stores": {"."},
         "feeding": {".", "files", "stores"},
-        "readers": {".", "files", "registry", "stores"},
+        "agreement": {".", "stores"},
+        "readers": {".", "agreement", "files", "registry", "stores"},
         "scenes": {".", "files", "stores"},
     },
     "trainables": {

@@ -12,9 +12,10 @@ from PIL import Image
 
 from data.classes import NUM_CLASSES
 from data.labels import Events
-from data.stores.build import Recording, build
+from data.stores.build import build
 from data.stores.chunks import Store
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
+from data.stores.source import Recording
 from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ
 
 JPEG_QUALITY = 85

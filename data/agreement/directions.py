@@ -1,0 +1,66 @@
+"""Directions taken from first-order ambisonic sound.
+
+They are those of the active intensity, Re(conj(W) [X, Y, Z]), over small regions in time and frequency, each weighted
+by how far it is from diffuse, so that the direct path outweighs reverberation and noise (Merimaa and Pulkki, "Spatial
+impulse response rendering I", JAES 53(12), 2005). A minute of sound takes about 0.1 s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.labels import Events
+from data.timing import RATE_HZ, SAMPLES_PER_LABEL
+
+Floats = NDArray[np.floating]
+
+_SEGMENT: Final = SAMPLES_PER_LABEL // 4
+_LOWEST_HZ, _HIGHEST_HZ = 300, 5000
+_BINS: Final = 5
+"""Of a region, 200 Hz in all."""
+_CLEAR: Final = 0.7
+"""Length of the mean direction of a frame's regions, 1 where all are the same."""
+_W: Final = 0
+_XYZ: Final = [3, 1, 2]
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A stretch of sound by its covariances, and the labels of it."""
+
+    covariance: NDArray[np.float32]
+    """(label frames, regions of frequency, 4, 4), real part, channels as in the file: W, Y, Z, X if all is right."""
+    events: Events
+
+    def directions(self, channels: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Unit vectors (label frames, 3) from where it sounds, and where they are clear.
+
+        Args:
+            channels: (4, 4), what makes W, Y, Z, X of the file's channels.
+        """
+        intensity = (channels[_W] @ self.covariance) @ channels[_XYZ].T
+        # The trace of A C A', without the product.
+        energy = np.einsum("frij,ij->fr", self.covariance, channels.T @ channels)
+        length = np.linalg.norm(intensity, axis=-1)
+        is_sound = (energy > 0) & (length > 0)
+        direct = np.divide(2 * length, energy, out=np.zeros_like(length), where=is_sound)
+        unit = np.divide(intensity, length[..., None], out=np.zeros_like(intensity), where=is_sound[..., None])
+        mean = (unit * direct[..., None]).sum(axis=1)
+        long = np.linalg.norm(mean, axis=-1)
+        clear = long > _CLEAR * np.maximum(direct.sum(axis=1), 1e-9)
+        return mean / np.maximum(long, 1e-12)[:, None], clear
+
+
+def listen(audio: NDArray[np.int16], events: Events) -> Heard:
+    """What (4, N) int16 at 24 kHz says of directions; labels past its end are left out."""
+    frames = audio.shape[1] // SAMPLES_PER_LABEL
+    cut = audio[:, : frames * SAMPLES_PER_LABEL].reshape(4, frames, -1, _SEGMENT)
+    spectrum = np.fft.rfft(cut * np.hanning(_SEGMENT).astype(np.float32), axis=-1).astype(np.complex64)
+    first, regions = (hz * _SEGMENT // RATE_HZ for hz in (_LOWEST_HZ, (_HIGHEST_HZ - _LOWEST_HZ) // _BINS))
+    used = spectrum[..., first : first + regions * _BINS].reshape(4, frames, -1, regions, _BINS)
+    used = used.transpose(1, 3, 0, 2, 4).reshape(frames, regions, 4, -1)
+    return Heard((used @ used.conj().swapaxes(-1, -2)).real, events.select(events.frame < frames))

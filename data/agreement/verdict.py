@@ -1,0 +1,231 @@
+"""How well sound and labels go together, and what seems to be wrong where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.agreement.changes import AS_IT_IS, CHANGES, FROM_CAPSULES, Change, Relabel, directed
+from data.agreement.directions import Floats, Heard
+from data.geometry import angle_between_deg, unit_vector, wrap_azimuth_deg
+from data.labels import Events
+from data.timing import LABEL_HOP_S
+
+NEAR_DEG: Final = 20.0
+"""So near to its label a direction agrees with it: 3 % of all directions do by chance."""
+FAR_DEG: Final = 45.0
+"""A median angle beyond which nothing agrees."""
+FEWEST_FRAMES: Final = 50
+"""Of one source that is heard clearly; with fewer nothing is said."""
+FEWEST_NEAR: Final = 0.15
+"""Share of the frames that have to agree. What nobody labelled may sound in the others."""
+CERTAINLY_NEAR: Final = 0.8
+"""Share of the frames from which on no change is looked for."""
+BETTER_BY: Final = 0.15
+"""By which share more frames have to agree after a change, before it is believed."""
+LONGEST_LAG: Final = 20
+"""Label frames by which labels are tried to be early or late."""
+TOLERATED_LAG: Final = 2
+"""Label frames: labels are rounded to one, and a room answers late."""
+NEAREST_CM, FARTHEST_CM = 15.0, 1500.0
+"""Between which the median distance of a data set lies, in any room."""
+
+# Dipoles together have the energy of W in SN3D, twice it in FuMa, three times in N3D, in a plane wave and a diffuse
+# field alike; these lie between, in the middle of the ratios.
+_ABOVE_SN3D, _ABOVE_FUMA, _ABOVE_N3D = 2**0.5, 6**0.5, 4.2
+_DIRECTED: Final = 0.4
+"""1 minus the diffuseness of a region in which a direction is heard."""
+_FEWEST_DIRECTED: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How sound and labels go together."""
+
+    frames: int
+    """Label frames with one source by the labels and a clear direction by the sound."""
+    median_deg: float | None
+    """Angle between the two; None where there are no such frames."""
+    near: float
+    """Share of the frames in which it is within `NEAR_DEG`."""
+    doubts: tuple[str, ...] = ()
+    """What seems to be wrong, each a sentence."""
+
+    @property
+    def told(self) -> bool:
+        """Whether there were enough frames to tell."""
+        return self.frames >= FEWEST_FRAMES
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows it; `text` is the line for people."""
+        return {**asdict(self), "doubts": list(self.doubts), "text": str(self)}
+
+    def __str__(self) -> str:
+        if self.doubts:
+            return f"sound and labels disagree: {'; '.join(self.doubts)}"
+        if not self.told:
+            return f"sound and labels: too few frames of one clear source to compare them ({self.frames})"
+        return f"sound and labels agree: {self.median_deg:.1f} deg over {self.frames:,} frames"
+
+
+def compare_once(heard: Heard) -> Agreement:
+    """Angle and share of one recording, without a search for what is wrong."""
+    return _found(_angles([heard], _views([heard], AS_IT_IS)))
+
+
+def compare(heard: Sequence[Heard]) -> Agreement:
+    """What all of them together say; what is wrong with them, if something is."""
+    views = _views(heard, AS_IT_IS)
+    found = _found(_angles(heard, views))
+    change, doubts = None, []
+    if found.near < CERTAINLY_NEAR:
+        change, after = _best_change(heard, views, found)
+        if change is not None:
+            views = views if change.channels is None else _views(heard, change.channels)
+            before = "nothing clear" if found.median_deg is None else f"{found.median_deg:.1f} deg"
+            doubts.append(
+                f"they agree after {change.says} ({after.median_deg:.1f} deg over {after.frames:,} frames; as it is "
+                f"{before}): {change.asks}"
+            )
+        elif found.told and found.near < FEWEST_NEAR:
+            doubts.append(f"{found.median_deg:.1f} deg over {found.frames:,} frames, and no usual change mends it")
+            return Agreement(found.frames, found.median_deg, found.near, (*doubts, *_far(heard)))
+    doubts += [*_late(heard, views, change), *_scaled(heard, change), *_far(heard)]
+    return Agreement(found.frames, found.median_deg, found.near, tuple(doubts))
+
+
+def _best_change(heard: Sequence[Heard], views: Views, found: Agreement) -> tuple[Change | None, Agreement]:
+    """The change after which more frames agree than after any other, if it is worth believing."""
+    best, after = None, found
+    for tried in (*CHANGES, *_turned(heard, views)):
+        own = views if tried.channels is None else _views(heard, tried.channels)
+        changed = _found(_angles(heard, own, tried.relabel))
+        median_deg = changed.median_deg or 0.0
+        believed = changed.told and median_deg < FAR_DEG and changed.near > FEWEST_NEAR and _is_better(changed, found)
+        # The later ones are less likely, and have to be better than any before.
+        if believed and (best is None or changed.near > after.near + 0.02):
+            best, after = tried, changed
+    return best, after
+
+
+def _is_better(changed: Agreement, found: Agreement) -> bool:
+    if changed.near > found.near + BETTER_BY or found.median_deg is None or changed.median_deg is None:
+        return True
+    # Where much sounds that nobody labelled, few frames agree whatever is done.
+    return found.median_deg > FAR_DEG and changed.median_deg < 0.6 * found.median_deg and changed.near > found.near
+
+
+def _found(angles: Floats) -> Agreement:
+    if not len(angles):
+        return Agreement(0, None, 0.0)
+    return Agreement(len(angles), float(np.median(angles)), float((angles <= NEAR_DEG).mean()))
+
+
+Views = Sequence[tuple[Floats, NDArray[np.bool_]]]
+"""What `Heard.directions` says of each stretch."""
+
+
+def _views(heard: Sequence[Heard], channels: Floats) -> Views:
+    return [one.directions(channels) for one in heard]
+
+
+def _single(events: Events) -> Events:
+    """The rows that are alone in their frame."""
+    _, inverse, counts = np.unique(events.frame, return_inverse=True, return_counts=True)
+    return events.select(counts[inverse] == 1)
+
+
+def _pairs(heard: Sequence[Heard], views: Views, relabel: Relabel | None = None) -> Iterator[tuple[Floats, Events]]:
+    """Of each stretch the clear directions, (rows, 3), and the single rows of its labels that belong to them."""
+    for one, (directions, clear) in zip(heard, views, strict=True):
+        events = _single(one.events if relabel is None else relabel(one.events))
+        events = events.select((events.frame >= 0) & (events.frame < len(clear)))
+        events = events.select(clear[events.frame])
+        yield directions[events.frame], events
+
+
+def _angles(heard: Sequence[Heard], views: Views, relabel: Relabel | None = None) -> Floats:
+    angles = [
+        angle_between_deg(directions, unit_vector(events.azimuth_deg, events.elevation_deg))
+        for directions, events in _pairs(heard, views, relabel)
+    ]
+    return np.concatenate([np.zeros(0), *angles])
+
+
+def _turned(heard: Sequence[Heard], views: Views) -> Iterator[Change]:
+    """The turn about the vertical that most frames ask for."""
+    turns = [
+        wrap_azimuth_deg(np.rad2deg(np.arctan2(directions[:, 1], directions[:, 0])) - events.azimuth_deg)
+        for directions, events in _pairs(heard, views)
+    ]
+    turn = np.concatenate([np.zeros(0), *turns])
+    if not len(turn):
+        return
+    counts = np.histogram(turn, bins=72, range=(-180, 180))[0]
+    around_it = sum(np.roll(counts, shift) for shift in (-2, -1, 0, 1, 2))
+    middle = -177.5 + 5.0 * int(np.argmax(around_it))
+    rest = wrap_azimuth_deg(turn - middle)
+    deg = float(wrap_azimuth_deg(middle + np.median(rest[np.abs(rest) <= 12.5])))
+    yield Change(
+        f"azimuth -> azimuth {'+' if deg > 0 else '-'} {abs(deg):.0f}",
+        "is the microphone turned against the labels?",
+        directed(lambda a, e: a + deg, lambda a, e: e),
+    )
+
+
+def _late(heard: Sequence[Heard], views: Views, change: Change | None) -> list[str]:
+    """Whether labels, changed if so, are earlier or later than the sound, by their correlation."""
+    lags = np.arange(-LONGEST_LAG, LONGEST_LAG + 1)
+    total = np.zeros(len(lags))
+    for one, (directions, clear) in zip(heard, views, strict=True):
+        events = _single(change.relabel(one.events) if change and change.relabel else one.events)
+        events = events.select((events.frame >= LONGEST_LAG) & (events.frame < len(clear) - LONGEST_LAG))
+        labels = unit_vector(events.azimuth_deg, events.elevation_deg)
+        sounding = directions * clear[:, None]
+        total += [(sounding[events.frame + lag] * labels).sum() for lag in lags]
+    best = int(np.argmax(total))
+    lag = int(lags[best])
+    if abs(lag) <= TOLERATED_LAG or total[best] < max(FEWEST_FRAMES, 1.05 * total[LONGEST_LAG]):
+        return []
+    word = "earlier" if lag > 0 else "later"
+    return [f"labels are about {abs(lag) * LABEL_HOP_S:.1f} s {word} than the sound: is one of them cut or delayed?"]
+
+
+def _scaled(heard: Sequence[Heard], change: Change | None) -> list[str]:
+    """Whether dipoles are as loud beside W as SN3D has them."""
+    channels = AS_IT_IS if change is None or change.channels is None else change.channels
+    ratios, directed_ones = [np.zeros(0)], 0
+    for one in heard:
+        covariance = channels @ one.covariance @ channels.T
+        energy = np.einsum("frii->fri", covariance)
+        sounding = (energy > 0).all(axis=-1)
+        whole, dipoles = energy[sounding].sum(axis=-1), energy[sounding][:, 1:].sum(axis=-1)
+        ratios.append(dipoles / (whole - dipoles))
+        directed_ones += int((2 * np.linalg.norm(covariance[sounding][:, 0, 1:], axis=-1) > _DIRECTED * whole).sum())
+    ratio = np.concatenate(ratios)
+    middle = float(np.median(ratio)) if len(ratio) else 1.0
+    if sum(len(one.covariance) for one in heard) < FEWEST_FRAMES:
+        return []
+    # Channels that have nothing to do with each other, such as noise, have any ratio.
+    if channels is FROM_CAPSULES or middle < _ABOVE_SN3D or directed_ones < _FEWEST_DIRECTED * len(ratio):
+        return []
+    asks = "is W 3 dB lower, as FuMa has it?" if middle < _ABOVE_FUMA else "are they N3D?"
+    if middle > _ABOVE_N3D:
+        asks = "is W another channel, or are these four capsules?"
+    return [f"Y, Z and X together have {middle:.1f} times the energy of W, not as much as it: {asks}"]
+
+
+def _far(heard: Sequence[Heard]) -> list[str]:
+    """Whether distances are what rooms allow."""
+    distance_cm = np.concatenate([np.zeros(0), *(one.events.distance_cm for one in heard)])
+    known = distance_cm[~np.isnan(distance_cm)]
+    middle = float(np.median(known)) if len(known) else NEAREST_CM
+    if middle < NEAREST_CM:
+        return [f"half of the distances are below {middle:.3g} cm: are they in metres?"]
+    if middle > FARTHEST_CM:
+        return [f"half of the distances are above {middle / 100:.3g} m: are they in millimetres?"]
+    return []
