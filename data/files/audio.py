@@ -2,32 +2,114 @@
 
 from __future__ import annotations
 
+import io
 import os
-import struct
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
+from data.files.sound_header import SoundHeader, sound_header
 from data.timing import RATE_HZ
 
+Ambisonics = Literal["ambix", "n3d", "fuma"]
+AMBISONICS: Final[tuple[Ambisonics, ...]] = ("ambix", "n3d", "fuma")
+"""Order and scale of channels: W Y Z X in SN3D, as everywhere here; the same in N3D; W X Y Z with W 3 dB lower."""
 
-def read_foa_wav(path: str | os.PathLike[str], resample: bool = False) -> NDArray[np.float32]:
-    """Read W, Y, Z, X from a sound file: (4, N) float32 at 24 kHz, full scale 1.
 
-    Raises UserError, naming the file, unless it holds four channels at 24 kHz with at least one sample, no NaN or
-    infinity, and as many samples as its header says. With `resample` any rate is accepted and converted (needs the
-    extra `synth`).
+def check_ambisonics(name: str) -> Ambisonics:
+    """UserError for anything but one of `AMBISONICS`."""
+    for known in AMBISONICS:
+        if name == known:
+            return known
+    raise UserError(f"--ambisonics {name!r} is not known; choose from: {', '.join(AMBISONICS)}")
+
+
+_ORDERS: Final = {(order + 1) ** 2: order for order in range(1, 8)}
+_LOUDEST: Final = 100.0
+"""Full scale is 1: samples beyond this were never divided."""
+_MOST_BEYOND: Final = 0.01
+"""Share of samples that may lie beyond full scale, and are clipped."""
+_FFMPEGS_MASK: Final = 0x107
+"""Of four channels that nobody gave a mask: ffmpeg's word for them, with untouched samples."""
+
+
+def read_foa_wav(
+    path: str | os.PathLike[str], resample: bool = False, ambisonics: Ambisonics = "ambix"
+) -> NDArray[np.float32]:
+    """Read W, Y, Z, X in SN3D from a sound file: (4, N) float32 at 24 kHz, full scale 1.
+
+    Takes what libsndfile reads and BW64, streams whose header does not know their length, B-format by its sub-format
+    (FuMa), and higher orders, of which it reads the first. With `resample` any rate is accepted and converted (soxr,
+    high quality; needs the extra `synth`).
+
+    Raises:
+        UserError: naming the file, unless it holds such channels at 24 kHz with at least one sample, no NaN or
+            infinity, full scale 1, and as many samples as its header says.
     """
     path = os.fspath(path)
-    audio, rate_hz = _read(path, "float32")
+    audio, rate_hz, header = _read(path, "float32")
+    return _converted(path, audio, rate_hz, resample, "fuma" if header.is_b_format else ambisonics)
+
+
+def read_foa_int16(
+    path: str | os.PathLike[str], resample: bool = False, ambisonics: Ambisonics = "ambix"
+) -> tuple[NDArray[np.int16], dict[str, int]]:
+    """The same as (4, N) int16, and what is unusual about the file: what it is -> how often.
+
+    Samples of 16 bit at 24 kHz in W, Y, Z, X come as they are in the file; others are rounded to 16 bit.
+    """
+    path = os.fspath(path)
+    sound, header = _opened(path)
+    with sound:
+        kind, subtype, rate_hz, channels = sound.format, sound.subtype, sound.samplerate, sound.channels
+    given: Ambisonics = "fuma" if header.is_b_format else ambisonics
+    notes = {
+        "audio with a WAVE_EXTENSIBLE header": int(kind == "WAVEX" and not header.is_b_format),
+        "audio whose header names loudspeakers": int(header.mask not in (0, _FFMPEGS_MASK)),
+        "audio of a stream, without its length": int(header.is_stream),
+        "audio of a higher order, of which the first is taken": int(channels > 4),
+        "audio in FuMa's order and scale converted": int(given == "fuma"),
+        "audio in N3D converted": int(given == "n3d"),
+        "audio resampled": int(rate_hz != RATE_HZ),
+        "audio rounded to 16 bit": int(subtype != "PCM_16"),
+    }
+    if subtype == "PCM_16" and rate_hz == RATE_HZ and given == "ambix":
+        audio = np.ascontiguousarray(_read(path, "int16")[0].T)
+    else:
+        scaled = np.rint(32768.0 * read_foa_wav(path, resample, ambisonics))
+        notes["samples beyond full scale clipped"] = int(((scaled < -32768) | (scaled > 32768)).sum())
+        audio = np.clip(scaled, -32768, 32767).astype(np.int16)
+    return audio, {what: count for what, count in notes.items() if count}
+
+
+def _converted(
+    path: str, audio: NDArray[np.float32], rate_hz: int, resample: bool, given: Ambisonics
+) -> NDArray[np.float32]:
+    """(N, 4) of a file -> (4, N), W, Y, Z, X in SN3D at 24 kHz."""
     if not np.isfinite(audio).all():
         first = int(np.argwhere(~np.isfinite(audio).all(axis=1))[0, 0])
         raise UserError(
             f"{path} holds samples that are no numbers (NaN or infinity), the first at {first / rate_hz:.3f} s; "
             "export it again"
         )
+    size = np.abs(audio)
+    peak, beyond = float(size.max()), float((size > 1).mean())
+    if peak > _LOUDEST:
+        raise UserError(
+            f"{path} holds float samples up to {peak:,.0f}, where full scale is 1: divide them by 32768, and write it "
+            "again"
+        )
+    if beyond > _MOST_BEYOND:
+        raise UserError(
+            f"{path} is too loud: {beyond:.1%} of its samples lie beyond full scale, up to {peak:.2g}; write it again "
+            "at a lower level"
+        )
+    if given == "fuma":
+        audio = audio[:, [0, 2, 3, 1]] * np.array([2**0.5, 1, 1, 1], np.float32)
+    elif given == "n3d":
+        audio = audio * np.array([1, *3 * [3**-0.5]], np.float32)
     if rate_hz == RATE_HZ:
         return np.ascontiguousarray(audio.T)
     if not resample:
@@ -36,75 +118,55 @@ def read_foa_wav(path: str | os.PathLike[str], resample: bool = False) -> NDArra
         import librosa
     except ImportError as error:
         raise UserError("resampling needs librosa; install the extra: pip install 'seldtune[synth]'") from error
-    resampled = librosa.resample(audio.T, orig_sr=rate_hz, target_sr=RATE_HZ)
+    resampled = librosa.resample(audio.T, orig_sr=rate_hz, target_sr=RATE_HZ, res_type="soxr_hq")
     return np.asarray(resampled[:, : round(len(audio) * RATE_HZ / rate_hz)], dtype=np.float32)
 
 
-def read_foa_int16(path: str | os.PathLike[str], resample: bool = False) -> tuple[NDArray[np.int16], dict[str, int]]:
-    """The same as (4, N) int16, and what is unusual about the file: what it is -> how often.
-
-    Samples of 16 bit at 24 kHz come as they are in the file; others are rounded to 16 bit.
-    """
-    import soundfile
-
-    path = os.fspath(path)
-    try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise UserError(f"cannot read the recording {path}: {error}") from error
-    exact = info.subtype == "PCM_16" and info.samplerate == RATE_HZ
-    notes = {
-        "audio with a WAVE_EXTENSIBLE header": int(info.format == "WAVEX"),
-        "audio resampled": int(info.samplerate != RATE_HZ),
-        "audio rounded to 16 bit": int(info.subtype != "PCM_16"),
-    }
-    if exact:
-        audio = np.ascontiguousarray(_read(path, "int16")[0].T)
-    else:
-        scaled = np.rint(32768.0 * read_foa_wav(path, resample))
-        notes["samples beyond full scale clipped"] = int(((scaled < -32768) | (scaled > 32768)).sum())
-        audio = np.clip(scaled, -32768, 32767).astype(np.int16)
-    return audio, {what: count for what, count in notes.items() if count}
-
-
-def _read(path: str, dtype: str) -> tuple[NDArray[Any], int]:
-    """Samples (N, 4) and rate."""
+def _opened(path: str) -> tuple[Any, SoundHeader]:
+    """The file for libsndfile, and what its header says besides."""
     import soundfile
 
     try:
-        audio, rate_hz = soundfile.read(path, dtype=dtype, always_2d=True)
+        header = sound_header(path)
+        source: Any = path
+        if header.changes:
+            with open(path, "rb") as file:
+                content = bytearray(file.read())
+            for offset, right in header.changes:
+                content[offset : offset + len(right)] = right
+            source = io.BytesIO(content)
+        return soundfile.SoundFile(source), header
     except (soundfile.LibsndfileError, OSError) as error:
         raise UserError(f"cannot read the recording {path}: {error}") from error
-    if audio.shape[1] != 4:
-        raise UserError(f"{path} has {audio.shape[1]} channels; first-order ambisonics has 4 (W, Y, Z, X)")
-    declared = _declared_bytes(path)
-    if declared is not None and declared[0] > declared[1]:
+
+
+def _read(path: str, dtype: str) -> tuple[NDArray[Any], int, SoundHeader]:
+    """Samples (N, 4), rate, and what the header says besides."""
+    import soundfile
+
+    sound, header = _opened(path)
+    with sound:
+        channels, frames, rate_hz = sound.channels, sound.frames, sound.samplerate
+        if channels not in _ORDERS:
+            raise UserError(f"{path} has {channels} channels; first-order ambisonics has 4 (W, Y, Z, X)")
+        if header.is_truncated:
+            raise UserError(
+                f"{path} is truncated: its header announces {header.announced:,} bytes of sound, {header.there:,} are "
+                "there; copy or download it again"
+            )
+        try:
+            audio = sound.read(dtype=dtype, always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"{path} is damaged or truncated ({error}); copy or download it again") from error
+    # Of a compressed file, libsndfile decodes what it can.
+    if header.announced is None and not header.is_stream and len(audio) < frames:
         raise UserError(
-            f"{path} is truncated: its header announces {declared[0]:,} bytes of sound, {declared[1]:,} are there; "
-            "copy or download it again"
+            f"{path} is truncated: its header announces {frames:,} samples, {len(audio):,} could be decoded; copy or "
+            "download it again"
         )
     if not len(audio):
         raise UserError(f"{path} is empty: it holds no samples")
-    return audio, rate_hz
-
-
-def _declared_bytes(path: str) -> tuple[int, int] | None:
-    """Bytes of samples that a RIFF header announces, and those that are there; None for other formats.
-
-    libsndfile reads a truncated file to its end without a word.
-    """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        if file.read(4) != b"RIFF":
-            return None
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            if name == b"data":
-                # A writer that was still at it, or a stream, leaves the largest length.
-                return None if length == 0xFFFFFFFF else (length, size - file.tell())
-            file.seek(length + length % 2, os.SEEK_CUR)
-    return None
+    return audio[:, :4], rate_hz, header
 
 
 def write_foa_wav(path: str | os.PathLike[str], audio: NDArray) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
+from data.files.distance_unit import unit_of
 from data.geometry import angles_deg, wrap_azimuth_deg
 from data.labels import MAX_TRACKS, Events
 from data.timing import LABEL_HOP_S
@@ -96,7 +97,7 @@ def read_events_csv(path: str | os.PathLike[str], drop_duplicates: bool = True) 
 
 
 def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -> tuple[Events, dict[str, int]]:
-    """Labels of one recording: rows `frame, class, source, azimuth, elevation[, distance in cm]`.
+    """Labels of one recording: rows `frame, class, source, azimuth, elevation[, distance in cm or m]`.
 
     Takes all that `parse_table` takes, rows without a source (it is 0) and directions as vectors of length 1. Azimuths
     beyond 180 degrees are brought within. Exact duplicates of a row are dropped unless `drop_duplicates` is false. What
@@ -111,11 +112,15 @@ def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -
     check(table, layout, measured=True)
     place = table.values[:, layout.place :]
     known = ~np.isnan(place[:, -1])
+    in_metres = layout.has_distance and bool((place[known, -1] > 0).any()) and unit_of(place[:, -1]) == "m"
+    if in_metres:
+        place[:, -1] *= 100.0
     is_polar = layout.form == "polar"
     unique = _unique_rows(table.values)
     notes = {
         "csv without rows": int(not len(table)),
         "csv without distances": int(bool(len(table)) and not (layout.has_distance and known.any())),
+        "csv with distances in metres": int(in_metres),
         "csv without sources": int(bool(len(table)) and "source" not in layout.names),
         "csv with vectors in place of angles": int(not is_polar),
         "csv with a header": int(table.has_header),

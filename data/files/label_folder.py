@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data.errors import UserError
 from data.files.dcase_csv import FloatArray, Form, Layout, Table, check, choose_layout, read_table
+from data.files.distance_unit import unit_of
 from data.geometry import unit_vector
 from data.timing import LABEL_RATE_HZ
 
@@ -23,9 +24,6 @@ Unit = Literal["auto", "m", "cm"]
 
 LONGEST_LABELS = 24 * 3600 * LABEL_RATE_HZ
 """A day: scores take memory for every label frame."""
-
-# Sources are nearer than 20 m and further off than 20 cm.
-_CM_FROM_MEDIAN = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,17 +103,12 @@ def read_folder(
     distances = [table.values[:, -1] for table in filled.values() if layouts[table.columns].has_distance]
     found_unit: Unit | None = None
     if distances:
-        found_unit = unit if unit != "auto" else _unit(np.concatenate(distances))
+        found_unit = unit if unit != "auto" else unit_of(np.concatenate(distances))
     recordings = {}
     for name, table in tables.items():
         recordings[name] = _located(table, layouts[table.columns], found_unit) if len(table) else _no_events()
     shown = next(iter(layouts.values())).form if layouts else None
     return LabelFolder(recordings, shown, sorted(by_columns), found_unit)
-
-
-def _unit(distance: FloatArray) -> Unit:
-    known = distance[np.isfinite(distance)]
-    return "cm" if len(known) and np.median(known) > _CM_FROM_MEDIAN else "m"
 
 
 def _located(table: Table, layout: Layout, unit: Unit | None) -> LocatedEvents:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,12 @@ from data.errors import UserError
 TREE_WIDTH, TREE_HEIGHT = 1920, 960
 TREE_RATE_HZ = Fraction(30000, 1001)
 JPEG_QUALITY = 85
+
+_ASPECT_TOLERANCE: Final = 0.05
+_LATE_S: Final = 0.05
+"""From half a label frame on; encoders of sound begin some milliseconds before it."""
+_HEADER_BYTES: Final = 1 << 20
+"""At either end of a file; its header lies there."""
 
 Picture = NDArray[np.uint8]
 
@@ -53,25 +61,85 @@ def write_mp4(path: str | os.PathLike[str], pictures: Iterator[Picture], rate_hz
             container.mux(stream.encode(None))
 
 
+Stereoscopic = Literal["top-bottom", "left-right"]
+"""How two panoramas, one for each eye, lie in one picture."""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the header of a video file says."""
+    """What a video file says of its pictures."""
 
     width: int
+    """Of a picture as it is to be shown, in square pixels; one eye's where it holds two."""
     height: int
     rate_hz: float
+    turned_deg: int
+    """By what its rotation flag turns it, counter-clockwise."""
+    late_s: float
+    """By how much its first picture comes after the first sound of the file."""
+
+    @property
+    def is_panorama(self) -> bool:
+        """Twice as wide as high, as an equirectangular picture is."""
+        return abs(self.width / self.height - 2) <= _ASPECT_TOLERANCE
 
 
-def video_info(path: str | os.PathLike[str]) -> VideoInfo:
+def video_info(path: str | os.PathLike[str], stereoscopic: Stereoscopic | None = None) -> VideoInfo:
     """UserError for a file that is no video, or holds none."""
-    import av
+    with _opened(path) as (container, stream):
+        for decoded in container.decode(stream):
+            if decoded.pts is not None:
+                return _info(container, stream, decoded, stereoscopic)
+    raise UserError(f"{os.fspath(path)} holds no video frames")
 
-    try:
-        with av.open(os.fspath(path)) as container:
-            stream = _video_stream(container, path)
-            return VideoInfo(stream.width, stream.height, float(stream.average_rate or 0))
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"cannot read the video {os.fspath(path)}: {error}") from error
+
+def _info(container: Any, stream: Any, decoded: Any, stereoscopic: Stereoscopic | None) -> VideoInfo:
+    """By its first picture."""
+    pixel = float(stream.sample_aspect_ratio or 1)
+    width, height = round(decoded.width * pixel), decoded.height
+    turned_deg = round(decoded.rotation / 90) * 90 % 360
+    if turned_deg % 180:
+        width, height = height, width
+    if stereoscopic == "top-bottom":
+        height //= 2
+    elif stereoscopic == "left-right":
+        width //= 2
+    late_s = float(decoded.pts * stream.time_base) - (container.start_time or 0) / 1_000_000
+    is_late = container.start_time is not None and late_s > _LATE_S
+    return VideoInfo(width, height, float(stream.average_rate or 0), turned_deg, late_s if is_late else 0.0)
+
+
+def check_panorama(path: str | os.PathLike[str], info: VideoInfo, stereoscopic: Stereoscopic | None = None) -> None:
+    """UserError unless its pictures are equirectangular panoramas, as far as their shape and the file say."""
+    said = _projection(path)
+    if said == "cubemap":
+        raise UserError(
+            f"{os.fspath(path)} is a cubemap by its header; equirectangular pictures are needed: convert it"
+        )
+    if info.is_panorama:
+        return
+    guess = {1.0: "top-bottom", 4.0: "left-right"}.get(round(info.width / info.height, 1))
+    name = said or guess
+    fix = "equirectangular pictures are twice as wide as high: convert it, or leave videos out (--no-video)"
+    if name and stereoscopic is None:
+        half = "upper" if name == "top-bottom" else "left"
+        fix = f"is each two panoramas? --stereoscopic {name} takes the {half} one"
+    raise UserError(f"{os.fspath(path)} has pictures of {info.width} x {info.height}: {fix}")
+
+
+def _projection(path: str | os.PathLike[str]) -> str | None:
+    """What Google's spherical metadata (V1: XML in a uuid box, V2: st3d and sv3d) say, which ffmpeg keeps to itself."""
+    with open(path, "rb") as file:
+        start, end = file.read(_HEADER_BYTES), b""
+        file.seek(max(0, os.path.getsize(path) - _HEADER_BYTES))
+        end = file.read()
+    said = start + end
+    if b"cbmp" in said and b"sv3d" in said:
+        return "cubemap"
+    mode = said.find(b"st3d")
+    v2 = {1: "top-bottom", 2: "left-right"}.get(said[mode + 8]) if 0 <= mode < len(said) - 8 else None
+    v1 = re.search(rb"StereoMode>\s*(top-bottom|left-right)\s*<", said)
+    return v2 or (v1[1].decode() if v1 else None)
 
 
 def read_video(path: str | os.PathLike[str], width: int, height: int, rate_hz: float) -> Picture:
@@ -79,48 +147,77 @@ def read_video(path: str | os.PathLike[str], width: int, height: int, rate_hz: f
     return np.stack(list(video_pictures(path, width, height, rate_hz)))
 
 
-def video_pictures(path: str | os.PathLike[str], width: int, height: int, rate_hz: float) -> Iterator[Picture]:
+def video_pictures(
+    path: str | os.PathLike[str], width: int, height: int, rate_hz: float, stereoscopic: Stereoscopic | None = None
+) -> Iterator[Picture]:
     """Pictures of a video at a steady rate: (height, width, 3) uint8, number j the one shown nearest to j / rate.
 
-    Chosen by presentation time, so that no rate, however odd, drifts against the sound. Raises UserError for a
-    file that holds no readable video.
+    Chosen by presentation time, so that no rate, however odd, drifts against the sound: a picture that stays is shown
+    as long as it stays, and where the first one comes after the file's sound it stands for the time before. Turned as
+    the file says. Of two panoramas in a picture (`stereoscopic`) it is the upper or the left one.
+
+    Raises:
+        UserError: it holds no readable video, or pictures that are no equirectangular panoramas.
     """
-    import av
-
-    path = os.fspath(path)
     count = 0
-    try:
-        with av.open(path) as container:
-            stream = _video_stream(container, path)
-            stream.thread_type = "AUTO"
-            start: float | None = None
-            before: tuple[float, Any] | None = None
-            for decoded in container.decode(stream):
-                if decoded.pts is None:
-                    continue
-                start = float(decoded.pts * stream.time_base) if start is None else start
-                now = float(decoded.pts * stream.time_base) - start
-                # Every instant up to the middle between the last picture and this one belongs to the last one.
-                while before is not None and count / rate_hz < (before[0] + now) / 2:
-                    yield _resized(before[1], width, height)
-                    count += 1
-                before = (now, decoded)
+    with _opened(path) as (container, stream):
+        info: VideoInfo | None = None
+        start = frame_s = 0.0
+        before: tuple[float, Any] | None = None
+        for decoded in container.decode(stream):
+            if decoded.pts is None:
+                continue
+            if info is None:
+                info = _info(container, stream, decoded, stereoscopic)
+                check_panorama(path, info, stereoscopic)
+                start = float(decoded.pts * stream.time_base) - info.late_s
+                frame_s = float(1 / (stream.base_rate or stream.average_rate or TREE_RATE_HZ))
+            now = float(decoded.pts * stream.time_base) - start
+            # Every instant up to the middle between the last picture and this one belongs to the last one; of one that
+            # stays longer than others all but what is nearer to this one than any other is.
+            until = now
             if before is not None:
-                length = before[0] + float(1 / (stream.average_rate or TREE_RATE_HZ))
-                while count / rate_hz < length - 1e-6:
-                    yield _resized(before[1], width, height)
-                    count += 1
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"cannot read the video {path}: {error}") from error
+                until = (before[0] + now) / 2 if now - before[0] <= 1.5 * frame_s else now - frame_s / 2
+            while count / rate_hz < until:
+                yield _shown((before or (now, decoded))[1], width, height, info, stereoscopic)
+                count += 1
+            before = (now, decoded)
+        if before is not None and info is not None:
+            last_s = float(before[1].duration * stream.time_base) if before[1].duration else frame_s
+            while count / rate_hz < before[0] + last_s - 1e-6:
+                yield _shown(before[1], width, height, info, stereoscopic)
+                count += 1
     if not count:
-        raise UserError(f"{path} holds no video frames")
+        raise UserError(f"{os.fspath(path)} holds no video frames")
 
 
-def _video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
-    if not container.streams.video:
-        raise UserError(f"{os.fspath(path)} holds no video stream")
-    return container.streams.video[0]
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
+    """A video file and the track of its pictures, which no cover of an album is. UserError for what cannot be read."""
+    import av
+    from av.stream import Disposition
+
+    name = os.fspath(path)
+    try:
+        with av.open(name) as container:
+            tracks = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+            if not tracks:
+                raise UserError(f"{name} holds no video stream")
+            stream = container.streams.best("video")
+            stream = stream if stream in tracks else tracks[0]
+            stream.thread_type = "AUTO"
+            yield container, stream
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"cannot read the video {name}: {error}") from error
 
 
-def _resized(decoded: Any, width: int, height: int) -> Picture:
-    return decoded.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+def _shown(decoded: Any, width: int, height: int, info: VideoInfo, stereoscopic: Stereoscopic | None) -> Picture:
+    """(height, width, 3) of a picture as it is to be shown."""
+    across, down = (2 if stereoscopic == "left-right" else 1), (2 if stereoscopic == "top-bottom" else 1)
+    size = (across * width, down * height)
+    if info.turned_deg % 180:
+        size = size[::-1]
+    whole = decoded.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="AREA")
+    if info.turned_deg:
+        whole = np.ascontiguousarray(np.rot90(whole, info.turned_deg // 90))
+    return np.ascontiguousarray(whole[:height, :width])

@@ -34,6 +34,9 @@ _SPLITS: Final = ("train", "test", "eval")
 _WHOLE: Final = ("frame", "class_index", "source")
 _LARGEST_WHOLE: Final = 2**31 - 1
 _JPEG: Final = b"\xff\xd8"
+MOST_LATE: Final = 0.1
+"""Share of a recording's labels that may lie more than a second past its end, and are dropped."""
+_LATE_LABELS: Final = 10
 
 
 def find_tree(reader: Reader, root: str) -> Tree:
@@ -64,6 +67,8 @@ def read_recording(reader: Reader, root: str, clip: Clip, settings: IngestSettin
         return given
     for problem in _problems_of_recording(given, clip):
         raise UserError(f"{_shown(reader, 'read')} on {clip.name}: {problem}")
+    if late := _late_labels(given):
+        return Fault(given.name, late)
     return _noted(given)
 
 
@@ -222,6 +227,22 @@ def _problems_of_pictures(given: Recording) -> Iterator[str]:
             yield f"picture 0 cannot be decoded ({error})"
         if (width, height) != (PICTURE_WIDTH, PICTURE_HEIGHT):
             yield f"pictures are {width} x {height}, not {PICTURE_WIDTH} x {PICTURE_HEIGHT}: resize them"
+
+
+def _late_labels(given: Recording) -> str | None:
+    """What is to be said of labels of which too many lie past the end of the sound."""
+    total = given.audio.shape[1] // SAMPLES_PER_LABEL
+    late = int((given.events.frame >= total).sum())
+    last = int(given.events.frame.max(initial=0))
+    if late <= MOST_LATE * len(given.events) or last < total + _LATE_LABELS:
+        return None
+    guess = next((ms for ms in (50, 20, 10) if last * ms <= 1.1 * total * 1000 * LABEL_HOP_S), None)
+    asks = f"do frames count {guess} ms there?" if guess else "do they belong to another recording?"
+    return (
+        f"{given.name}: {late:,} of {len(given.events):,} rows of its labels lie past the end of its sound, after "
+        f"{total * LABEL_HOP_S:.1f} s, the last one at {last * LABEL_HOP_S:.1f} s: label frames are {LABEL_HOP_S} s; "
+        f"{asks}"
+    )
 
 
 def _noted(given: Recording) -> Recording:

@@ -10,7 +10,15 @@ from data import storage
 from data.errors import UserError
 from data.files.audio import read_foa_int16
 from data.files.dcase_csv import parse_events_csv
-from data.files.video import TREE_HEIGHT, TREE_RATE_HZ, TREE_WIDTH, encode_jpeg, video_info, video_pictures
+from data.files.video import (
+    TREE_HEIGHT,
+    TREE_RATE_HZ,
+    TREE_WIDTH,
+    Stereoscopic,
+    encode_jpeg,
+    video_info,
+    video_pictures,
+)
 from data.labels import Events
 from data.readers.contract import Clip, IngestSettings
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
@@ -30,7 +38,7 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
     with _copies(root, clip.wav, clip.csv, video) as (wav_path, csv_path, video_path):
         assert wav_path is not None
         try:
-            audio, notes = read_foa_int16(wav_path, settings.resample)
+            audio, notes = read_foa_int16(wav_path, settings.resample, settings.ambisonics)
             labels = audio.shape[1] // SAMPLES_PER_LABEL
             events = Events.build()
             if csv_path is not None:
@@ -39,7 +47,7 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
                 notes |= of_csv
             pictures: list[bytes] = []
             if video_path is not None:
-                pictures, of_video = _pictures(video_path, labels, audio.shape[1] / RATE_HZ)
+                pictures, of_video = _pictures(video_path, labels, audio.shape[1] / RATE_HZ, settings.stereoscopic)
                 notes |= of_video
         except UserError as error:
             # A copy from S3 has a name of its own, which means nothing to anybody.
@@ -58,13 +66,16 @@ def _copies(root: str, *paths: str | None) -> Iterator[list[Path | None]]:
         yield [p and stack.enter_context(storage.local_copy(storage.join(root, p))) for p in paths]  # type: ignore[misc]
 
 
-def _pictures(path: Path, labels: int, seconds: float) -> tuple[list[bytes], dict[str, int]]:
+def _pictures(
+    path: Path, labels: int, seconds: float, stereoscopic: Stereoscopic | None
+) -> tuple[list[bytes], dict[str, int]]:
     """JPEG pictures of a video for so many label frames, and what is unusual about it beside a sound of that length."""
-    info = video_info(path)
+    info = video_info(path, stereoscopic)
     wanted = int(labels * PICTURE_RATE_HZ / LABEL_RATE_HZ)
     pictures: list[bytes] = []
     beyond = 0
-    for number, picture in enumerate(video_pictures(path, PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_RATE_HZ)):
+    shown = video_pictures(path, PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_RATE_HZ, stereoscopic)
+    for number, picture in enumerate(shown):
         if number < wanted:
             pictures.append(encode_jpeg(picture))
         else:
@@ -72,6 +83,9 @@ def _pictures(path: Path, labels: int, seconds: float) -> tuple[list[bytes], dic
     return pictures, {
         "label frames after the end of the video": wanted - len(pictures),
         "pictures after the end of the sound dropped": beyond,
+        "label frames before the video begins, with its first picture": int(info.late_s * LABEL_RATE_HZ + 0.5),
+        "video turned by its rotation flag": int(info.turned_deg != 0),
+        "video of two panoramas, one of which is taken": int(stereoscopic is not None),
         "video of another size than 1920 x 960": int((info.width, info.height) != (TREE_WIDTH, TREE_HEIGHT)),
         "video at another rate than 29.97 Hz": int(abs(info.rate_hz - float(TREE_RATE_HZ)) > 0.01),
     }

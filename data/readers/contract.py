@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final
 
+from data.files.audio import Ambisonics
+from data.files.video import Stereoscopic
 from data.registry.parts import Registry
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
 from data.stores.source import Fault, Recording
@@ -57,13 +59,22 @@ class IngestSettings:
     with_video: bool = True
     resample: bool = False
     """Accept other sample rates than 24 kHz and convert them."""
+    ambisonics: Ambisonics = "ambix"
+    """Order and scale of the channels, where a file does not say it."""
+    stereoscopic: Stereoscopic | None = None
+    """How the panoramas of two eyes lie in a picture, of which one is taken; None: it is one panorama."""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the files that the data follows from, as JSON knows it."""
         pictures = (
             {"width": PICTURE_WIDTH, "height": PICTURE_HEIGHT, "rate_hz": PICTURE_RATE_HZ} if self.with_video else None
         )
-        return json.loads(json.dumps({**asdict(self), "frames": pictures, "ingest_version": INGEST_VERSION}))
+        said = {**asdict(self), "frames": pictures, "ingest_version": INGEST_VERSION}
+        # Stores keep the identity that they had before there was a choice.
+        for name, usual in (("ambisonics", "ambix"), ("stereoscopic", None)):
+            if said[name] == usual:
+                del said[name]
+        return json.loads(json.dumps(said))
 
 
 class Reader(ABC):

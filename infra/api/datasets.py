@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from data.errors import UserError
 from data.names import check_name
@@ -149,6 +149,8 @@ def ingest(
     val_rooms: Sequence[str] | None = None,
     video: bool = True,
     resample: bool = False,
+    ambisonics: Literal["ambix", "n3d", "fuma"] = "ambix",
+    stereoscopic: Literal["top-bottom", "left-right"] | None = None,
     reader: str = "starss23",
     trust_labels: bool = False,
     plugins: Path | str | Sequence[Path | str] | None = None,
@@ -162,6 +164,8 @@ def ingest(
         val_rooms: training rooms to hold out; chosen by name if not given.
         video: take in the video as well.
         resample: accept other sample rates and convert them.
+        ambisonics: order and scale of the channels: ambix, n3d or fuma; a file that says FuMa is read so anyway.
+        stereoscopic: how the panoramas of two eyes lie in a picture: the upper or the left one is taken.
         reader: how the tree is laid out (`data.readers.READERS`).
         trust_labels: take labels that do not say what is heard.
         plugins: Python files that register readers of your own (`data.registry.plugins`).
@@ -173,6 +177,7 @@ def ingest(
         UserError: it is no such tree, the reader of a plugin gives or raises something wrong, labels do not say what is
             heard, or other data lies where the store goes.
     """
+    from data.files.audio import check_ambisonics
     from data.readers.contract import IngestSettings
     from data.readers.ingest import ingest as take_in
     from data.registry.plugins import load_plugins
@@ -181,7 +186,11 @@ def ingest(
     load_plugins(names(plugins or ()))
     settings = settled(settings, ("s3",))
     taken = IngestSettings(
-        val_rooms=None if val_rooms is None else tuple(val_rooms), with_video=video, resample=resample
+        val_rooms=None if val_rooms is None else tuple(val_rooms),
+        with_video=video,
+        resample=resample,
+        ambisonics=check_ambisonics(ambisonics),
+        stereoscopic=stereoscopic,
     )
     place = text_of(out, "out") or f"{settings.root}/data/{reader}"
     return take_in(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from infra.api.asked import text_of
 from infra.api.services import settled
@@ -100,6 +100,7 @@ def predict(
     out: Path | str | None = None,
     boxes: Path | str | None = None,
     resample: bool = False,
+    ambisonics: Literal["ambix", "n3d", "fuma"] = "ambix",
     settings: Settings | None = None,
 ) -> dict[str, Any]:
     """Apply a registered model to a recording, and write a DCASE csv and a picture.
@@ -112,6 +113,7 @@ def predict(
         out: folder for the results; the recording's own if not given.
         boxes: csv of object boxes, for a model that reads them.
         resample: accept another sample rate and convert it.
+        ambisonics: order and scale of the channels: ambix, n3d or fuma; a file that says FuMa is read so anyway.
 
     Returns:
         What was found and where it was written, ready for JSON: `model`, `seconds`, `rows`, `classes`, `csv`,
@@ -120,10 +122,13 @@ def predict(
     Raises:
         UserError: no such model, or a file that is not what it should be; nothing is written then.
     """
+    from data.files.audio import check_ambisonics
+
     settled(settings, ("mlflow",))
     from infra.models.predict import predict_files
 
-    return predict_files(model, Path(wav), _path(video), _path(truth), _path(out), resample, _path(boxes))
+    given = check_ambisonics(ambisonics)
+    return predict_files(model, Path(wav), _path(video), _path(truth), _path(out), resample, _path(boxes), given)
 
 
 def _path(given: Path | str | None) -> Path | None:

@@ -6,11 +6,11 @@ import shlex
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from infra.commands.options import PluginOption
+from infra.commands.options import AmbisonicsOption, PluginOption
 from infra.console.output import JsonOption, print_json, say
 
 data_app = typer.Typer(help="Make, take in, look at and check data.", no_args_is_help=True)
@@ -93,6 +93,11 @@ def data_ingest(
     ] = False,
     video: Annotated[bool, typer.Option("--video/--no-video", help="Take in the video as well.")] = True,
     resample: Annotated[bool, typer.Option("--resample", help="Accept other sample rates and convert them.")] = False,
+    ambisonics: AmbisonicsOption = "ambix",
+    stereoscopic: Annotated[
+        Literal["top-bottom", "left-right"] | None,
+        typer.Option(help="Take one of the two panoramas that lie in each picture."),
+    ] = None,
     reader: Annotated[str, typer.Option(help="How the tree is laid out: starss23, or as a plugin reads it.")] = (
         "starss23"
     ),
@@ -123,6 +128,8 @@ def data_ingest(
         val_rooms=rooms,
         video=video,
         resample=resample,
+        ambisonics=ambisonics,
+        stereoscopic=stereoscopic,
         reader=reader,
         trust_labels=trust_labels,
         plugins=plugin,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.commands.options import AmbisonicsOption
 from infra.console.output import EXIT_GATE, JsonOption, say
 
 weights_app = typer.Typer(help="Bring pre-trained weights in.", no_args_is_help=True)
@@ -119,6 +120,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Folder for the results; the recording's own if not given.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="csv of object boxes, for a model that reads them.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Accept another sample rate and convert it.")] = False,
+    ambisonics: AmbisonicsOption = "ambix",
     as_json: JsonOption = False,
 ) -> None:
     """Apply a registered model to a recording: a DCASE csv and a picture.
@@ -127,7 +129,9 @@ def predict(
     """
     from infra.api import models as api
 
-    result = api.predict(wav, video, model=model, truth=truth, out=out, boxes=boxes, resample=resample)
+    result = api.predict(
+        wav, video, model=model, truth=truth, out=out, boxes=boxes, resample=resample, ambisonics=ambisonics
+    )
     say(result, _prediction_text(result), as_json=as_json)
 
 

@@ -8,7 +8,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 PluginOption = Annotated[
     list[str] | None, typer.Option(help="A .py file that registers parts of your own; repeat for several.")
+]
+AmbisonicsOption = Annotated[
+    Literal["ambix", "n3d", "fuma"],
+    typer.Option(help="Channels, where the file does not say: W Y Z X in SN3D, in N3D, or W X Y Z as FuMa has them."),
 ]
 CpusOption = Annotated[int | None, typer.Option(help="CPUs of a worker.")]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs of a worker.")]

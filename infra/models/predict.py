@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES, SHORT_NAMES
 from data.errors import UserError
-from data.files.audio import read_foa_wav
+from data.files.audio import Ambisonics, read_foa_wav
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
@@ -52,6 +52,7 @@ def predict_files(
     out: Path | None = None,
     resample: bool = False,
     boxes: Path | None = None,
+    ambisonics: Ambisonics = "ambix",
 ) -> dict[str, Any]:
     """Predict one recording and write `<name>.csv` and `<name>.png` into `out` (the recording's folder if nothing).
 
@@ -64,7 +65,7 @@ def predict_files(
         UserError: no such model, or a file that is not what it should be; nothing is written then.
     """
     reference = _read_truth(truth) if truth else None
-    audio = read_foa_wav(wav, resample=resample)
+    audio = read_foa_wav(wav, resample, ambisonics)
     if audio.shape[1] < SAMPLES_PER_LABEL:
         raise UserError(f"{wav} holds {audio.shape[1]} samples: a model answers for every {SAMPLES_PER_LABEL} (0.1 s)")
     for odd in _odd(wav.name, audio):

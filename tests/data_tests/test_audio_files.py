@@ -1,5 +1,6 @@
 """Recordings are read when they are first-order ambisonics at 24 kHz, and refused by name otherwise."""
 
+import struct
 import sys
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import soundfile
 
 from data.errors import UserError
-from data.files.audio import read_foa_wav, write_foa_wav
+from data.files.audio import read_foa_int16, read_foa_wav, write_foa_wav
 
 
 def tone(rate_hz=24_000, channels=4, seconds=0.5):
@@ -65,3 +66,109 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "r.wav", tone(44_100), 44_100)
     with pytest.raises(UserError, match=r"librosa.*seldtune\[synth\]"):
         read_foa_wav(tmp_path / "r.wav", resample=True)
+
+
+KINDS = {
+    "wav": ("WAV", "PCM_16"),
+    "rf64": ("RF64", "PCM_16"),
+    "w64": ("W64", "PCM_24"),
+    "aiff": ("AIFF", "PCM_16"),
+    "au": ("AU", "FLOAT"),
+    "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"),
+}
+SOUND = np.random.default_rng(0).uniform(-0.3, 0.3, (24_000, 4))
+
+
+def written(path, kind, audio=SOUND):
+    container, coding = KINDS[kind]
+    soundfile.write(path, audio, 24_000, format=container, subtype=coding)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_whole_is_read_and_what_is_cut_off_is_refused(tmp_path, kind):
+    path = written(tmp_path / "a.wav", kind)
+    assert read_foa_wav(path).shape == (4, 24_000)
+    size = path.stat().st_size
+    for share in (0.5, 0.9):
+        cut = tmp_path / f"cut{share}.wav"
+        cut.write_bytes(path.read_bytes()[: int(share * size)])
+        with pytest.raises(
+            UserError, match=rf"cut{share}\.wav.* is (truncated: its header announces|damaged or truncated)"
+        ):
+            read_foa_wav(cut)
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFF])
+def test_a_stream_ends_where_it_ends(tmp_path, length):
+    path = written(tmp_path / "a.wav", "wav")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = struct.pack("<I", length)
+    content[4:8] = struct.pack("<I", length)
+    path.write_bytes(content)
+    audio, notes = read_foa_int16(path)
+    assert (audio.shape, notes) == ((4, 24_000), {"audio of a stream, without its length": 1})
+    np.testing.assert_allclose(audio.T / 32768, SOUND, atol=1e-4)
+
+
+def test_bw64_is_read_as_the_rf64_that_it_is(tmp_path):
+    path = written(tmp_path / "a.wav", "rf64")
+    path.write_bytes(b"BW64" + path.read_bytes()[4:])
+    np.testing.assert_allclose(read_foa_wav(path).T, SOUND, atol=1e-4)
+
+
+def as_b_format(path):
+    """The sub-format of a float file as .amb files have it."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"fmt ") + 8 + 24
+    content[at : at + 16] = bytes.fromhex("030000002107d3118644c8c1ca000000")
+    path.write_bytes(content)
+
+
+def test_b_format_by_its_sub_format_or_by_name_is_converted(tmp_path):
+    w, y, z, x = SOUND.T
+    fuma = np.stack([w / 2**0.5, x, y, z], axis=1)
+    soundfile.write(tmp_path / "a.amb", fuma, 24_000, format="WAVEX", subtype="FLOAT")
+    as_b_format(tmp_path / "a.amb")
+    np.testing.assert_allclose(read_foa_wav(tmp_path / "a.amb").T, SOUND, atol=1e-5)
+    assert read_foa_int16(tmp_path / "a.amb")[1]["audio in FuMa's order and scale converted"] == 1
+    written(tmp_path / "a.wav", "wav", fuma)
+    np.testing.assert_allclose(read_foa_wav(tmp_path / "a.wav", ambisonics="fuma").T, SOUND, atol=1e-4)
+    written(tmp_path / "n.wav", "wav", SOUND * [1, 3**0.5, 3**0.5, 3**0.5])
+    audio, notes = read_foa_int16(tmp_path / "n.wav", ambisonics="n3d")
+    np.testing.assert_allclose(audio.T / 32768, SOUND, atol=1e-4)
+    assert notes == {"audio in N3D converted": 1}
+
+
+def test_of_a_higher_order_the_first_is_taken(tmp_path):
+    more = np.hstack([SOUND, np.zeros((len(SOUND), 12))])
+    written(tmp_path / "third.wav", "wav", more)
+    audio, notes = read_foa_int16(tmp_path / "third.wav")
+    np.testing.assert_allclose(audio.T / 32768, SOUND, atol=1e-4)
+    assert notes == {"audio of a higher order, of which the first is taken": 1}
+
+
+def test_float_at_the_scale_of_integers_or_beyond_full_scale_is_refused_with_the_fix(tmp_path):
+    soundfile.write(tmp_path / "i.wav", SOUND * 32768, 24_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "l.wav", SOUND * 8, 24_000, subtype="FLOAT")
+    for read in (read_foa_wav, read_foa_int16):
+        with pytest.raises(UserError, match=r"i\.wav holds float samples up to 9,83\d, .*divide them by 32768"):
+            read(tmp_path / "i.wav")
+        with pytest.raises(UserError, match=r"l\.wav is too loud: 5\d\.\d% of its samples lie beyond full scale"):
+            read(tmp_path / "l.wav")
+    peaks = SOUND.copy()
+    peaks[::1000] = 1.5
+    soundfile.write(tmp_path / "p.wav", peaks, 24_000, subtype="FLOAT")
+    assert read_foa_int16(tmp_path / "p.wav")[1]["samples beyond full scale clipped"] == 96
+
+
+def test_loudspeakers_in_the_header_are_noted(tmp_path):
+    soundfile.write(tmp_path / "m.wav", SOUND, 24_000, format="WAVEX", subtype="PCM_16")
+    content = bytearray((tmp_path / "m.wav").read_bytes())
+    at = content.index(b"fmt ") + 8 + 20
+    for mask, noted in ((0x107, 0), (0, 0), (0x33, 1)):
+        content[at : at + 4] = struct.pack("<I", mask)
+        (tmp_path / "m.wav").write_bytes(content)
+        assert read_foa_int16(tmp_path / "m.wav")[1].get("audio whose header names loudspeakers", 0) == noted

@@ -203,13 +203,26 @@ def test_what_our_own_readers_raise_stays_what_it_is(tmp_path: Path) -> None:
 
 
 def test_any_readers_late_labels_and_far_azimuths_are_counted(take_in: Ingest) -> None:
-    columns = "[9, 10, 40], [1, 2, 3], [0, 0, 0], [350, 190, -10], [0, 0, 0]"
+    columns = "[9, 10, 15], [1, 2, 3], [0, 0, 0], [350, 190, -10], [0, 0, 0]"
     built = take_in(read=_recording(f"events=Events.build({columns})"))
     counted = {"rows past the end of the sound dropped": 2, "rows with an azimuth beyond 180 degrees": 2}
     assert notes_of(built) == {"room1_mix001": counted, "room2_mix001": counted}
     (row,) = rows_of(built.store, "room1_mix001")
     assert row_events(row).frame.tolist() == [9]
     np.testing.assert_allclose(row_events(row).azimuth_deg, [-10])
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (range(0, 50, 5), r"8 of 10 rows .* after 1\.0 s, the last one at 4\.5 s: .*; do frames count 20 ms there\?"),
+        (range(0, 200, 20), r"9 of 10 rows .*; do they belong to another recording\?"),
+    ],
+)
+def test_a_recording_most_of_whose_labels_are_late_is_left_out(take_in: Ingest, frames: range, said: str) -> None:
+    zeros = [0] * len(frames)
+    with pytest.raises(UserError, match=said):
+        take_in(read=_recording(f"events=Events.build({list(frames)}, *{[zeros] * 4})"))
 
 
 def test_a_reader_that_counts_nothing_can_be_reported(take_in: Ingest) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from data.files.video import decode_jpeg, read_video, write_mp4
+from data.files.video import decode_jpeg, read_video, video_info, video_pictures, write_mp4
 from data.geometry import pixel_of
 from data.scenes.painting import Painter
 from data.scenes.sampling import make_room, sample_scene, scene_events
@@ -39,13 +39,13 @@ def test_reading_follows_presentation_time_without_drift(tmp_path, rate):
     """A bar whose place tells the time; ten seconds would show a drift of one frame in thirty."""
 
     def bar(time_s):
-        picture = np.zeros((32, 256, 3), np.uint8)
+        picture = np.zeros((128, 256, 3), np.uint8)
         picture[:, 8 + round(22 * time_s) : 24 + round(22 * time_s)] = 255
         return picture
 
     path = tmp_path / "b.mp4"
     write_mp4(path, (bar(float(j / rate)) for j in range(int(10 * rate))), rate)
-    pictures = read_video(path, 256, 32, 10.0)
+    pictures = read_video(path, 256, 128, 10.0)
     assert len(pictures) in (99, 100)
     shown_s = np.array([(centroid(picture.mean(axis=-1))[0] - 16) / 22 for picture in pictures])
     wanted_s = np.arange(len(pictures)) / 10
@@ -61,3 +61,106 @@ def test_what_is_no_video_is_refused(tmp_path):
         read_video(path, 16, 8, 10.0)
     with pytest.raises(UserError, match=r"d\.mp4"):
         read_video(tmp_path / "d.mp4", 16, 8, 10.0)
+
+
+def plain(level, height=64, width=128):
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def written(path, pictures, starts, *, tick=Fraction(1, 10), last=None, sound_s=0.0, turned_deg=0):
+    """A video whose pictures begin at `starts`, in ticks; with a sound of its own from time 0 on if so."""
+    import av
+
+    with av.open(str(path), "w", format="mp4") as out:
+        video = out.add_stream("libx264", rate=int(1 / tick), options={"preset": "ultrafast", "bf": "0", "crf": "10"})
+        video.height, video.width = pictures[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        if turned_deg:
+            video.set_display_rotation(turned_deg)
+        sound = out.add_stream("aac", rate=24_000, layout="mono") if sound_s else None
+        packets = []
+        for start, picture in zip(starts, pictures, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = start, tick
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        if last is not None:
+            packets[-1].duration = int(last * tick / packets[-1].time_base)
+        if sound is not None:
+            hum = av.AudioFrame.from_ndarray(
+                np.zeros((1, int(24_000 * sound_s)), np.float32), format="fltp", layout="mono"
+            )
+            hum.sample_rate, hum.pts = 24_000, 0
+            packets += [*sound.encode(hum), *sound.encode(None)]
+        for packet in packets:
+            out.mux(packet)
+
+
+def levels(path, **options):
+    return [int(picture.mean()) for picture in video_pictures(path, 128, 64, 10.0, **options)]
+
+
+def test_a_picture_stays_as_long_as_the_file_says(tmp_path):
+    pictures = [plain(40 * i + 20) for i in range(4)]
+    written(tmp_path / "stays.mp4", pictures, [0, 1, 2, 3], last=30)
+    shown = levels(tmp_path / "stays.mp4")
+    assert len(shown) == 33
+    np.testing.assert_allclose(shown, [20, 60, 100, *30 * [140]], atol=3)
+    written(tmp_path / "gap.mp4", pictures, [0, 1, 2, 22])
+    np.testing.assert_allclose(levels(tmp_path / "gap.mp4"), [20, 60, *20 * [100], 140], atol=3)
+
+
+def test_a_video_that_begins_after_its_sound_is_as_late_as_it_is(tmp_path):
+    pictures = [plain(40 * i + 20) for i in range(4)]
+    written(tmp_path / "late.mp4", pictures, [5, 6, 7, 8], sound_s=1.0)
+    assert video_info(tmp_path / "late.mp4").late_s == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_allclose(levels(tmp_path / "late.mp4"), [*6 * [20], 60, 100, 140], atol=3)
+    written(tmp_path / "alone.mp4", pictures, [5, 6, 7, 8])
+    np.testing.assert_allclose(levels(tmp_path / "alone.mp4"), [20, 60, 100, 140], atol=3)
+
+
+@pytest.mark.parametrize("turned_deg", [90, 180, -90])
+def test_the_rotation_flag_turns_the_picture(tmp_path, turned_deg):
+    upright = plain(30)
+    upright[:32, :64] = 220  # the upper left
+    stored = np.ascontiguousarray(np.rot90(upright, -turned_deg // 90))
+    written(tmp_path / "turned.mp4", [stored] * 3, [0, 1, 2], turned_deg=turned_deg)
+    assert video_info(tmp_path / "turned.mp4").turned_deg == turned_deg % 360
+    picture = next(video_pictures(tmp_path / "turned.mp4", 128, 64, 10.0)).astype(int)
+    np.testing.assert_allclose(picture[8:24, 8:56], 220, atol=6)
+    np.testing.assert_allclose(picture[40:56, 72:120], 30, atol=6)
+
+
+@pytest.mark.parametrize(("how", "axis"), [("top-bottom", 0), ("left-right", 1)])
+def test_two_panoramas_in_a_picture_are_named_and_one_is_taken_on_request(tmp_path, how, axis):
+    both = np.concatenate([plain(40), plain(200)], axis=axis)
+    written(tmp_path / "both.mp4", [both] * 3, [0, 1, 2])
+    with pytest.raises(
+        UserError, match=rf"both\.mp4 has pictures of .*--stereoscopic {how} takes the (upper|left) one"
+    ):
+        levels(tmp_path / "both.mp4")
+    np.testing.assert_allclose(levels(tmp_path / "both.mp4", stereoscopic=how), [40, 40, 40], atol=3)
+
+
+def test_what_is_no_panorama_is_refused(tmp_path):
+    written(tmp_path / "phone.mp4", [plain(40, 72, 128)] * 3, [0, 1, 2])
+    with pytest.raises(
+        UserError, match=r"phone\.mp4 has pictures of 128 x 72: equirectangular pictures are twice as wide"
+    ):
+        levels(tmp_path / "phone.mp4")
+
+
+def spherical(content, box):
+    """The file with a box that says what its pictures are, behind all others."""
+    return content + len(box + b"0000").to_bytes(4, "big") + box
+
+
+def test_what_spherical_metadata_say_is_believed(tmp_path):
+    written(tmp_path / "plain.mp4", [plain(40, 128, 128)] * 3, [0, 1, 2])
+    content = (tmp_path / "plain.mp4").read_bytes()
+    v1 = b"uuid<rdf><GSpherical:StereoMode>left-right</GSpherical:StereoMode></rdf>"
+    v2 = b"sv3d" + b"\x00\x00\x00\x14proj" + b"\x00\x00\x00\x0ccbmp\x00\x00\x00\x00"
+    for name, box, said in (("v1", v1, "--stereoscopic left-right"), ("v2", v2, "is a cubemap by its header")):
+        (tmp_path / f"{name}.mp4").write_bytes(spherical(content, box))
+        with pytest.raises(UserError, match=rf"{name}\.mp4 .*{said}"):
+            levels(tmp_path / f"{name}.mp4")

@@ -1,0 +1,148 @@
+"""What the header of a sound file announces and libsndfile keeps to itself: how long it should be, and FuMa's order.
+
+libsndfile reads a truncated file to its end without a word, and takes a stream, whose writer could not go back to fill
+in the length, for an empty one.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
+
+# Sub-formats of WAVE_FORMAT_EXTENSIBLE that say B-format: W X Y Z, W 3 dB lower; integer and float.
+_B_FORMAT: Final = {bytes.fromhex(f"0{kind}000000 2107 d311 8644 c8c1ca000000".replace(" ", "")) for kind in (1, 3)}
+_W64_DATA: Final = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_W64_HEADER: Final = 16 + 8
+# The lengths that streams leave lie this near below 2 GiB or 4 GiB, or just beyond 2 GiB.
+_NEAR: Final = 1 << 16
+_SHORTEST_STREAM: Final = 64
+"""Bytes; with fewer behind it, a length of 0 means what it says."""
+
+
+@dataclass(frozen=True)
+class SoundHeader:
+    """What a header says, as far as it is known; of an unknown kind of file nothing."""
+
+    announced: int | None = None
+    """Bytes of samples; None: it does not say, as of a stream."""
+    there: int = 0
+    """Bytes of samples in the file, where something is announced."""
+    is_b_format: bool = False
+    """FuMa's, by its sub-format."""
+    is_stream: bool = False
+    """It stands for a length that its writer did not know."""
+    mask: int = 0
+    """Loudspeakers that it names for its channels."""
+    changes: tuple[tuple[int, bytes], ...] = ()
+    """Bytes at offsets of the file with which libsndfile reads all that is there."""
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.announced is not None and self.announced > self.there
+
+
+def sound_header(path: str | os.PathLike[str]) -> SoundHeader:
+    """Read the header of a file; OSError where there is none."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        magic = file.read(4)
+        file.seek(0)
+        read = _KINDS.get(magic)
+        try:
+            return read(file, size) if read else SoundHeader()
+        except struct.error:  # it ends within its header, which libsndfile says
+            return SoundHeader()
+
+
+def _riff(file: BinaryIO, size: int) -> SoundHeader:
+    """RIFF, RIFX, RF64 and BW64: chunks of name and length, one of them the samples."""
+    magic = file.read(12)[:4]
+    order = ">" if magic == b"RIFX" else "<"
+    header = SoundHeader(changes=((0, b"RF64"),) if magic == b"BW64" else ())
+    long = None
+    for name, length in _chunks(file, order, size):
+        start = file.tell()
+        if name == b"ds64":
+            long = struct.unpack("<Q", file.read(16)[8:])[0]
+        elif name == b"fmt ":
+            extension = file.read(length)[18:40]
+            if len(extension) == 22:
+                mask = struct.unpack(f"{order}I", extension[2:6])[0]
+                header = replace(header, mask=mask, is_b_format=extension[6:] in _B_FORMAT)
+        elif name == b"data":
+            there = size - start
+            if length == 0xFFFFFFFF and long:
+                return replace(header, announced=long, there=there)
+            if length == 0 and there >= _SHORTEST_STREAM:
+                told = (start - 4, struct.pack(f"{order}I", min(there, 2**32 - 1)))
+                return replace(header, is_stream=True, changes=(*header.changes, told))
+            if _is_stand_in(length):
+                return replace(header, is_stream=True)
+            return replace(header, announced=length, there=there)
+        file.seek(start + length + length % 2)
+    return header
+
+
+def _chunks(file: BinaryIO, order: str, size: int) -> Iterator[tuple[bytes, int]]:
+    while file.tell() + 8 <= size:
+        yield struct.unpack(f"{order}4sI", file.read(8))
+
+
+def _is_stand_in(length: int) -> bool:
+    return 2**31 - _NEAR <= length <= 2**31 + _NEAR or length >= 2**32 - _NEAR
+
+
+def _announced(length: int, there: int) -> SoundHeader:
+    return SoundHeader(is_stream=True) if _is_stand_in(length) else SoundHeader(length, there)
+
+
+def _w64(file: BinaryIO, size: int) -> SoundHeader:
+    """Sony's: chunks of a GUID and a length of 64 bit that counts both, at multiples of 8 bytes."""
+    file.seek(_W64_HEADER + 16)
+    while file.tell() + _W64_HEADER <= size:
+        start = file.tell()
+        name, length = struct.unpack("<16sQ", file.read(_W64_HEADER))
+        if name == _W64_DATA:
+            return SoundHeader(length - _W64_HEADER, size - file.tell())
+        if length < _W64_HEADER:
+            break
+        file.seek(start + (length + 7) // 8 * 8)
+    return SoundHeader()
+
+
+def _aiff(file: BinaryIO, size: int) -> SoundHeader:
+    file.seek(12)
+    for name, length in _chunks(file, ">", size):
+        start = file.tell()
+        if name == b"SSND":
+            return _announced(length, size - start)
+        file.seek(start + length + length % 2)
+    return SoundHeader()
+
+
+def _au(file: BinaryIO, size: int) -> SoundHeader:
+    order = ">" if file.read(4) == b".snd" else "<"
+    offset, length = struct.unpack(f"{order}II", file.read(8))
+    return _announced(length, size - offset)
+
+
+def _ogg(file: BinaryIO, size: int) -> SoundHeader:
+    """The last page of a whole stream says that it is the last."""
+    file.seek(max(0, size - (1 << 17)))
+    end = file.read()
+    last = end.rfind(b"OggS")
+    is_whole = last >= 0 and len(end) > last + 5 and bool(end[last + 5] & 4)
+    return SoundHeader(None if is_whole else size + 1, size)
+
+
+_KINDS: Final[dict[bytes, Callable[[BinaryIO, int], SoundHeader]]] = {
+    **dict.fromkeys((b"RIFF", b"RIFX", b"RF64", b"BW64"), _riff),
+    b"riff": _w64,
+    b"FORM": _aiff,
+    b".snd": _au,
+    b"dns.": _au,
+    b"OggS": _ogg,
+}
