@@ -21,8 +21,12 @@ DATA = "s3://seldtune/data/sweeps"
 CLIP_S = 9
 CLIPS = ("--train-clips", "2", "--val-clips", "1", "--test-clips", "1", "--clip-s", str(CLIP_S))
 EPOCHS = ("--set", "training.epochs=2")
-QUICK = ("--data", DATA, "--set", "training.epoch_windows=16", "--set", "inference.threshold=0.02")
-"""With so low a threshold what has hardly trained finds something, and is worth registering."""
+QUICK = (
+    *("--data", DATA, "--set", "training.epoch_windows=16", "--set", "inference.threshold=0.02"),
+    *("--concurrency", "1"),
+)
+"""With so low a threshold what has hardly trained finds something, and is worth registering. A second trial at a time
+costs a process that imports PyTorch, which takes longer than the trial: only some tests have one."""
 MEASURED = ("windows_per_s", "epoch_s", LATENCY, "at")
 
 

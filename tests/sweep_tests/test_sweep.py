@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def finished(stack: SweepStack) -> dict[str, Any]:
     """A sweep of one trial per fusion."""
-    return stack.sweep("all", "--trials", "4", "--stopper", "none")
+    return stack.sweep("all", "--trials", "4", "--stopper", "none", "--concurrency", "2")
 
 
 def test_every_fusion_is_compared(finished: dict[str, Any]) -> None:
@@ -111,14 +111,14 @@ def test_the_model_on_the_server_holds_no_pickle(finished: dict[str, Any]) -> No
 
 
 def test_the_same_command_again_changes_nothing(stack: SweepStack, finished: dict[str, Any]) -> None:
-    again = stack.sweep("all", "--trials", "4", "--stopper", "none")
+    again = stack.sweep("all", "--trials", "4", "--stopper", "none", "--concurrency", "2")
     assert again["trials"] == finished["trials"]
     assert again["model"] == finished["model"]
     assert_complete("all", 4)
 
 
 def test_more_trials_are_added_to_a_finished_sweep(stack: SweepStack, finished: dict[str, Any]) -> None:
-    more = stack.sweep("all", "--trials", "5", "--stopper", "none")
+    more = stack.sweep("all", "--trials", "5", "--stopper", "none", "--concurrency", "2")
     assert len(more["trials"]) == 5
     assert_complete("all", 5)
 
