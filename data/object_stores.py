@@ -7,6 +7,7 @@ AWS_REGION, AWS_PROFILE. Listings are never cached: other processes write to the
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -222,3 +223,42 @@ KINDS: dict[str, StoreKind] = {
         extra="azure",
     ),
 }
+
+
+@contextmanager
+def opened(uri: str, access: Access | None = None) -> Iterator[tuple[Any, str]]:
+    """The client for a URI and the URI's path in it; what goes wrong inside is explained."""
+    split_uri(uri)
+    files = filesystem(uri, access)
+    with errors(uri, access):
+        yield files, files._strip_protocol(uri)
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a seekable file. fsspec's own asks for the object's properties before it reads."""
+
+    def __init__(self, uri: str, size_bytes: int) -> None:
+        self._uri, self._size, self._position = uri, size_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int = -1) -> bytes:
+        stop = self._size if count < 0 else min(self._position + count, self._size)
+        if stop <= self._position:
+            return b""
+        with opened(self._uri) as (files, path):
+            content = files.cat_file(path, start=self._position, end=stop)
+        self._position = stop
+        return content

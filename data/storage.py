@@ -7,7 +7,6 @@ store because it shows no object before all of it is there.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import shutil
 import stat
@@ -52,14 +51,14 @@ def read_bytes(uri: str) -> bytes:
     """All bytes of a file; FileNotFoundError where there is none."""
     if not is_remote(uri):
         return _local(uri).read_bytes()
-    with _opened(uri) as (files, path):
+    with object_stores.opened(uri) as (files, path):
         return files.cat_file(path)
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Write or replace a file. Other readers see the old bytes or the new ones, never a part."""
     if is_remote(uri):
-        with _opened(uri) as (files, path):
+        with object_stores.opened(uri) as (files, path):
             files.pipe_file(path, content)
         return
     with written_whole(_local(uri)) as temporary, open(temporary, "wb") as file:
@@ -97,7 +96,7 @@ def write_new(uri: str, content: bytes) -> None:
 
 
 def _put_new(uri: str, content: bytes) -> None:
-    with _opened(uri) as (files, path):
+    with object_stores.opened(uri) as (files, path):
         files.pipe_file(path, content, mode="create")
 
 
@@ -167,37 +166,7 @@ def open_file(uri: str, size_bytes: int | None = None) -> BinaryIO:
     found = size(uri) if size_bytes is None else size_bytes
     if found is None:
         raise FileNotFoundError(f"no file {uri}")
-    return _RemoteFile(uri, found)  # type: ignore[return-value]
-
-
-class _RemoteFile(io.RawIOBase):
-    """An object as a seekable file. fsspec's own asks for the object's properties before it reads."""
-
-    def __init__(self, uri: str, size_bytes: int) -> None:
-        self._uri, self._size, self._position = uri, size_bytes, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, count: int = -1) -> bytes:
-        stop = self._size if count < 0 else min(self._position + count, self._size)
-        if stop <= self._position:
-            return b""
-        with _opened(self._uri) as (files, path):
-            content = files.cat_file(path, start=self._position, end=stop)
-        self._position = stop
-        return content
+    return object_stores.ObjectFile(uri, found)  # type: ignore[return-value]
 
 
 @contextmanager
@@ -211,7 +180,7 @@ def local_copy(uri: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="seldtune-") as folder:
         copy = Path(folder) / uri.rpartition("/")[2]
-        with _opened(uri) as (files, path):
+        with object_stores.opened(uri) as (files, path):
             files.get_file(path, os.fspath(copy))
         yield copy
 
@@ -222,7 +191,7 @@ def size(uri: str) -> int | None:
         path = _local(uri)
         return path.stat().st_size if path.is_file() else None
     try:
-        with _opened(uri) as (files, name):
+        with object_stores.opened(uri) as (files, name):
             found = files.info(name)
     except FileNotFoundError:
         return None
@@ -252,7 +221,7 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
     """Path relative to `root`, bytes, and time of change or ETag of every file below."""
     if not is_remote(root):
         base = _local(root)
-        for path in base.rglob("*"):
+        for path in _files_below(base):
             # Others may write and delete here meanwhile.
             with suppress(FileNotFoundError):
                 found = path.stat()
@@ -260,7 +229,7 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
                     yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
         return
     try:
-        with _opened(root) as (files, name):
+        with object_stores.opened(root) as (files, name):
             below = files.find(name, detail=True)
     except FileNotFoundError:
         return
@@ -269,6 +238,33 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
         # marks a folder: consoles write such keys, and pyarrow.
         if file.startswith(f"{name}/") and not file.endswith("/"):
             yield file[len(name) + 1 :], int(entry["size"]), _version(entry)
+
+
+def _files_below(base: Path) -> Iterator[Path]:
+    """Files at any depth, behind links to folders too: a part of a data set often lies on another disk.
+
+    A link to a folder that it lies in itself is not followed.
+    """
+    for folder, below, names in os.walk(base, followlinks=True):
+        own = os.path.realpath(folder)
+        below[:] = [name for name in below if not _leads_back(os.path.join(folder, name), own)]
+        yield from (Path(folder, name) for name in names)
+
+
+def _leads_back(path: str, folder: str) -> bool:
+    return os.path.islink(path) and f"{folder}/".startswith(f"{os.path.realpath(path)}/")
+
+
+def list_folders(root: str) -> list[str]:
+    """The names of the folders that lie in `root` itself, sorted; none where there is nothing."""
+    try:
+        if not is_remote(root):
+            return sorted(path.name for path in _local(root).iterdir() if path.is_dir())
+        with object_stores.opened(root) as (files, name):
+            there = files.ls(name, detail=True)
+    except FileNotFoundError:
+        return []
+    return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in there if entry["type"] == "directory")
 
 
 def _version(entry: Mapping[str, Any]) -> str:
@@ -282,7 +278,7 @@ def delete(uri: str) -> None:
     if not is_remote(uri):
         _local(uri).unlink(missing_ok=True)
         return
-    with suppress(FileNotFoundError), _opened(uri) as (files, path):
+    with suppress(FileNotFoundError), object_stores.opened(uri) as (files, path):
         files.rm_file(path)
 
 
@@ -299,7 +295,7 @@ def check_root(uri: str) -> None:
         return
     bucket, _ = object_stores.split_uri(uri)
     try:
-        with _opened(uri) as (files, _):
+        with object_stores.opened(uri) as (files, _):
             files.info(bucket)
     except FileNotFoundError as error:
         raise UserError(f"no bucket {bucket!r} at {object_stores.service_of(uri)}; make it or correct {uri}") from error
@@ -312,7 +308,7 @@ def make_bucket(uri: str, access: Access | None = None) -> None:
         access: an S3 service that is not the environment's.
     """
     bucket, _ = object_stores.split_uri(uri)
-    with _opened(uri, access) as (files, _):
+    with object_stores.opened(uri, access) as (files, _):
         try:
             files.mkdir(bucket)
         except FileExistsError:
@@ -321,12 +317,3 @@ def make_bucket(uri: str, access: Access | None = None) -> None:
 
 def _local(uri: str) -> Path:
     return Path(os.path.expanduser(uri.removeprefix("file://")))
-
-
-@contextmanager
-def _opened(uri: str, access: Access | None = None) -> Iterator[tuple[Any, str]]:
-    """The client for a URI and the URI's path in it; what goes wrong inside is explained."""
-    object_stores.split_uri(uri)
-    files = object_stores.filesystem(uri, access)
-    with object_stores.errors(uri, access):
-        yield files, files._strip_protocol(uri)

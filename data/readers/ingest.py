@@ -22,6 +22,7 @@ from data.readers.review import review_labels
 from data.registry.plugins import identities, plugins_behind
 from data.stores.build import SHARD_BYTES, Built, Review, Run, build
 from data.stores.chunks import Store
+from data.stores.replacing import MayReplace, refuse_to_replace
 from data.stores.source import Fault, Recording
 
 # What a second takes in a store, about: FLAC, and ten pictures; it only decides which recordings share a shard.
@@ -74,6 +75,7 @@ def ingest(
     reader: str = DEFAULT,
     *,
     trust_labels: bool = False,
+    may_replace: MayReplace = refuse_to_replace,
 ) -> Built:
     """Read the tree at `root` into a chunk store at `out`, both on a disk or S3; see `data.stores.build.build`.
 
@@ -83,6 +85,7 @@ def ingest(
     Args:
         reader: a name of `READERS`; the store says that it comes from there.
         trust_labels: take labels that do not say what is heard.
+        may_replace: see `build`.
 
     Raises:
         UserError: an unknown reader, no tree, a room to hold out that it does not have, labels that do not say what is
@@ -105,7 +108,7 @@ def ingest(
         one_sided = one_sided_classes(store.manifest.splits) if is_chosen else ()
         return replace(reviewed, remarks=(*one_sided, *reviewed.remarks))
 
-    return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), review)
+    return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), review, may_replace)
 
 
 def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Recordings of events in a folder `<class>/*.wav`, in the place of the procedural sources.
+"""Recordings of events in a folder `<class>/*.wav`, in the place of the procedural sources; FLAC, AIFF and Ogg as well.
 
 Files may have any sample rate and any number of channels: they are mixed to mono and brought to 24 kHz, and silence
 before and after is cut off. A process reads and resamples a file once, when it is first needed, and remembers it as
@@ -8,7 +8,7 @@ long as newer ones leave room.
 from __future__ import annotations
 
 import hashlib
-import re
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,7 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from data.classes import CLASS_NAMES, SHORT_NAMES
+from data import storage
+from data.classes import SHORT_NAMES, class_named
 from data.errors import UserError
 from data.scenes.waveforms import Signal, block_power, levelled
 from data.timing import RATE_HZ, SAMPLES_PER_LABEL
@@ -27,6 +28,9 @@ _REMEMBERED: Final = 256
 # Blocks this much quieter than the loudest one count as silence: 40 dB.
 _SILENCE: Final = 1e-4
 _BLOCK: Final = RATE_HZ // 50
+_SOUNDS: Final = (".wav", ".flac", ".aif", ".aiff", ".ogg")
+
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 
 @dataclass(frozen=True)
@@ -43,30 +47,19 @@ class Excerpt:
         return max(1, round(self.samples / SAMPLES_PER_LABEL))
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-# A class goes by its name, by each part of it that a comma sets off, and by its short name.
-_CLASS_OF: Final = {
-    _slug(name): index
-    for index, (long, short) in enumerate(zip(CLASS_NAMES, SHORT_NAMES, strict=True))
-    for name in (long, *long.split(","), short)
-}
-
-
 def event_files(folder: str, classes: Sequence[int]) -> Mapping[int, tuple[str, ...]]:
     """The files of each class, in the order of their names.
 
-    A subfolder holds the class whose name it bears, long ("Bell", "water_tap") or short ("tap"), in any case and with
-    any signs between the words. UserError where the folder is none, and where a class of `classes` has no file.
+    A subfolder holds the class whose name it bears (`data.classes.class_named`: "Bell", "water_tap", "tap"), at any
+    depth. UserError where the folder is none, and where a class of `classes` has no file.
     """
     found = _files_by_class(folder)
     missing = [f"{SHORT_NAMES[c]!r}" for c in classes if c not in found]
     if missing:
         raise UserError(
-            f"the events folder {folder} has no .wav file for {', '.join(missing)}; it holds the folders "
-            f"{', '.join(_subfolders(folder)) or '(none)'}; add <class>/*.wav, or leave these out of `classes`"
+            f"the events folder {folder} has no sound for {', '.join(missing)}; it holds the folders "
+            f"{', '.join(_subfolders(folder)) or '(none)'}; add <class>/*.wav, or say which classes there are: --set "
+            f"classes={','.join(SHORT_NAMES[c] for c in sorted(found)) or '...'}"
         )
     return {c: found[c] for c in classes}
 
@@ -74,20 +67,32 @@ def event_files(folder: str, classes: Sequence[int]) -> Mapping[int, tuple[str, 
 @cache
 def _files_by_class(folder: str) -> dict[int, tuple[str, ...]]:
     files: dict[int, list[str]] = {}
-    for path in _wav_files(folder):
-        class_index = _CLASS_OF.get(_slug(path.parent.name))
-        if class_index is not None:
+    unknown = set()
+    for path in _sound_files(folder):
+        top = path.relative_to(folder).parts[0]
+        class_index = class_named(top)
+        if class_index is None:
+            unknown.add(top)
+        else:
             files.setdefault(class_index, []).append(str(path))
+    if unknown and files:
+        logger.warning("%s: no class has the names of these folders: %s", folder, ", ".join(sorted(unknown)))
     return {c: tuple(paths) for c, paths in files.items()}
 
 
-def _wav_files(folder: str) -> list[Path]:
-    """Every `*/*.wav`, ordered by its path within the folder."""
+def _sound_files(folder: str) -> list[Path]:
+    """Every sound below a subfolder, ordered by its path within the folder."""
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"the events folder {folder} is no folder on this machine; name one that holds <class>/*.wav")
-    paths = (path for path in root.glob("*/*") if path.suffix.lower() == ".wav" and path.is_file())
-    return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
+    paths = (Path(root, name) for name in storage.list_files(folder) if "/" in name and not _hidden(name))
+    sounds = (path for path in paths if path.suffix.lower() in _SOUNDS)
+    return sorted(sounds, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _hidden(name: str) -> bool:
+    """Such as the ._ files that macOS leaves beside others."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def _subfolders(folder: str) -> list[str]:
@@ -95,11 +100,11 @@ def _subfolders(folder: str) -> list[str]:
 
 
 def event_folder_sha256(folder: str) -> str:
-    """Hash over the paths within the folder and the bytes of all its `<class>/*.wav`: the identity of its content.
+    """Hash over the paths within the folder and the bytes of all its sounds: the identity of its content.
 
     UserError where it is no folder or holds no such file.
     """
-    paths = _wav_files(folder)
+    paths = _sound_files(folder)
     if not paths:
         raise UserError(f"the events folder {folder} holds no <class>/*.wav")
     total = hashlib.sha256()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from data.classes import NUM_CLASSES
+from data.classes import NUM_CLASSES, SHORT_NAMES, class_named
 from data.errors import UserError
 from data.fields import from_text, typed, wording
 from data.timing import LABEL_HOP_S
@@ -184,8 +185,26 @@ def profile(name: str, overrides: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
-    """A value as the type of its field."""
+    """A value as the type of its field; classes by name as well as by number."""
+    if name == "classes":
+        value = _numbered(value)
     try:
         return typed(from_text(value, hint) if isinstance(value, str) else value, hint)
     except TypeError:
         raise UserError(f"scene setting {name} = {value!r}: it has to be {wording(hint)}") from None
+
+
+def _numbered(classes: Any) -> Any:
+    """A list of classes, each by name or number, with numbers for names; anything else as it is."""
+    given = classes.split(",") if isinstance(classes, str) else classes
+    if not isinstance(given, list | tuple):
+        return classes
+    numbers = []
+    for one in given:
+        number = class_named(one) if isinstance(one, str) and not re.fullmatch(r"\s*-?\d+\s*", one) else one
+        if number is None:
+            raise UserError(
+                f"scene setting classes: there is no class {one.strip()!r}; there are: {', '.join(SHORT_NAMES)}"
+            )
+        numbers.append(int(number) if isinstance(number, str) else number)
+    return numbers

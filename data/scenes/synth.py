@@ -32,6 +32,7 @@ from data.scenes.settings import SceneSettings, profile
 from data.scenes.video import render_jpegs, scene_pictures
 from data.stores.build import SHARD_BYTES, Run, build
 from data.stores.chunks import Store
+from data.stores.replacing import MayReplace, refuse_to_replace
 from data.stores.source import Recording
 
 SOURCE: Final = "synthetic"
@@ -137,9 +138,11 @@ class ClipsTask:
             yield Recording(name, scene.room.name, render_audio(scene), scene_events(scene), pictures, facts=facts)
 
 
-def synthesise(settings: SynthSettings, root: str, run: Run = map) -> Store:
+def synthesise(
+    settings: SynthSettings, root: str, run: Run = map, may_replace: MayReplace = refuse_to_replace
+) -> Store:
     """Make the data set at `root`, or find it there, and return its store; see `data.stores.build.build`."""
-    return build(root, SOURCE, settings.to_dict(), clip_tasks(settings), run).store
+    return build(root, SOURCE, settings.to_dict(), clip_tasks(settings), run, may_replace=may_replace).store
 
 
 def clip_tasks(settings: SynthSettings) -> list[ClipsTask]:

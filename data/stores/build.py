@@ -33,6 +33,7 @@ from data.stores.chunks import (
     write_shard,
 )
 from data.stores.progress import Progress
+from data.stores.replacing import MayReplace, differences_of, refuse_to_replace
 from data.stores.rows import RawRow, cut_rows, labels_per_class, polyphony
 from data.stores.source import Fault, Task
 from data.timing import LABEL_HOP_S
@@ -125,29 +126,40 @@ def build(
     faults: Sequence[Fault] = (),
     remarks: Sequence[str] = (),
     review: Callable[[Store, Mapping[str, Any]], Review] = lambda store, recordings: Review(),
+    may_replace: MayReplace = refuse_to_replace,
 ) -> Built:
     """Make the store at `root` from the tasks, or find it there.
 
-    A store of the same `source` is replaced once the new one is whole, and the log says so. `settings` become part of
-    its identity.
+    `settings` become part of its identity. A store of the same `source` that is there is replaced, if it may be, once
+    the new one is whole, and the log says so.
 
     Args:
         faults: recordings that no task could be made of.
         remarks: what else the report should say of the source.
         review: looks at the whole store and at the report's recordings before the store is published; what it raises
             leaves the store as it was, and the same call goes on from there.
+        may_replace: refuses (UserError) that the store there is replaced; asked before anything is made where settings
+            differ, and in the end where recordings do.
 
     Raises:
-        UserError: `root` holds data of another source, or cannot be used (see `storage.check_root`), or no task
-            yields a recording; the store is what it was then.
+        UserError: `root` holds data of another source, or data that may not be replaced, or cannot be used (see
+            `storage.check_root`), or no task yields a recording; the store is what it was then.
     """
     root = storage.absolute(root)
     storage.check_root(root)
-    _check_source(root, source)
+    before = _published(root)
+    plain_settings = json.loads(json.dumps(settings))
+    if before is not None:
+        _check_source(before, source)
+        if before.manifest.settings != plain_settings:
+            may_replace(before, differences_of(before.manifest.settings, plain_settings))
     todo = [WriteTask(root, task) for task in tasks]
     there = storage.list_files(root)
     records = {
-        task.key: record for task in tasks if (record := finished(root, task.key, there, Record.from_json)) is not None
+        task.key: record
+        for task in tasks
+        # What could not be read is tried again: what was in its way may be gone.
+        if (record := finished(root, task.key, there, Record.from_json)) is not None and not record.faults
     }
     left = [one for one in todo if one.task.key not in records]
     if records and left:
@@ -171,32 +183,28 @@ def build(
         if parts:
             splits[name] = _split(parts)
             contents[name] = [pair for part in parts for pair in zip(part.shards, part.index, strict=True)]
-    plain_settings = json.loads(json.dumps(settings))
     store = Store(root, Manifest(source, plain_settings, splits, write_index(root, contents)))
     reviewed = review(store, report["recordings"])
     for told in reviewed.remarks:
         logger.warning("%s", told)
     report["remarks"] += reviewed.remarks
     report |= reviewed.facts
-    storage.write_bytes(storage.join(root, REPORT_NAME), (json.dumps(report, indent=1) + "\n").encode())
     before = _published(root)
-    if before == store.manifest:
-        logger.info("%s: the data is there already (%s)", root, store.manifest.sha256[:12])
-    else:
+    is_new = before is None or before.manifest != store.manifest
+    if is_new:
         _check_nothing_vanished(store)
-        write_manifest(root, store.manifest)
         if before is not None:
-            logger.warning("%s: %s", root, _replaced(before, store.manifest))
+            differences = differences_of(before.manifest.settings, plain_settings)
+            may_replace(before, differences)
+            was, now = before.manifest.sha256[:12], store.manifest.sha256[:12]
+            logger.warning("%s: replaces the data there (%s) with %s: %s", root, was, now, differences)
+    storage.write_bytes(storage.join(root, REPORT_NAME), (json.dumps(report, indent=1) + "\n").encode())
+    if is_new:
+        write_manifest(root, store.manifest)
+    else:
+        logger.info("%s: the data is there already (%s)", root, store.manifest.sha256[:12])
     remove_others(root, {shard.path for shard in store.files()}, {one.record_uri for one in todo})
     return Built(store, report)
-
-
-def _replaced(before: Manifest, now: Manifest) -> str:
-    """What became of the data that was there, in a sentence."""
-    names = sorted(before.settings.keys() | now.settings.keys())
-    others = [name for name in names if before.settings.get(name) != now.settings.get(name)]
-    why = f"other {', '.join(others)}" if others else "other recordings"
-    return f"replaces the data there ({before.sha256[:12]}) with {now.sha256[:12]}: {why}"
 
 
 def _check_nothing_vanished(store: Store) -> None:
@@ -270,16 +278,15 @@ def finished(root: str, key: str, there: Mapping[str, int], read: Callable[[str]
     return record if all(there.get(shard.path) == shard.bytes for shard in record.shards) else None
 
 
-def _check_source(root: str, source: str) -> None:
-    manifest = _published(root)
-    if manifest is not None and manifest.source != source:
-        raise UserError(f"{root} holds data from {manifest.source!r}; choose another place for data from {source!r}")
+def _check_source(there: Store, source: str) -> None:
+    if there.manifest.source != source:
+        raise UserError(
+            f"{there.root} holds data from {there.manifest.source!r}; choose another place for data from {source!r}"
+        )
 
 
-def _published(root: str) -> Manifest | None:
-    if not storage.exists(storage.join(root, MANIFEST_NAME)):
-        return None
-    return open_store(root).manifest
+def _published(root: str) -> Store | None:
+    return open_store(root) if storage.exists(storage.join(root, MANIFEST_NAME)) else None
 
 
 def _split(parts: Sequence[Record]) -> Split:

@@ -22,6 +22,7 @@ from data.names import ADDED_MARK, check_name
 from data.stores.build import SHARD_BYTES, Run, build
 from data.stores.chunks import SPLITS, Shard, Store, read_index, read_shard
 from data.stores.facts import recording_facts
+from data.stores.replacing import MayReplace, refuse_to_replace
 from data.stores.rows import RawRow, decode_flac, row_events
 from data.stores.source import Recording
 from data.timing import LABEL_HOP_S, LABEL_RATE_HZ, SAMPLES_PER_LABEL
@@ -54,7 +55,13 @@ def _hours_text(hours: float) -> str:
     return f"{hours:.2f} h" if hours >= 0.1 else f"{3600 * hours:.0f} s"
 
 
-def mix(root: str, target: Store, added: Mapping[str, Store], run: Run = map) -> Store:
+def mix(
+    root: str,
+    target: Store,
+    added: Mapping[str, Store],
+    run: Run = map,
+    may_replace: MayReplace = refuse_to_replace,
+) -> Store:
     """Make the mixed store at `root`, or find it there.
 
     Args:
@@ -70,7 +77,7 @@ def mix(root: str, target: Store, added: Mapping[str, Store], run: Run = map) ->
     tasks = _tasks(target, tuple(target.manifest.splits), "")
     for name, store in added.items():
         tasks += _tasks(store, (_ADDED_SPLIT,), name)
-    return build(root, SOURCE, {"parts": parts}, tasks, run).store
+    return build(root, SOURCE, {"parts": parts}, tasks, run, may_replace=may_replace).store
 
 
 def check_mix(target: Store, added: Mapping[str, Store]) -> None:

@@ -11,6 +11,7 @@ from data.errors import UserError
 from data.names import check_name
 from infra.api.asked import Fixed, fields_of, names, text_of
 from infra.api.services import settled, settled_for
+from infra.stack.places import data_place
 from infra.stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def synthesise(
     name: str = "quickstart",
     *,
     out: Path | str | None = None,
+    replace: bool = False,
     settings: Settings | None = None,
     **options: Unpack[SceneOptions],
 ) -> Store:
@@ -58,6 +60,7 @@ def synthesise(
     Args:
         name: of the data set, which goes to `<root>/data/<name>`.
         out: another place for it: a folder or s3://bucket/path.
+        replace: other data that lies there makes room, unless a sweep is running on it.
         options: config, profile, scene, events, train_clips, val_clips, test_clips, clip_s, seed and video
             (`SceneOptions`).
 
@@ -68,10 +71,12 @@ def synthesise(
         raise UserError(f"data set {name!r}: use letters, digits, - _ and ., a letter or digit first")
     from data.scenes import synth
     from infra.cluster.join import on_cluster
+    from infra.datasets.in_use import replacing
 
     made = _synth_settings(options)
     settings = settled(settings, ("s3",))
-    return synth.synthesise(made, text_of(out, "out") or f"{settings.root}/data/{name}", run=on_cluster(settings))
+    place = text_of(out, "out") or f"{settings.root}/data/{name}"
+    return synth.synthesise(made, place, run=on_cluster(settings), may_replace=replacing(settings.root, replace))
 
 
 def synthesise_tree(tree: Path | str, *, run: TreeRun = map, **options: Unpack[SceneOptions]) -> Path:
@@ -110,6 +115,7 @@ def mix(
     added: Sequence[Path | str],
     *,
     out: Path | str | None = None,
+    replace: bool = False,
     settings: Settings | None = None,
 ) -> Store:
     """Add the training recordings of stores to those of another: synthetic ones to real ones, say.
@@ -122,6 +128,7 @@ def mix(
         target: the store that is scored on.
         added: stores that are trained on beside it; each is called after its folder.
         out: another place for it: a folder or s3://bucket/path.
+        replace: other data that lies there makes room, unless a sweep is running on it.
 
     Raises:
         UserError: nothing is added, two are called alike, or one is no store or mixed itself.
@@ -131,15 +138,18 @@ def mix(
     from data.stores import mix as mixing
     from data.stores.chunks import open_store
     from infra.cluster.join import on_cluster
+    from infra.datasets.in_use import replacing
 
-    places = [text_of(place, "added") for place in added]
     settings = settled(settings, ("s3",))
+    places = [data_place(text_of(place, "added"), settings.root) for place in added]
     named = {place.rstrip("/").rpartition("/")[2]: place for place in places}
     if len(named) < len(places):
         raise UserError(f"two of {', '.join(places)} are called alike: rename the folder of one")
     stores = {part: open_store(place) for part, place in named.items()}
     root = text_of(out, "out") or f"{settings.root}/data/{name}"
-    return mixing.mix(root, open_store(text_of(target, "target")), stores, run=on_cluster(settings))
+    may_replace = replacing(settings.root, replace)
+    scored = open_store(data_place(text_of(target, "target"), settings.root))
+    return mixing.mix(root, scored, stores, on_cluster(settings), may_replace)
 
 
 def ingest(
@@ -153,6 +163,7 @@ def ingest(
     stereoscopic: Literal["top-bottom", "left-right"] | None = None,
     reader: str = "starss23",
     trust_labels: bool = False,
+    replace: bool = False,
     plugins: Path | str | Sequence[Path | str] | None = None,
     settings: Settings | None = None,
 ) -> Built:
@@ -168,6 +179,7 @@ def ingest(
         stereoscopic: how the panoramas of two eyes lie in a picture: the upper or the left one is taken.
         reader: how the tree is laid out (`data.readers.READERS`).
         trust_labels: take labels that do not say what is heard.
+        replace: other data that lies there makes room, unless a sweep is running on it.
         plugins: Python files that register readers of your own (`data.registry.plugins`).
 
     Returns:
@@ -182,6 +194,7 @@ def ingest(
     from data.readers.ingest import ingest as take_in
     from data.registry.plugins import load_plugins
     from infra.cluster.join import on_cluster
+    from infra.datasets.in_use import replacing
 
     load_plugins(names(plugins or ()))
     settings = settled(settings, ("s3",))
@@ -194,7 +207,13 @@ def ingest(
     )
     place = text_of(out, "out") or f"{settings.root}/data/{reader}"
     return take_in(
-        text_of(tree, "tree"), place, taken, run=on_cluster(settings), reader=reader, trust_labels=trust_labels
+        text_of(tree, "tree"),
+        place,
+        taken,
+        on_cluster(settings),
+        reader,
+        trust_labels=trust_labels,
+        may_replace=replacing(settings.root, replace),
     )
 
 
@@ -202,15 +221,16 @@ def open_store(root: Path | str, *, settings: Settings | None = None) -> Store:
     """A chunk store: its manifest, which says what it holds.
 
     Args:
-        root: a folder or s3://bucket/path.
+        root: a name below `<root>/data`, a folder or s3://bucket/path.
 
     Raises:
         UserError: there is none, or a newer seldtune wrote it.
     """
-    settled_for(settings, root)
+    place = text_of(root, "root")
+    settings = settled_for(settings, place)
     from data.stores import chunks
 
-    return chunks.open_store(text_of(root, "root"))
+    return chunks.open_store(data_place(place, settings.root))
 
 
 def verify(root: Path | str, *, settings: Settings | None = None) -> dict[str, Any]:
@@ -225,7 +245,7 @@ def verify(root: Path | str, *, settings: Settings | None = None) -> dict[str, A
     from data.stores import chunks
 
     opened = open_store(root, settings=settings)
-    return {"root": text_of(root, "root"), "manifest": opened.manifest.sha256, "rows": chunks.verify(opened)}
+    return {"root": opened.root, "manifest": opened.manifest.sha256, "rows": chunks.verify(opened)}
 
 
 def inspect(
@@ -243,7 +263,7 @@ def inspect(
     """What a store holds: clips, classes, overlap, directions, sound levels; and a recording of it, drawn.
 
     Args:
-        root: a folder or s3://bucket/path.
+        root: a name below `<root>/data`, a folder or s3://bucket/path.
         recording: the one that is drawn; the first if not given.
         at_s: second to draw from; where it is busy if not given.
         seconds: how much of it is drawn.
@@ -260,12 +280,13 @@ def inspect(
     """
     if rows is not None and (not isinstance(rows, int) or rows < 1):
         raise UserError(f"rows = {rows!r}: has to be a whole number from 1 on, or None for all")
-    settled_for(settings, root)
+    place = text_of(root, "root")
+    settings = settled_for(settings, place)
     from infra.api.models import load_model
     from infra.datasets.inspection import inspect_store
 
     return inspect_store(
-        text_of(root, "root"),
+        data_place(place, settings.root),
         model=None if model is None else load_model(model, settings=settings),
         sound_rows=rows,
         picture=picture,
@@ -291,7 +312,7 @@ def embed(
     """Let a frozen visual network look once at every picture of a store, under all channel swaps, for all trials.
 
     Args:
-        data: a chunk store: a folder or s3://bucket/path.
+        data: a chunk store: a name below `<root>/data`, a folder or s3://bucket/path.
         encoder: the network: resnet50 or i3d.
         weights: its weights, a file or s3:// (`import_weights`).
         random_weights: seed of weights that are drawn instead: good for tests alone.
@@ -312,7 +333,7 @@ def embed(
     rate = {} if frame_rate_hz is None else {"inputs.frame_rate_hz": frame_rate_hz}
     return embed_on_cluster(
         EmbedRequest(
-            data=text_of(data, "data"),
+            data=data_place(text_of(data, "data"), settings.root),
             encoder=encoder,
             weights=text_of(weights, "weights"),
             random_weights=random_weights,

@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.stack import embedded
 from infra.stack.home import find_home
+from infra.stack.places import is_name
 from infra.stack.settings import SERVICE_NAMES, Settings, load_settings
 
 
@@ -27,8 +28,9 @@ def settled(settings: Settings | None, need: Iterable[str] = SERVICE_NAMES) -> S
 
 
 def settled_for(settings: Settings | None, *places: Path | str | None) -> Settings:
-    """`settled`, with an object store where one of the places lies on it."""
-    return settled(settings, ("s3",) if any(str(place).startswith("s3://") for place in places) else ())
+    """`settled`, with an object store where one of the places lies on it, or is a name below the root."""
+    remote = any(str(place).startswith("s3://") or (place and is_name(str(place))) for place in places)
+    return settled(settings, ("s3",) if remote else ())
 
 
 @dataclass(frozen=True, kw_only=True)

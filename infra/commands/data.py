@@ -13,6 +13,10 @@ import typer
 from infra.commands.options import AmbisonicsOption, PluginOption
 from infra.console.output import JsonOption, print_json, say
 
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Let other data that lies there go, unless a sweep is running on it.")
+]
+
 data_app = typer.Typer(help="Make, take in, look at and check data.", no_args_is_help=True)
 
 
@@ -38,6 +42,7 @@ def data_synth(
     video: Annotated[
         bool | None, typer.Option("--video/--no-video", help="Render panorama frames as well (default).")
     ] = None,
+    replace: ReplaceOption = False,
     tree: Annotated[
         Path | None, typer.Option(help="Write wav, csv and mp4 files in the layout of STARSS23 here instead.")
     ] = None,
@@ -68,7 +73,7 @@ def data_synth(
             folder = api.synthesise_tree(tree, run=processes.map, **options)
         say({"tree": str(folder)}, f"written to {folder}", as_json=as_json)
         return
-    store = api.synthesise(name, out=out, **options)
+    store = api.synthesise(name, out=out, replace=replace, **options)
     root = store.root
     hours = {split: content.hours for split, content in store.manifest.splits.items()}
     document = {"root": root, "manifest": store.manifest.sha256, "hours": hours}
@@ -104,6 +109,7 @@ def data_ingest(
     trust_labels: Annotated[
         bool, typer.Option("--trust-labels", help="Take labels that do not say what is heard.")
     ] = False,
+    replace: ReplaceOption = False,
     model: Annotated[
         str | None,
         typer.Option(help="models:/<name>@<alias>: say how loud they are beside what it was trained on."),
@@ -132,6 +138,7 @@ def data_ingest(
         stereoscopic=stereoscopic,
         reader=reader,
         trust_labels=trust_labels,
+        replace=replace,
         plugins=plugin,
     )
     from infra.datasets.ingest_report import ingest_document, show_ingest
@@ -150,7 +157,7 @@ def data_ingest(
 
 @data_app.command("verify")
 def data_verify(
-    root: Annotated[str, typer.Argument(help="A chunk store: a folder or s3://bucket/path.")],
+    root: Annotated[str, typer.Argument(help="A chunk store: its name, a folder or s3://bucket/path.")],
     as_json: JsonOption = False,
 ) -> None:
     """Read every shard of a store, check its hash, and decode everything in it.
@@ -165,7 +172,7 @@ def data_verify(
 
 @data_app.command("inspect")
 def data_inspect(
-    root: Annotated[str, typer.Argument(help="A chunk store: a folder or s3://bucket/path.")],
+    root: Annotated[str, typer.Argument(help="A chunk store: its name, a folder or s3://bucket/path.")],
     recording: Annotated[str | None, typer.Option(help="Recording to draw; the first if not given.")] = None,
     at: Annotated[float | None, typer.Option(help="Second to draw from; where it is busy if not given.")] = None,
     seconds: Annotated[float, typer.Option(help="How much of it to draw.")] = 20.0,
@@ -208,9 +215,10 @@ def data_inspect(
 @data_app.command("mix")
 def data_mix(
     name: Annotated[str, typer.Argument(help="Name of the data set: it goes to <root>/data/<name>.")],
-    target: Annotated[str, typer.Option(help="The store that is scored on: a folder or s3://bucket/path.")],
+    target: Annotated[str, typer.Option(help="The store that is scored on: its name, a folder or s3://bucket/path.")],
     add: Annotated[list[str], typer.Option(help="A store to train on beside it; again for another one.")],
     out: Annotated[str | None, typer.Option(help="Another place for it: a folder or s3://bucket/path.")] = None,
+    replace: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add the training recordings of stores to those of another one; validation and test stay the target's.
@@ -221,14 +229,14 @@ def data_mix(
     from data.stores.mix import parts_of_store, parts_text
     from infra.api import datasets as api
 
-    store = api.mix(name, target, add, out=out)
+    store = api.mix(name, target, add, out=out, replace=replace)
     document = {"root": store.root, "manifest": store.manifest.sha256, "parts": parts_of_store(store)}
     say(document, f"{store.root}: {parts_text(store)}; manifest {store.manifest.sha256[:12]}", as_json=as_json)
 
 
 @data_app.command("embed")
 def data_embed(
-    root: Annotated[str, typer.Argument(metavar="DATA", help="A chunk store: a folder or s3://bucket/path.")],
+    root: Annotated[str, typer.Argument(metavar="DATA", help="A chunk store: its name, a folder or s3://bucket/path.")],
     encoder: Annotated[str, typer.Option(help="The network: resnet50 or i3d.")] = "resnet50",
     weights: Annotated[
         str | None, typer.Option(help="Its weights, a file or s3:// (`seldtune weights import`).")

@@ -18,6 +18,7 @@ from infra.finals.training import Training
 from infra.record.claim import read_driver
 from infra.record.folder import SweepStore, require_plugins
 from infra.record.trials import TrialRecord
+from infra.stack.places import data_place
 from infra.stack.settings import Settings
 from infra.sweep.data import find_store
 from infra.sweep.outcome import SweepOutcome
@@ -110,7 +111,8 @@ def find_searched(request: TrainingsRequest, settings: Settings) -> Searched:
         raise UserError(f"there is no sweep {request.sweep!r} below {settings.root}; run `seldtune sweep` first")
     require_plugins(request.sweep, asked)
     driver = read_driver(searched.uri)
-    data_uri = request.data or (driver.facts["data"] if driver else f"{settings.root}/data/{asked['space']}")
+    data_uri = driver.facts["data"] if driver else f"{settings.root}/data/{asked['space']}"
+    data_uri = data_place(request.data, settings.root) if request.data else data_uri
     store = find_store(data_uri, settings.root)
     if store.manifest.sha256 != asked["data"]:
         raise UserError(

@@ -20,6 +20,7 @@ from infra.search.objectives import SELD, check_objectives
 from infra.search.proposals import Draws, SearchSettings, draw
 from infra.search.samplers import DEFAULT, SAMPLERS, check_sampler
 from infra.search.stoppers import StopperSettings, check_stopper
+from infra.stack.places import data_place
 from search_spaces.space import SearchSpace, check_grouping
 from trainables.config import TrialConfig
 from trainables.config.tree import override, parts_of, to_dict
@@ -90,7 +91,7 @@ class SweepRequest:
 
     def data_uri(self, root: str) -> str:
         """The chunk store that the sweep reads."""
-        return self.data or f"{root}/data/{self.space.name}"
+        return data_place(self.data, root) if self.data else f"{root}/data/{self.space.name}"
 
     def resources(self) -> TrialResources:
         """What one trial takes.

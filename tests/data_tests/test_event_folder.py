@@ -61,10 +61,30 @@ def test_parts_of_names_will_do(tmp_path, name, index):
 
 def test_missing_classes_are_listed_with_what_was_found(folder):
     (folder / "tap").mkdir()
-    with pytest.raises(UserError, match=r"no \.wav file for 'tap', 'knock'.*BELL, Female speech.*door, tap"):
+    with pytest.raises(UserError, match=r"no sound for 'tap', 'knock'.*BELL, Female speech.*door, tap.*classes=fem"):
         event_files(str(folder), (0, 10, 12))
     with pytest.raises(UserError, match="'male'"):
         sample_scene(SceneSettings(events=str(folder)), make_room(SceneSettings(), "room1", 0), 0)
+
+
+def test_the_names_and_folders_of_public_generators_are_known_and_what_is_not_used_is_named(tmp_path, caplog):
+    places = {
+        "doorCupboard/train/a.wav": 7,
+        "musicInstrument/test/b.flac": 9,
+        "Walk_and_footsteps/c.wav": 6,
+        "Domestic_sounds_and_home_sounds/d.ogg": 5,
+        "Doorbell/e.wav": None,
+        "bell/._f.wav": None,
+        "bell/notes.txt": None,
+        "bell/g.WAV": 11,
+    }
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"sound")
+    found = event_files(str(tmp_path), (5, 6, 7, 9, 11))
+    expected = {index: (str(tmp_path / place),) for place, index in places.items() if index is not None}
+    assert found == expected
+    assert "no class has the names of these folders: Doorbell" in caplog.text
 
 
 @pytest.mark.parametrize("use", [event_folder_sha256, lambda folder: event_files(folder, [0])])

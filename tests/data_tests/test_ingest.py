@@ -250,17 +250,50 @@ def test_data_that_is_replaced_is_told_with_what_differs(tree, tmp_path, caplog)
 
     def taken(**settings):
         caplog.clear()
-        manifest = ingest(str(tree.root), out, IngestSettings(val_rooms=(), **settings)).store.manifest
+        asked = IngestSettings(val_rooms=(), **settings)
+        manifest = ingest(str(tree.root), out, asked, may_replace=lambda there, differences: None).store.manifest
         return manifest.sha256[:12], [message for message in caplog.messages if "replaces" in message]
 
     first, told = taken()
     assert not told
     assert taken() == (first, [])
+    with pytest.raises(UserError, match=rf"out holds other data \({first}\): .*with_video was true.* --replace"):
+        ingest(str(tree.root), out, IngestSettings(val_rooms=(), with_video=False))
+    assert open_store(out).manifest.sha256[:12] == first
     second, told = taken(with_video=False)
-    assert told == [f"{out}: replaces the data there ({first}) with {second}: other frames, with_video"]
+    differences = 'frames was {"height": 224, "rate_hz": 10.0, "wid..., now null, with_video was true, now false'
+    assert told == [f"{out}: replaces the data there ({first}) with {second}: {differences}"]
     tree.add("fold3_room3_mix001", video=False, seed=3)
     third, told = taken(with_video=False)
     assert told == [f"{out}: replaces the data there ({second}) with {third}: other recordings"]
+
+
+def test_what_could_not_be_read_is_tried_again_when_the_cause_lay_elsewhere(tree, tmp_path, monkeypatch):
+    tree.add("fold3_room1_mix001", video=False)
+    tree.add("fold3_room2_mix001", video=False)
+
+    def unreadable(path, *_):
+        raise UserError(f"{path}: the disk does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data.readers.clip_files.read_foa_int16", unreadable)
+        for _ in range(2):
+            with pytest.raises(UserError, match="the disk does not answer"):
+                ingest(str(tree.root), str(tmp_path / "out"))
+    assert ingest(str(tree.root), str(tmp_path / "out")).report["faults"] == []
+
+
+def test_folders_and_files_behind_links_are_taken_in(tree, tmp_path):
+    tree.add("fold3_room1_mix001")
+    (tmp_path / "other-disk").mkdir()
+    for kind in ("video_dev", "metadata_dev"):
+        (tree.root / kind).rename(tmp_path / "other-disk" / kind)
+        (tree.root / kind).symlink_to(tmp_path / "other-disk" / kind)
+    # A link that leads back would be followed for ever.
+    (tree.root / "foa_dev" / "again").symlink_to(tree.root)
+    built = ingest(str(tree.root), str(tmp_path / "out"), IngestSettings(val_rooms=()))
+    assert built.report["faults"] == []
+    assert "recordings without video" not in notes_of(built)["fold3_room1_mix001"]
 
 
 def test_nothing_readable_leaves_the_store_as_it_was(tree, tmp_path):

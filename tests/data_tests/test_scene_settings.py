@@ -66,7 +66,6 @@ def test_yaml_values_become_the_fields_types():
         ("speed_m_s", [1, 2, 3], "a pair of numbers"),
         ("speed_m_s", ["1", "2"], "a pair of numbers"),
         ("occluders", "1.5,2", "a pair of whole numbers"),
-        ("classes", "door", "a list of whole numbers"),
         ("classes", 3.5, "a list of whole numbers"),
         ("room_m", [[4, 6], [3, 4]], "a list of 3 pairs of numbers"),
         ("room_m", "4,6", "a list of 3 pairs of numbers"),
@@ -119,3 +118,13 @@ def test_unknown_fields_list_the_choices_and_the_nearest():
 def test_an_unknown_profile_lists_the_choices():
     with pytest.raises(UserError, match=r"'impossible'.*easy, ambiguous, standard, hard"):
         profile("impossible")
+
+
+def test_an_unknown_class_is_answered_with_those_there_are():
+    with pytest.raises(UserError, match="there is no class 'gong'; there are: female, male, clap,"):
+        profile("easy", {"classes": "door,gong"})
+
+
+@pytest.mark.parametrize("given", ["door,Water tap,3", ["door", "water_tap", 3], (7, 10, 3)])
+def test_classes_go_by_name_as_well_as_by_number(given):
+    assert profile("easy", {"classes": given}).classes == (7, 10, 3)

@@ -104,14 +104,14 @@ def test_a_part_of_a_file_on_s3_is_read_alone(s3, tmp_path, monkeypatch):
     remote, local = (synthesise(TINY, root) for root in ("s3://store/parts", str(tmp_path)))
     (shard,) = remote.split("val").shards
     fetched = []
-    read = storage._RemoteFile.read
+    read = object_stores.ObjectFile.read
 
     def counted(self, count=-1):
         content = read(self, count)
         fetched.append(len(content))
         return content
 
-    monkeypatch.setattr(storage._RemoteFile, "read", counted)
+    monkeypatch.setattr(object_stores.ObjectFile, "read", counted)
     assert read_shard(remote, shard, ["recording", "events"]) == read_shard(local, shard, ["recording", "events"])
     assert 0 < sum(fetched) < shard.bytes
     assert len(fetched) <= 3

@@ -178,11 +178,16 @@ def test_other_settings_replace_the_data_only_when_they_are_whole(tmp_path):
         yield function(tasks[0])
         raise RuntimeError("the lights went out")
 
+    def may_replace(there, differences):
+        assert (there.manifest, differences) == (old.manifest, "seed was 0, now 7")
+
+    with pytest.raises(UserError, match=r"holds other data .*seed was 0, now 7; .* --replace"):
+        synthesise(other, root)
     with pytest.raises(RuntimeError):
-        synthesise(other, root, run=broken)
+        synthesise(other, root, broken, may_replace)
     assert open_store(root).manifest.sha256 == old.manifest.sha256
     assert verify(open_store(root)) == 6
-    new = synthesise(other, root)
+    new = synthesise(other, root, may_replace=may_replace)
     assert open_store(root).manifest.sha256 == new.manifest.sha256 != old.manifest.sha256
     assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.parquet")} == {f.path for f in new.files()}
     assert {p.stem for p in (tmp_path / "records").iterdir()} == {task.key for task in clip_tasks(other)}

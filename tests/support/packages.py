@@ -34,7 +34,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
         "cluster": {"provenance", "stack"},
         "record": {"cluster", "stack"},
         "kube": {"cluster", "provenance"},
-        "datasets": {"cluster", "console", "stack"},
+        "datasets": {"cluster", "console", "record", "stack"},
         "tracking": {"provenance", "record"},
         "watch": {"cluster", "record"},
         "models": {"provenance", "record", "tracking"},

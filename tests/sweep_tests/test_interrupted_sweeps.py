@@ -15,6 +15,8 @@ import pytest
 from data.errors import UserError
 from infra.record.folder import SweepStore
 from support.sweeps_on_the_stack import (
+    CLIPS,
+    DATA,
     QUICK,
     SweepStack,
     assert_complete,
@@ -108,6 +110,8 @@ def test_a_lost_process_goes_on_from_its_last_epoch_while_a_second_driver_is_ref
     os.kill(trial_process(), signal.SIGKILL)
 
     assert f"is being run by pid {process.pid} on host" in refused(stack, *command)
+    other_data = ("data", "synth", DATA.rpartition("/")[2], *CLIPS, "--seed", "9", "--replace")
+    assert f"sweep 'lost' is being run on it by pid {process.pid}" in refused(stack, *other_data)
     seen = json.loads(stack.run("status", "lost", "--json"))
     assert (seen["state"], seen["facts"]["trials"], seen["driver"]["pid"]) == ("running", 1, process.pid)
 

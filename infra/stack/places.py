@@ -1,0 +1,16 @@
+"""Where a data set lies that is called by its name, as `data synth` and `data mix` call theirs."""
+
+from __future__ import annotations
+
+import os
+import re
+
+
+def is_name(place: str) -> bool:
+    """Whether it is a name, and not a URI, a path, or a folder from where the user stands."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*", place, re.ASCII) is not None and not os.path.exists(place)
+
+
+def data_place(place: str, root: str) -> str:
+    """The URI or folder of a chunk store: `<root>/data/<name>` for a name."""
+    return f"{root}/data/{place}" if is_name(place) else place
