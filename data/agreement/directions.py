@@ -58,9 +58,11 @@ class Heard:
 def listen(audio: NDArray[np.int16], events: Events) -> Heard:
     """What (4, N) int16 at 24 kHz says of directions; labels past its end are left out."""
     frames = audio.shape[1] // SAMPLES_PER_LABEL
-    cut = audio[:, : frames * SAMPLES_PER_LABEL].reshape(4, frames, -1, _SEGMENT)
+    cut = audio[:, : frames * SAMPLES_PER_LABEL].reshape(4, frames, SAMPLES_PER_LABEL // _SEGMENT, _SEGMENT)
     spectrum = np.fft.rfft(cut * np.hanning(_SEGMENT).astype(np.float32), axis=-1).astype(np.complex64)
     first, regions = (hz * _SEGMENT // RATE_HZ for hz in (_LOWEST_HZ, (_HIGHEST_HZ - _LOWEST_HZ) // _BINS))
-    used = spectrum[..., first : first + regions * _BINS].reshape(4, frames, -1, regions, _BINS)
-    used = used.transpose(1, 3, 0, 2, 4).reshape(frames, regions, 4, -1)
+    used = spectrum[..., first : first + regions * _BINS].reshape(
+        4, frames, SAMPLES_PER_LABEL // _SEGMENT, regions, _BINS
+    )
+    used = used.transpose(1, 3, 0, 2, 4).reshape(frames, regions, 4, SAMPLES_PER_LABEL // _SEGMENT * _BINS)
     return Heard((used @ used.conj().swapaxes(-1, -2)).real, events.select(events.frame < frames))

@@ -12,59 +12,21 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
+from data.files.csv_layouts import LAYOUTS, FloatArray, Layout, choose_layout
 from data.files.distance_unit import unit_of
 from data.geometry import angles_deg, wrap_azimuth_deg
 from data.labels import MAX_TRACKS, Events
 from data.timing import LABEL_HOP_S
 
-Form = Literal["auto", "polar", "cartesian"]
-FloatArray = NDArray[np.float64]
-
-# The components of a vector of activity and direction hardly exceed 1 and never 10; angles in degrees mostly do.
-_USUAL_COMPONENT, _LONGEST_COMPONENT = 2.0, 10.0
 # Directions of labels have a length of 1 but for their rounding; those of predictions may have any.
 _ROUNDED = 0.02
 _FEWEST_COLUMNS = 4
 _LARGEST_WHOLE = 2.0**53
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the columns of a form are."""
-
-    form: Literal["polar", "cartesian"]
-    names: tuple[str, ...]
-
-    @property
-    def place(self) -> int:
-        """The column where the direction begins; before it are whole numbers."""
-        return self.names.index("azimuth" if self.form == "polar" else "x")
-
-    @property
-    def has_distance(self) -> bool:
-        return "distance" in self.names
-
-    def __str__(self) -> str:
-        return f"{self.form} ({', '.join(self.names)})"
-
-
-LAYOUTS = (
-    Layout("polar", ("frame", "class", "azimuth", "elevation")),
-    Layout("polar", ("frame", "class", "source", "azimuth", "elevation")),
-    Layout("polar", ("frame", "class", "source", "azimuth", "elevation", "distance")),
-    Layout("cartesian", ("frame", "class", "x", "y", "z")),
-    Layout("cartesian", ("frame", "class", "source", "x", "y", "z")),
-    Layout("cartesian", ("frame", "class", "source", "x", "y", "z", "distance")),
-)
-
-
 _POLAR_COLUMNS = {len(layout.names) for layout in LAYOUTS if layout.form == "polar"}
 
 
@@ -207,12 +169,18 @@ def _read_line_by_line(text: str, where: str) -> FloatArray:
         if len(cells) == 6 and not cells[-1].strip():
             cells[-1] = "nan"
         try:
-            rows.append([float(cell) for cell in cells])
+            rows.append([_number(cell) for cell in cells])
         except ValueError as error:
             raise UserError(f"{where}:{number}: expected numbers, got {line.strip()!r}") from error
     # It may leave it out in some rows, too.
     most = max(map(len, rows))
     return np.array([row + [np.nan] * (most - len(row)) for row in rows])
+
+
+def _number(cell: str) -> float:
+    if "_" in cell:  # which Python takes for a thousands separator
+        raise ValueError(cell)
+    return float(cell)
 
 
 def _lines(text: str, where: str) -> Iterator[tuple[int, str]]:
@@ -231,55 +199,10 @@ def _is_header(line: str, where: str) -> bool:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
     return True
-
-
-def choose_layout(values: FloatArray, form: Form, fallback: Form, example: str) -> Layout:
-    """The layout of all rows with as many columns.
-
-    Args:
-        form: of the rows; `auto`: as their values show.
-        fallback: the form where values would do for both.
-        example: one of their files, for messages.
-
-    Raises:
-        UserError: no layout has so many columns, or neither values nor `fallback` tell which one it is.
-    """
-    columns = values.shape[1]
-    fitting = {layout.form: layout for layout in LAYOUTS if len(layout.names) == columns}
-    if not fitting or (form != "auto" and form not in fitting):
-        known = ", ".join(str(layout) for layout in LAYOUTS if form in ("auto", layout.form))
-        raise UserError(f"{example} has {columns} columns; known are {known}")
-    if form == "auto" and len(fitting) == 1:
-        return next(iter(fitting.values()))
-    if form == "auto":
-        form = _form_of(values, fitting["cartesian"].place)
-    if form == "auto":
-        form = fallback
-    if form == "auto":
-        raise UserError(
-            f"{example} and the files beside it may be {fitting['polar']} or {fitting['cartesian']}: no value tells; "
-            "say which, as form polar or cartesian"
-        )
-    return fitting[form]
-
-
-def _form_of(values: FloatArray, place: int) -> Form:
-    """Polar or Cartesian rows of 5 or 6 columns, or `auto` where the values would do for both."""
-    vector = values[:, place : place + 3]
-    if (np.abs(vector) > _LONGEST_COMPONENT).any():
-        return "polar"
-    # In a polar row, a source stands where 5 columns have x, and a distance where 6 columns have z.
-    other = vector[:, 0] if values.shape[1] == 5 else vector[:, 2]
-    if (other < 0).any() or (values.shape[1] == 5 and (other != np.rint(other)).any()):
-        return "cartesian"
-    length = np.linalg.norm(vector, axis=1)
-    if not ((np.abs(vector) <= _USUAL_COMPONENT).all() and (length > 0).all()):
-        return "polar"
-    return "cartesian" if values.shape[1] == 6 and (vector[:, :2] != np.rint(vector[:, :2])).any() else "auto"
 
 
 def _layout_of_labels(table: Table) -> Layout:

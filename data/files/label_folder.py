@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
-from data.files.dcase_csv import FloatArray, Form, Layout, Table, check, choose_layout, read_table
+from data.files.csv_layouts import FloatArray, Form, Layout, choose_layout
+from data.files.dcase_csv import Table, check, read_table
 from data.files.distance_unit import unit_of
 from data.geometry import unit_vector
 from data.timing import LABEL_RATE_HZ

@@ -30,7 +30,7 @@ from data.registry.user_code import FAILURES, said, where
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
 from data.timing import LABEL_HOP_S, SAMPLES_PER_LABEL
 
-_SPLITS: Final = ("train", "test", "eval")
+_SPLITS: Final = ("train", "val", "test", "eval")
 _WHOLE: Final = ("frame", "class_index", "source")
 _LARGEST_WHOLE: Final = 2**31 - 1
 _JPEG: Final = b"\xff\xd8"
@@ -130,7 +130,7 @@ def _problems_of_clip(clip: Clip, versions: Mapping[str, str]) -> Iterator[str]:
         if not isinstance(text := getattr(clip, field), str) or not text:
             yield f"{field} of a clip is {text!r}, not a text: {clip}"
     if clip.split not in _SPLITS:
-        rule = "train, test or eval; validation is taken out of train by room (--val-rooms)"
+        rule = "train, val, test or eval; without val, rooms are taken out of train (--val-rooms)"
         yield f"split of clip {clip.name} is {clip.split!r}, and has to be {rule}"
     for field in ("wav", "csv", "video"):
         path = getattr(clip, field)
@@ -232,6 +232,8 @@ def _problems_of_pictures(given: Recording) -> Iterator[str]:
 def _late_labels(given: Recording) -> str | None:
     """What is to be said of labels of which too many lie past the end of the sound."""
     total = given.audio.shape[1] // SAMPLES_PER_LABEL
+    if not total:
+        return None  # which is said where it is cut into rows
     late = int((given.events.frame >= total).sum())
     last = int(given.events.frame.max(initial=0))
     if late <= MOST_LATE * len(given.events) or last < total + _LATE_LABELS:

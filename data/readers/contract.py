@@ -29,7 +29,7 @@ class Clip:
     name: str
     room: str
     split: str
-    """train, test or eval; validation is taken out of training."""
+    """train, val, test or eval; where there is no val, it is taken out of training by room."""
     wav: str
     csv: str | None
     """None: an evaluation recording, whose labels are not published."""

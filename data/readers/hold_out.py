@@ -25,7 +25,9 @@ _WAV_BYTES_PER_S: Final = RATE_HZ * 4 * 2
 def hold_out(tree: Tree, settings: IngestSettings) -> tuple[list[Clip], tuple[str, ...]]:
     """The clips with validation taken out of training, and the rooms that it was taken from."""
     rooms = sorted({clip.room for clip in tree.clips if clip.split == "train"})
-    if settings.val_rooms is None:
+    if settings.val_rooms is None and any(clip.split == "val" for clip in tree.clips):
+        held = []
+    elif settings.val_rooms is None:
         held = choose_val_rooms(*_room_contents(tree)) if rooms else []
     else:
         held = sorted(set(settings.val_rooms))

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from data import storage
+from data.errors import UserError
 from data.readers import READERS
 from data.readers.checks import find_tree, read_recording
 from data.readers.contract import DEFAULT, Clip, IngestSettings, Tree
@@ -103,12 +104,23 @@ def ingest(
     made_of = settings.to_dict() | facts_of(reader)
 
     def review(store: Store, recordings: Mapping[str, Any]) -> Review:
+        _require_splits(store, clips)
         reviewed = review_labels(store, recordings, trust_labels)
         # Whoever names the rooms knows what is in them.
         one_sided = one_sided_classes(store.manifest.splits) if is_chosen else ()
         return replace(reviewed, remarks=(*one_sided, *reviewed.remarks))
 
     return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), review, may_replace)
+
+
+def _require_splits(store: Store, clips: Sequence[Clip]) -> None:
+    """UserError where nothing of a split that the tree has could be read."""
+    lost = {clip.split for clip in clips} - store.manifest.splits.keys()
+    for split in sorted(lost):
+        raise UserError(
+            f"{store.root} is not published: none of the {sum(clip.split == split for clip in clips)} recordings for "
+            f"{split} could be read; mend what is named above, or hold out other rooms with --val-rooms"
+        )
 
 
 def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:

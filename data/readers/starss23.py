@@ -1,15 +1,26 @@
-"""The directory tree of STARSS23, and of every data set in its layout: which files belong together, and the split.
+"""Directory trees in the layout of STARSS23, and of the data sets and generators that lay theirs out alike.
 
-`foa_dev/<folder>/fold{F}_room{R}_mix{NNN}.wav` with `metadata_dev/<folder>/<name>.csv` and
-`video_dev/<folder>/<name>.mp4`; `foa_eval/mix{NNN}.wav` with `video_eval/<name>.mp4` and no labels. Official split:
-folders `dev-train-*` and `dev-test-*`, or, in other folders, folds 1 and 3 for training, 2 and 4 for testing. A room is
-named by its number; rooms of training and testing are disjoint. Source: the README of STARSS23 (Shimada et al., 2023).
+Sound, labels and videos lie in folders of their own, in which a recording's files have one path below:
+
+    foa_dev/<folder>/fold{F}_room{R}_mix{NNN}.wav    metadata_dev/<folder>/<name>.csv    video_dev/<folder>/<name>.mp4
+    foa_eval/mix{NNN}.wav                            (not published)                     video_eval/<name>.mp4
+
+Others call them foa, labels or metadata, and video, or have the sound in target_noisy/foa. Names of recordings begin
+with fold and room (or scene). The split is what the folder says: dev-train-*, dev-val-* or dev-test-*. In other folders
+folds 1 and 3 are for training, 2 and 4 for testing; where there are six, as in 2020, 3 to 6 are for training, 2 is
+validation and 1 for testing. A room is named by its number; rooms of training and testing are disjoint. Synthetic
+folds, 1 and 2, have rooms of their own: where a number comes again in another set, the name says from where.
+
+Sources: the READMEs of STARSS23 (Shimada et al., 2023), of TAU-NIGENS 2020 and 2021 (Politis et al.), and of the
+generator of DCASE 2022.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from data import storage
@@ -19,8 +30,54 @@ from data.stores.source import Fault
 
 UNKNOWN_ROOM = "unknown"
 
-_DEV_NAME = re.compile(r"fold(\d+)_(room\d+)_mix\d+")
-_FOLDS = {1: "train", 2: "test", 3: "train", 4: "test", 5: "eval"}
+logger = logging.getLogger(f"seldtune.{__name__}")
+
+_SOUND = re.compile(r"(?:target_noisy/)?foa(?:_(dev|eval))?/(.+)\.wav", re.IGNORECASE)
+_LABELS, _VIDEOS = ("metadata", "labels"), ("video",)
+_NAME = re.compile(r"fold(\d+)_((?:room|scene)\d+)_\w+", re.IGNORECASE)
+_FOLDER = re.compile(r"(?:.*/)?dev-(train|val|test)(?:-([^/]+))?/[^/]+", re.IGNORECASE)
+_FOLDS = {1: "train", 2: "test", 3: "train", 4: "test"}
+_SIX_FOLDS = {1: "test", 2: "val", 3: "train", 4: "train", 5: "train", 6: "train"}
+_SYNTHETIC_FOLDS = (1, 2)
+_ORDER = ("train", "val", "test", "eval")
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """A file of sound, and what its path says."""
+
+    path: str
+    part: str
+    """dev, eval or nothing."""
+    stem: str
+    """Path below the folder of sound, without its end."""
+
+    @property
+    def name(self) -> str:
+        return self.stem.rpartition("/")[2]
+
+    @property
+    def fold(self) -> int | None:
+        return int(match[1]) if (match := _NAME.fullmatch(self.name)) else None
+
+    @property
+    def room(self) -> str:
+        return match[2].lower() if (match := _NAME.fullmatch(self.name)) else UNKNOWN_ROOM
+
+    @property
+    def split_of_folder(self) -> str | None:
+        return match[1].lower() if (match := _FOLDER.fullmatch(self.stem)) else None
+
+    @property
+    def set(self) -> str:
+        """The data set that its room belongs to: as its folder is called, and each synthetic fold its own."""
+        match = _FOLDER.fullmatch(self.stem)
+        fold = f"fold{self.fold}" if self.fold in _SYNTHETIC_FOLDS else ""
+        return "-".join(part for part in ((match and match[2]) or "", fold) if part)
+
+    def beside(self, kind: str, end: str) -> str:
+        """Where its labels or its video lie."""
+        return f"{kind}{'_' if self.part else ''}{self.part}/{self.stem}.{end}"
 
 
 @READERS.register
@@ -36,65 +93,81 @@ class Starss23(Reader):
 def find_clips(root: str) -> Tree:
     """List a tree on a disk or S3; no file of it is opened.
 
+    Names that begin with a dot, such as macOS leaves beside files, are passed over.
+
     Raises:
-        UserError: there is no `foa_dev` and no `foa_eval` with recordings in it.
+        UserError: there is no folder of sound with recordings in it.
     """
-    versions = storage.list_versions(root)
-    wavs = sorted(path for path in versions if re.fullmatch(r"foa_(dev|eval)/(.*/)?[^/]+\.wav", path, re.IGNORECASE))
-    if not wavs:
+    listed = storage.list_versions(root)
+    versions = {path: version for path, version in listed.items() if not path.startswith(".") and "/." not in path}
+    if hidden := len(listed) - len(versions):
+        logger.info("%s: %d files whose names begin with a dot are passed over", root, hidden)
+    matches = [match for path in sorted(versions) if (match := _SOUND.fullmatch(path))]
+    sounds = [_Sound(match[0], (match[1] or "").lower(), match[2]) for match in matches]
+    if not sounds:
         top = sorted({path.partition("/")[0] for path in versions})
         raise UserError(
             f"{root} holds no recordings: foa_dev/<folder>/*.wav or foa_eval/*.wav are expected, found "
             f"{', '.join(top[:8]) or 'nothing'}; name the folder that holds foa_dev"
         )
-    beside = {path.lower(): path for path in versions}
-    by_name: dict[str, list[Clip]] = {}
+    there = {path.lower(): path for path in versions}
+    six = any(sound.fold == 6 and sound.split_of_folder is None for sound in sounds)
+    more_than_four = any((sound.fold or 0) > 4 for sound in sounds)
+    by_name: dict[str, list[tuple[_Sound, Clip]]] = {}
+    used: set[str | None] = set()
     faults = []
-    for wav in wavs:
-        clip = _clip(wav, beside)
-        if isinstance(clip, Fault):
-            faults.append(_at(root, clip))
+    for sound in sounds:
+        csv, video = _first(sound, _LABELS, "csv", there), _first(sound, _VIDEOS, "mp4", there)
+        used |= {csv, video}
+        split, wrong = _split(sound, _SIX_FOLDS if six else _FOLDS, not more_than_four)
+        if wrong is None and csv is None and split != "eval":
+            wrong = f"has no label file {sound.beside(_LABELS[0], 'csv')}; add it (an empty one: nothing sounds)"
+        if wrong is not None:
+            faults.append(Fault(sound.name, f"{storage.join(root, sound.path)} {wrong}"))
         else:
-            by_name.setdefault(clip.name, []).append(clip)
+            clip = Clip(sound.name, sound.room, split, sound.path, csv, video)
+            by_name.setdefault(sound.name, []).append((sound, clip))
     clips = []
     for name, same in sorted(by_name.items()):
         if len(same) == 1:
             clips += same
         else:
-            files = ", ".join(storage.join(root, clip.wav) for clip in same)
+            files = ", ".join(storage.join(root, clip.wav) for _, clip in same)
             faults.append(Fault(name, f"{len(same)} recordings have the name {name}: {files}; rename or remove one"))
-    order = ("train", "test", "eval")
-    clips.sort(key=lambda clip: (order.index(clip.split), clip.name))
-    used = {path for same in by_name.values() for clip in same for path in (clip.csv, clip.video)}
-    kinds = re.compile(r"(metadata|video)_(dev|eval)/.*\.(csv|mp4)", re.IGNORECASE)
+    told_apart = sorted(_told_apart(clips), key=lambda clip: (_ORDER.index(clip.split), clip.name))
+    kinds = re.compile(rf"({'|'.join((*_LABELS, *_VIDEOS))})(_dev|_eval)?/.*\.(csv|mp4)", re.IGNORECASE)
     orphans = tuple(sorted(path for path in versions if kinds.fullmatch(path) and path not in used))
-    return Tree(root, tuple(clips), tuple(faults), orphans, versions)
+    return Tree(root, tuple(told_apart), tuple(faults), orphans, versions)
 
 
-def _clip(wav: str, beside: Mapping[str, str]) -> Clip | Fault:
-    kind, _, rest = wav.partition("/")
-    part = kind.rpartition("_")[2].lower()
-    stem = rest[: -len(".wav")]
-    name, folder = stem.rpartition("/")[2], stem.rpartition("/")[0]
-    csv, video = (
-        beside.get(f"{what}_{part}/{stem}.{end}".lower()) for what, end in (("metadata", "csv"), ("video", "mp4"))
-    )
-    match = _DEV_NAME.fullmatch(name)
-    if part == "eval":
-        return Clip(name, match.group(2) if match else UNKNOWN_ROOM, "eval", wav, csv, video)
-    if not match:
-        return Fault(name, f"{wav}: names of recordings are like fold3_room21_mix001.wav; rename it")
-    by_fold = _FOLDS.get(int(match.group(1)))
-    by_folder = next((split for split in ("train", "test") if folder.startswith(f"dev-{split}")), None)
-    if by_fold is None or (by_folder and by_fold != by_folder):
-        said = f"its folder says {by_folder}" if by_folder and by_fold else "folds are 1 to 5"
-        return Fault(
-            name, f"{wav}: fold {match.group(1)} is for {by_fold or 'nothing known'}, but {said}; move or rename it"
+def _first(sound: _Sound, kinds: Iterable[str], end: str, there: Mapping[str, str]) -> str | None:
+    places = (sound.beside(kind, end).lower() for kind in kinds)
+    return next((there[place] for place in places if place in there), None)
+
+
+def _split(sound: _Sound, folds: Mapping[int, str], folds_bind: bool) -> tuple[str, str | None]:
+    """The split of a recording, and what is wrong if it has none."""
+    if sound.part == "eval":
+        return "eval", None
+    if sound.fold is None:
+        return "", "is no name of a recording, such as fold3_room21_mix001.wav; rename it"
+    by_folder, by_fold = sound.split_of_folder, folds.get(sound.fold)
+    if by_folder and by_fold and folds_bind and by_folder != by_fold:
+        return (
+            "",
+            f"is of fold {sound.fold}, which is for {by_fold}, but its folder says {by_folder}; move or rename it",
         )
-    if csv is None:
-        return Fault(name, f"{wav} has no label file metadata_{part}/{stem}.csv; add it (an empty one: nothing sounds)")
-    return Clip(name, match.group(2), by_folder or by_fold, wav, csv, video)
+    if split := by_folder or by_fold:
+        return split, None
+    return "", f"is of fold {sound.fold}, and what that is for is not known; put it into dev-train, dev-val or dev-test"
 
 
-def _at(root: str, fault: Fault) -> Fault:
-    return Fault(fault.recording, storage.join(root, fault.reason))
+def _told_apart(clips: Sequence[tuple[_Sound, Clip]]) -> list[Clip]:
+    """The clips, with rooms of one number that belong to several data sets named after these as well."""
+    sets: dict[str, set[str]] = {}
+    for sound, clip in clips:
+        sets.setdefault(clip.room, set()).add(sound.set)
+    return [
+        replace(clip, room=f"{sound.set}-{clip.room}") if len(sets[clip.room]) > 1 and sound.set else clip
+        for sound, clip in clips
+    ]

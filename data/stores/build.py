@@ -35,7 +35,7 @@ from data.stores.chunks import (
 from data.stores.progress import Progress
 from data.stores.replacing import MayReplace, differences_of, refuse_to_replace
 from data.stores.rows import RawRow, cut_rows, labels_per_class, polyphony
-from data.stores.source import Fault, Task
+from data.stores.source import Fault, Task, told_together
 from data.timing import LABEL_HOP_S
 
 SHARD_BYTES = 64_000_000
@@ -164,7 +164,7 @@ def build(
     left = [one for one in todo if one.task.key not in records]
     if records and left:
         logger.info("%s: %d of %d tasks are done already", root, len(records), len(todo))
-    for told in (*remarks, *(fault.reason for fault in faults)):
+    for told in (*remarks, *told_together(faults)):
         logger.warning("%s", told)
     progress = Progress(root, {one.task.key: one.task.seconds for one in left})
     for key, record in run(write_task, left):
@@ -175,7 +175,7 @@ def build(
     ordered = [records[task.key] for task in tasks]
     report = _report(ordered, faults, remarks)
     if not report["recordings"]:
-        reasons = "; ".join(fault["reason"] for fault in report["faults"][:3])
+        reasons = "; ".join(told_together([Fault(**fault) for fault in report["faults"]])[:3])
         raise UserError(f"nothing to put into {root}: no recording could be read ({reasons or 'there are none'})")
     splits, contents = {}, {}
     for name in SPLITS:

@@ -37,6 +37,17 @@ class Fault:
     reason: str
 
 
+def told_together(faults: Sequence[Fault]) -> list[str]:
+    """The reasons of faults, those that differ in their file alone as one: a tree of other names has a thousand."""
+    alike: dict[str, list[Fault]] = {}
+    for fault in faults:
+        alike.setdefault(fault.reason.partition(" ")[2], []).append(fault)
+    return [
+        same[0].reason if len(same) == 1 else f"{same[0].reason} ({len(same)} recordings are so)"
+        for same in alike.values()
+    ]
+
+
 class Task(Protocol):
     """Some recordings of one split, to be made independently of all others; picklable."""
 

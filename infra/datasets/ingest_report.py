@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.stores.build import Built
+from data.stores.source import Fault, told_together
 from infra.datasets.inspection import Listener, describe, show
 from infra.datasets.rows import read_rows
 
@@ -51,5 +52,5 @@ def show_ingest(document: Mapping[str, Any]) -> None:
         console.print(table)
     for remark in document["remarks"]:
         console.print(f"note: {remark}", markup=False, soft_wrap=True)
-    for fault in document["faults"]:
-        console.print(f"left out: {fault['reason']}", markup=False, soft_wrap=True)
+    for told in told_together([Fault(**fault) for fault in document["faults"]]):
+        console.print(f"left out: {told}", markup=False, soft_wrap=True)

@@ -190,8 +190,8 @@ def bad_tree(tree):
         "fold3_room1_mix007": f"{of('metadata', 7)}:3: class 13 is unknown",
         "fold3_room1_mix008": f"2 recordings have the name fold3_room1_mix008: {sony}, {of('foa', 8)}; rename",
         "fold3_room1_mix009": f"{of('foa', 9)} has no label file metadata_dev/dev-train-tau/fold3_room1_mix009.csv",
-        "fold4_room1_mix010": f"{fold4}: fold 4 is for test, but its folder says train",
-        "party": f"{tree.path('foa', 'party')}: names of recordings are like",
+        "fold4_room1_mix010": f"{fold4} is of fold 4, which is for test, but its folder says train; move or rename it",
+        "party": f"{tree.path('foa', 'party')} is no name of a recording, such as",
         "fold3_room1_mix011": f"{of('foa', 11)} has a rate of 48000 Hz",
         "fold3_room1_mix012": f"cannot read the video {of('video', 12)}",
     }

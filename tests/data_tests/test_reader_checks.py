@@ -73,8 +73,7 @@ FOUND_WRONG = {
     _clip("name='room1_mix001'"): "two clips have the name room1_mix001: "
     "room1_mix001.wav and room2_mix001.wav; give each its own",
     "clips[1] = clips[0]": "two clips have the name room1_mix001: room1_mix001.wav and room1_mix001.wav; give each",
-    _clip("split='dev'"): "split of clip room2_mix001 is 'dev', and has to be train, test or eval",
-    _clip("split='val'"): "split of clip room2_mix001 is 'val', and has to be train, test or eval",
+    _clip("split='dev'"): "split of clip room2_mix001 is 'dev', and has to be train, val, test or eval",
     _clip("room=''"): "room of a clip is '', not a text: Clip(name='room2_mix001'",
     "clips[1] = 'room2_mix001.wav'": "clips of the tree hold a str, not Clip alone",
     _clip("csv='labels.csv'"): "csv of clip room2_mix001 is 'labels.csv', of which versions of the tree say None: "

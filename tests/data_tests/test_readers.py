@@ -31,7 +31,7 @@ def plugin() -> Iterator[Plugin]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for split, name in (("train", "kitchen_1"), ("train", "hall_1"), ("test", "attic_1")):
+    for split, name in (("train", "kitchen_1"), ("train", "hall_1"), ("test", "attic_1"), ("test", "attic_2")):
         write_wav(tmp_path / "tree" / split / f"{name}.wav", noise(2.0))
         write_text(tmp_path / "tree" / split / f"{name}.csv", "0,0,0,10,0,150\n")
     return tmp_path / "tree"
@@ -48,7 +48,7 @@ def test_the_examples_plugin_reads_its_layout(plugin: Plugin, tree: Path, tmp_pa
     settings = IngestSettings(val_rooms=("hall",))
     built = ingest(str(tree), str(tmp_path / "store"), settings, reader="flat")
     splits = built.store.manifest.splits
-    assert {split: content.clips for split, content in splits.items()} == {"train": 1, "val": 1, "test": 1}
+    assert {split: content.clips for split, content in splits.items()} == {"train": 1, "val": 1, "test": 2}
     assert not built.report["faults"]
     said = json.loads((tmp_path / "store" / "manifest.json").read_text())
     assert said["source"] == "flat"

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.classes import CLASS_NAMES
 from data.errors import UserError
-from data.files.dcase_csv import Form
+from data.files.csv_layouts import Form
 from data.files.label_folder import LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
 from trainables.scores import metrics, metrics2024
 from trainables.scores.matching import FloatArray, axis_errors_text, median_axis_errors_deg
