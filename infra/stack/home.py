@@ -110,13 +110,13 @@ def read_state(home: Path) -> StackState | None:
     """
     path = home / STATE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     try:
-        fields: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = json.loads(content)
         version = fields.pop("version")
         if version != STATE_VERSION:
             raise UserError(f"{path} has version {version}, this program reads {STATE_VERSION}: use its own program")
