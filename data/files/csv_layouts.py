@@ -15,6 +15,7 @@ FloatArray = NDArray[np.float64]
 
 # The components of a vector of activity and direction hardly exceed 1 and never 10; angles in degrees mostly do.
 _USUAL_COMPONENT, _LONGEST_COMPONENT = 2.0, 10.0
+_SHORTEST, _LONGEST = 0.3, 1.5
 
 
 @dataclass(frozen=True)
@@ -89,4 +90,7 @@ def _form_of(values: FloatArray, place: int) -> Form:
     length = np.linalg.norm(vector, axis=1)
     if not ((np.abs(vector) <= _USUAL_COMPONENT).all() and (length > 0).all()):
         return "polar"
-    return "cartesian" if values.shape[1] == 6 and (vector[:, :2] != np.rint(vector[:, :2])).any() else "auto"
+    # What a vector's length is a system may leave to chance, but hardly to more than this: distances differ more.
+    is_vector = ((length >= _SHORTEST) & (length <= _LONGEST)).all()
+    decimals = (vector[:, :2] != np.rint(vector[:, :2])).any()
+    return "cartesian" if values.shape[1] == 6 and decimals and is_vector else "auto"

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data import storage
 from data.errors import UserError
 from data.files.csv_layouts import FloatArray, Form, Layout, choose_layout
 from data.files.dcase_csv import Table, check, read_table
@@ -25,6 +26,8 @@ Unit = Literal["auto", "m", "cm"]
 
 LONGEST_LABELS = 24 * 3600 * LABEL_RATE_HZ
 """A day: scores take memory for every label frame."""
+_FEWEST_ANGLES = 20
+"""With fewer, small angles may be small by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ def find_recordings(folder: Path, pattern: str = "*") -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give one that holds a csv file for each recording")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.csv")):
+    for path in sorted(folder / name for name in storage.list_files(str(folder)) if name.endswith(".csv")):
         name = path.stem.removesuffix(".prediction")
         if path.name.startswith(".") or not fnmatch.fnmatchcase(name, pattern):
             continue
@@ -98,6 +101,8 @@ def read_folder(
     if len({layout.form for layout in layouts.values()}) > 1:
         seen = "; ".join(f"{files[by_columns[c][0]]} is {layout}" for c, layout in layouts.items())
         raise UserError(f"one folder holds two forms: {seen}; put them into folders of their own")
+    if form == "auto":
+        _ask_for_radians(filled, layouts, files)
     for table in filled.values():
         check(table, layouts[table.columns], LONGEST_LABELS)
 
@@ -110,6 +115,22 @@ def read_folder(
         recordings[name] = _located(table, layouts[table.columns], found_unit) if len(table) else _no_events()
     shown = next(iter(layouts.values())).form if layouts else None
     return LabelFolder(recordings, shown, sorted(by_columns), found_unit)
+
+
+def _ask_for_radians(tables: Mapping[str, Table], layouts: Mapping[int, Layout], files: Mapping[str, Path]) -> None:
+    """UserError where all angles of a folder are such as angles in radians are, in every direction."""
+    polar = {name: table for name, table in tables.items() if layouts[table.columns].form == "polar"}
+    angles = [table.values[:, layouts[table.columns].place :][:, :2] for table in polar.values()]
+    azimuth, elevation = np.abs(np.concatenate([np.zeros((0, 2)), *angles])).T
+    whole = (azimuth == np.rint(azimuth)) & (elevation == np.rint(elevation))
+    if len(azimuth) < _FEWEST_ANGLES or azimuth.max() > np.pi + 0.001 or elevation.max() > np.pi / 2 + 0.001:
+        return
+    # All in front, within three degrees, is possible, and rare; to say so is one word.
+    if not whole.all():
+        raise UserError(
+            f"{files[next(iter(polar))]} and the files beside it hold azimuths up to {azimuth.max():.3g}, elevations "
+            f"up to {elevation.max():.3g}: are they radians? Convert them to degrees, or say form polar if they are"
+        )
 
 
 def _located(table: Table, layout: Layout, unit: Unit | None) -> LocatedEvents:

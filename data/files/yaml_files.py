@@ -94,10 +94,25 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_whole(self, node: yaml.ScalarNode) -> int:
+        self._refuse_other_bases(node)
         value = self.construct_yaml_int(node)
         if value.bit_length() > 64:
             raise UserError(f"a number in line {node.start_mark.line + 1} has more than 64 bits")
         return value
+
+    def construct_real(self, node: yaml.ScalarNode) -> float:
+        self._refuse_other_bases(node)
+        return float(self.construct_yaml_float(node))
+
+    def _refuse_other_bases(self, node: yaml.ScalarNode) -> None:
+        """What YAML 1.1 reads otherwise than it looks: 010 as eight, 12:00:00 as 43,200."""
+        told = f"{node.value} in line {node.start_mark.line + 1}"
+        if ":" in node.value:
+            raise UserError(
+                f"{told} would be read as a number to base 60; write a time like 90s, 15m or 12h, or use quotes"
+            )
+        if re.fullmatch(r"[-+]?0[0-7_]+", node.value):
+            raise UserError(f"{told} would be read as an octal number; leave out the zeros in front, or use quotes")
 
 
 _Loader.yaml_constructors = {
@@ -110,6 +125,7 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_real)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "-+0123456789")
 
 

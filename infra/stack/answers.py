@@ -9,6 +9,7 @@ import base64
 import os
 import socket
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
@@ -16,19 +17,28 @@ from data.errors import UserError
 from infra.stack.settings import Settings
 
 TIMEOUT_S = 4.0
+_BEGINNING = 500
 
 
 def http_status(
     url: str, timeout_s: float = TIMEOUT_S, *, proxied: bool = True, headers: Mapping[str, str] | None = None
 ) -> int | None:
     """HTTP status of a GET, or None when nothing answers."""
+    answer = http_answer(url, timeout_s, proxied=proxied, headers=headers)
+    return answer and answer[0]
+
+
+def http_answer(
+    url: str, timeout_s: float = TIMEOUT_S, *, proxied: bool = True, headers: Mapping[str, str] | None = None
+) -> tuple[int, str] | None:
+    """The same, with how the answer begins."""
     handlers = [] if proxied else [urllib.request.ProxyHandler({})]
     try:
         request = urllib.request.Request(url, headers=dict(headers or {}))
         with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as answer:
-            return int(answer.status)
+            return int(answer.status), answer.read(_BEGINNING).decode(errors="replace")
     except urllib.error.HTTPError as error:
-        return int(error.code)
+        return int(error.code), error.read(_BEGINNING).decode(errors="replace")
     except (OSError, ValueError):
         return None
 
@@ -60,8 +70,15 @@ def mlflow_login_refused(uri: str | None) -> str | None:
     elif token:
         headers["Authorization"], login = f"Bearer {token}", "MLFLOW_TRACKING_TOKEN"
     url = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
-    if http_status(url, headers=headers) not in (401, 403):
+    status, said = http_answer(url, headers=headers) or (0, "")
+    if status not in (401, 403):
         return None
+    if "host header" in said.lower():
+        host = urllib.parse.urlsplit(uri).hostname
+        return (
+            f"MLflow at {uri} takes no requests for the host name {host}: start the server with --allowed-hosts "
+            f"{host} (or MLFLOW_SERVER_ALLOWED_HOSTS={host}), or reach it under a name that it allows"
+        )
     wrong = f"refuses {login} of this environment: correct them" if headers else f"asks for a login: set {login}"
     return f"MLflow at {uri} {wrong}"
 

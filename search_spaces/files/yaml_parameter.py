@@ -15,6 +15,7 @@ from trainables.config import TrialConfig
 from trainables.config.tree import REGISTRIES, field_value, leaves, to_dict
 
 KEYS = ("choices", "low", "high", "log", "step", "when")
+_OFF_STEP = 1e-6
 MOST_STEPS = 1e12
 """In a range; Optuna counts them as decimals of 28 digits."""
 
@@ -55,7 +56,7 @@ class Parameter:
         """A value of a first point, as `suggest` would give it.
 
         Raises:
-            UserError: it is outside the parameter.
+            UserError: it is outside the parameter, or between its steps, where Optuna would not take it back.
         """
         if self.choices:
             label = _label(said)
@@ -65,6 +66,10 @@ class Parameter:
         if not is_number(said) or not self.low <= said <= self.high or (self.whole and said != int(said)):
             kind = "whole number" if self.whole else "number"
             raise UserError(f"{key} = {said!r}: has to be a {kind} from {self.low:g} to {self.high:g}")
+        if self.step and abs((steps := (said - self.low) / self.step) - round(steps)) > _OFF_STEP:
+            below = self.low + int(steps) * self.step
+            near = " or ".join(f"{value:g}" for value in (below, below + self.step) if value <= self.high)
+            raise UserError(f"{key} = {said!r} lies between two steps of {self.step:g}: write {near}")
         return int(said) if self.whole else float(said)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from data.errors import UserError
 from data.files.dcase_csv import read_events_csv, read_table
-from data.files.label_folder import read_folder
+from data.files.label_folder import find_recordings, read_folder
 from data.geometry import unit_vector
 from data.readers.contract import IngestSettings
 from data.readers.ingest import ingest
@@ -131,3 +131,46 @@ def test_scores_take_a_day_and_data_sets_any_length(tmp_path):
     assert read_events_csv(path).frame.tolist() == [24 * 36000]
     with pytest.raises(UserError, match=r"a\.csv:1: a recording is at most 24 h long"):
         read_folder({"a": path})
+
+
+def test_angles_of_a_whole_folder_in_radians_are_asked_about(tmp_path):
+    rows = [(frame, 3, 0, round(float(np.deg2rad(100 + frame)), 4), 0.2094) for frame in range(30)]
+    files = {"a": write(tmp_path / "a.csv", rows)}
+    said = r"a\.csv and the files beside it hold azimuths up to 2\.25, elevations up to 0\.209: are they radians\?"
+    with pytest.raises(UserError, match=said):
+        read_folder(files)
+    assert read_folder(files, form="polar").form == "polar"
+    assert read_folder({"a": write(tmp_path / "few.csv", rows[-5:])}).form == "polar"
+
+
+def test_small_angles_with_small_distances_are_no_vectors(tmp_path):
+    """As vectors they would have the lengths of distances."""
+    rows = [(frame, 3, 0, 1.25, -0.5, 0.5 + 0.05 * frame) for frame in range(30)]
+    files = {"a": write(tmp_path / "a.csv", rows)}
+    with pytest.raises(UserError, match="no value tells; say which, as form polar or cartesian"):
+        read_folder(files)
+    vectors = [(frame, 3, 0, 0.6 + 0.01 * frame, -0.5, 0.4) for frame in range(30)]
+    assert read_folder({"a": write(tmp_path / "v.csv", vectors)}).form == "cartesian"
+
+
+def test_underscores_are_no_part_of_a_number(tmp_path):
+    (tmp_path / "a.csv").write_text("1_0,3,0,-1_8,10\n")
+    for read in (read_events_csv, lambda path: read_folder({"a": path})):
+        with pytest.raises(UserError, match=r"a\.csv:1: expected numbers, got '1_0,3,0,-1_8,10'"):
+            read(tmp_path / "a.csv")
+
+
+def test_distances_in_metres_are_taken_for_what_they_are(tmp_path):
+    rows = [(frame, 3, 0, 20, 10, 1.118 + 0.01 * frame) for frame in range(5)]
+    np.testing.assert_allclose(read_events_csv(write(tmp_path / "a.csv", rows)).distance_cm[:2], [111.8, 112.8])
+    cm = [(frame, 3, 0, 20, 10, 111 + frame) for frame in range(5)]
+    assert read_events_csv(write(tmp_path / "b.csv", cm)).distance_cm.tolist() == [111, 112, 113, 114, 115]
+
+
+def test_recordings_behind_links_are_found(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    write(tmp_path / "here" / "a.csv", [(0, 3, 0, 20, 10)])
+    write(tmp_path / "there" / "b.csv", [(0, 3, 0, 20, 10)])
+    (tmp_path / "here" / "more").symlink_to(tmp_path / "there")
+    assert list(find_recordings(tmp_path / "here")) == ["a", "b"]

@@ -11,6 +11,9 @@ from data.files.yaml_files import DEEPEST, MOST, parse_yaml, read_mapping, read_
 
 
 def test_values_are_plain_and_numbers_may_have_exponents() -> None:
+    assert parse_yaml("{a: '010', b: '12:30', c: 0, d: 0.5, e: -0}") == [
+        {"a": "010", "b": "12:30", "c": 0, "d": 0.5, "e": 0}
+    ]
     (document,) = parse_yaml("{a: 1e-2, b: -2E3, c: 1_000, d: yes, e: 2026-01-01, f: null, g: [1, x]}")
     assert document == {"a": 0.01, "b": -2000.0, "c": 1000, "d": True, "e": "2026-01-01", "f": None, "g": [1, "x"]}
 
@@ -30,6 +33,9 @@ def test_a_mapping_goes_before_what_it_takes_from_another() -> None:
         ("a: !!set {b, c}", "is no YAML: .*:set"),
         ("a: !!binary aGVsbG8=", "is no YAML: .*:binary"),
         ("a: !!timestamp 2026-01-01", "is no YAML: .*:timestamp"),
+        ("a: 1\nseed: 010", "010 in line 2 would be read as an octal number; leave out the zeros in front"),
+        ("budget: 12:00:00", "12:00:00 in line 1 would be read as a number to base 60; write a time like 90s"),
+        ("share: 1:30.5", "1:30.5 in line 1 would be read as a number to base 60"),
         ("a: !!int b", "is no YAML: .*'b'"),
         (f"a: 1\nb: {'7' * 400}", "a number in line 2 has more than 64 bits"),
         (f"a: {'7' * 5000}", "is no YAML: .*5000 digits"),

@@ -273,6 +273,11 @@ def test_the_identity_is_of_what_decides_points(tmp_path: Path) -> None:
         ("when: {schedule.name: one_cycle}", "when: false", "rise_fraction.when = False: write"),
         ("first:\n  - {", "first: 0\n# - {", "first = 0: has to be a list of points"),
         (
+            "fusion: cmaf, schedule.name: cosine,",
+            "fusion: cmaf, schedule.name: one_cycle, schedule.rise_fraction: 0.25,",
+            r"first\[0\].schedule.rise_fraction = 0.25 lies between two steps of 0.1: write 0.2 or 0.3",
+        ),
+        (
             "schedule.name: cosine, optimiser",
             "schedule.name: cosine, schedule.rise_fraction: 0.2, optimiser",
             r"first\[0\].schedule.rise_fraction: is not there with schedule.name = 'cosine'; leave it out",
