@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ ANEW = "delete it, and give the same command again: it is measured anew"
 
 # What json, numpy and our own classes make of content that is not what was written.
 _BROKEN = (ValueError, TypeError, LookupError, AttributeError, EOFError, zipfile.BadZipFile)
+
+_AGAIN, _PAUSE_S = 5, 0.2
 
 
 @contextmanager
@@ -35,6 +38,18 @@ def read_back(uri: str, fix: str) -> Iterator[None]:
     except _BROKEN as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{uri} is not as this seldtune writes it ({said}); {fix}") from error
+
+
+def read_document(uri: str) -> bytes:
+    """The bytes of a document, which none is without; FileNotFoundError where there is none.
+
+    Seen with SeaweedFS: a document that is just being replaced was answered with nothing. So it is asked for again.
+    """
+    for _ in range(_AGAIN):
+        if content := storage.read_bytes(uri):
+            return content
+        time.sleep(_PAUSE_S)
+    return content
 
 
 def remembered(uri: str, make: Callable[[], Any]) -> Any:

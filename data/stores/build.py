@@ -184,6 +184,7 @@ def build(
             splits[name] = _split(parts)
             contents[name] = [pair for part in parts for pair in zip(part.shards, part.index, strict=True)]
     store = Store(root, Manifest(source, plain_settings, splits, write_index(root, contents)))
+    _check_nothing_vanished(store)
     reviewed = review(store, report["recordings"])
     for told in reviewed.remarks:
         logger.warning("%s", told)
@@ -191,13 +192,11 @@ def build(
     report |= reviewed.facts
     before = _published(root)
     is_new = before is None or before.manifest != store.manifest
-    if is_new:
-        _check_nothing_vanished(store)
-        if before is not None:
-            differences = differences_of(before.manifest.settings, plain_settings)
-            may_replace(before, differences)
-            was, now = before.manifest.sha256[:12], store.manifest.sha256[:12]
-            logger.warning("%s: replaces the data there (%s) with %s: %s", root, was, now, differences)
+    if is_new and before is not None:
+        differences = differences_of(before.manifest.settings, plain_settings)
+        may_replace(before, differences)
+        was, now = before.manifest.sha256[:12], store.manifest.sha256[:12]
+        logger.warning("%s: replaces the data there (%s) with %s: %s", root, was, now, differences)
     storage.write_bytes(storage.join(root, REPORT_NAME), (json.dumps(report, indent=1) + "\n").encode())
     if is_new:
         write_manifest(root, store.manifest)

@@ -29,7 +29,7 @@ import psutil
 
 from data import storage
 from data.errors import UserError
-from data.remembered import read_back
+from data.remembered import read_back, read_document
 from infra.stack.answers import ray_answers
 
 logger = logging.getLogger(f"seldtune.{__name__}")
@@ -90,7 +90,7 @@ def read_driver(uri: str) -> Driver | None:
     file = f"{uri}/driver.json"
     try:
         with read_back(file, "delete it: whoever runs the sweep writes it anew"):
-            return Driver(**json.loads(storage.read_bytes(file)))
+            return Driver(**json.loads(read_document(file)))
     except FileNotFoundError:
         return None
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from data import storage
 from data.errors import UserError
 from data.registry.plugins import identities, loaded
-from data.remembered import read_back
+from data.remembered import read_back, read_document
 from infra.record.trials import INTERRUPTED, Attempt, TrialRecord
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SweepStore:
         if not storage.exists(uri):
             return None
         with read_back(uri, _RESTORE):
-            return {**json.loads(storage.read_bytes(uri))}
+            return {**json.loads(read_document(uri))}
 
     def check(self, settings: dict[str, Any]) -> bool:
         """Whether the sweep is there already; refuses to continue it otherwise than it was begun.
@@ -102,7 +102,7 @@ class SweepStore:
         """One trial, from its file below the sweep's folder."""
         uri = f"{self.uri}/{path}"
         with read_back(uri, _RESTORE):
-            fields = json.loads(storage.read_bytes(uri))
+            fields = json.loads(read_document(uri))
             return TrialRecord(**{**fields, "attempts": [Attempt(**attempt) for attempt in fields.get("attempts", [])]})
 
     def write(self, record: TrialRecord) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from data import storage
 from data.errors import UserError
-from data.remembered import remembered, remembered_bytes
+from data.remembered import read_document, remembered, remembered_bytes
 from infra.sweep.data import feature_statistics
 
 
@@ -68,3 +68,13 @@ def test_broken_statistics_are_named_with_what_to_do(tmp_path):
             feature_statistics(None, str(file))
     file.write_bytes(whole.getvalue())
     assert feature_statistics(None, str(file))[1].tolist() == [1.0] * 3
+
+
+def test_a_document_that_is_answered_with_nothing_is_asked_for_again(tmp_path, monkeypatch):
+    """As it was seen of an object store while the document was being replaced."""
+    uri = str(tmp_path / "trial.json")
+    answers = [b"", b"", b"{}"]
+    monkeypatch.setattr("data.remembered._PAUSE_S", 0.0)
+    monkeypatch.setattr("data.storage.read_bytes", lambda asked: answers.pop(0) if asked == uri else b"other")
+    assert read_document(uri) == b"{}"
+    assert not answers
