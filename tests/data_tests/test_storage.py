@@ -9,6 +9,7 @@ import pytest
 
 from data import object_stores, storage
 from data.errors import UserError
+from data.readers.contract import IngestSettings
 from data.readers.ingest import ingest
 from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import open_store, read_shard, verify
@@ -18,6 +19,7 @@ from support.starss23_tree import Tree
 TINY = SynthSettings(
     train_clips=1, val_clips=1, test_clips=0, clip_s=3.0, train_rooms=1, val_rooms=1, test_rooms=1, clips_per_task=1
 )
+ALL_TO_TRAIN = IngestSettings(val_rooms=())
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +132,8 @@ def test_a_tree_on_s3_is_taken_in_like_one_on_disk(s3, tmp_path):
     tree.add("fold3_room2_mix001", csv="0,0,0,here,0\n")
     for path in tree.root.rglob("*.*"):
         storage.write_bytes(f"s3://store/tree/{path.relative_to(tree.root).as_posix()}", path.read_bytes())
-    local = ingest(str(tree.root), str(tmp_path / "out"))
-    remote = ingest("s3://store/tree", "s3://store/taken")
+    local = ingest(str(tree.root), str(tmp_path / "out"), ALL_TO_TRAIN)
+    remote = ingest("s3://store/tree", "s3://store/taken", ALL_TO_TRAIN)
     assert remote.store.manifest.sha256 == local.store.manifest.sha256
     assert verify(open_store("s3://store/taken")) == 1
     (fault,) = remote.report["faults"]
@@ -144,7 +146,7 @@ def test_a_bucket_that_vanishes_is_said_and_spoils_nothing(s3, tmp_path, monkeyp
     tree = Tree(tmp_path / "tree")
     out = str(tmp_path / "out")
     tree.add("fold3_room1_mix001", video=False)
-    before = ingest(str(tree.root), out).store
+    before = ingest(str(tree.root), out, ALL_TO_TRAIN).store
     tree.add("fold3_room2_mix001", video=False)
 
     def vanishing(bucket):
@@ -161,14 +163,14 @@ def test_a_bucket_that_vanishes_is_said_and_spoils_nothing(s3, tmp_path, monkeyp
     storage.make_bucket("s3://vanishes")
     # SeaweedFS makes a bucket again at the next write, others refuse it: the first shard is missed, or the bucket.
     with pytest.raises(UserError, match=r"vanishes/data lost files while it was being made .*|no bucket 'vanishes'"):
-        ingest(str(tree.root), "s3://vanishes/data", run=vanishing("vanishes"))
+        ingest(str(tree.root), "s3://vanishes/data", ALL_TO_TRAIN, run=vanishing("vanishes"))
     assert not storage.exists("s3://vanishes/data/manifest.json")
     # The place that is read from; the store on the disk stays as it was.
     storage.make_bucket("s3://fades")
     for path in tree.root.rglob("*.*"):
         storage.write_bytes(f"s3://fades/{path.relative_to(tree.root).as_posix()}", path.read_bytes())
     with pytest.raises(UserError, match=r"no (bucket|file).*fades"):
-        ingest("s3://fades", out, run=vanishing("fades"))
+        ingest("s3://fades", out, ALL_TO_TRAIN, run=vanishing("fades"))
     assert open_store(out).manifest == before.manifest
     assert verify(open_store(out)) == 1
 

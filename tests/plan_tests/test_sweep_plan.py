@@ -81,7 +81,7 @@ def test_a_sweep_that_can_run_is_forecast_and_nothing_of_it_is_written(stack: St
     assert {check["state"] for check in planned["checks"]} == {"ok"}
     names = [check["name"] for check in planned["checks"]]
     assert names[:7] == ["budget", "trial", "storage", "data", "labels", "MLflow", "Ray"]
-    assert names[6:] == ["space", "memory", "room", "sweep", "models", "time"]
+    assert names[7:] == ["space", "memory", "room", "sweep", "models", "time"]
     assert planned["feasible"] == planned["samples"] == 12
     assert {variant["fusion"] for variant in planned["variants"]} == {"audio_only", "gru", "av_conformer", "cmaf"}
     assert planned["forecast"]["trials"] == 2
