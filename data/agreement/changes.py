@@ -109,6 +109,7 @@ CHANGES: Final = (
         for names in permutations("WYZX")
         if names != tuple("WYZX")
     ),
+    Change("W -> -W", "is W inverted, or are Y, Z and X?", channels=np.diag([-1.0, 1.0, 1.0, 1.0])),
     Change("capsules made into W Y Z X", "is it the signal of four capsules (A-format)?", channels=FROM_CAPSULES),
 )
 """The likelier first: of two after which they agree as well, the first counts."""

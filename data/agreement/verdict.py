@@ -35,11 +35,14 @@ NEAREST_CM, FARTHEST_CM = 15.0, 1500.0
 """Between which the median distance of a data set lies, in any room."""
 
 # Dipoles together have the energy of W in SN3D, twice it in FuMa, three times in N3D, in a plane wave and a diffuse
-# field alike; these lie between, in the middle of the ratios.
-_ABOVE_SN3D, _ABOVE_FUMA, _ABOVE_N3D = 2**0.5, 6**0.5, 4.2
+# field alike; these lie between, rather low: a direction is heard best where W happens to be loud.
+_ABOVE_SN3D, _ABOVE_FUMA, _ABOVE_N3D = 1.4, 2.2, 3.3
+_DECAY_LABELS: Final = 5
+"""For so many label frames after an event a room still answers from where it was."""
 _DIRECTED: Final = 0.4
 """1 minus the diffuseness of a region in which a direction is heard."""
 _FEWEST_DIRECTED: Final = 0.02
+_FEWEST_REGIONS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Agreement:
 
 def compare_once(heard: Heard) -> Agreement:
     """Angle and share of one recording, without a search for what is wrong."""
-    return _found(_angles([heard], _views([heard], AS_IT_IS)))
+    return _found(_angles([heard], _views([heard], AS_IT_IS, of_many=False)))
 
 
 def compare(heard: Sequence[Heard]) -> Agreement:
@@ -129,8 +132,45 @@ Views = Sequence[tuple[Floats, NDArray[np.bool_]]]
 """What `Heard.directions` says of each stretch."""
 
 
-def _views(heard: Sequence[Heard], channels: Floats) -> Views:
-    return [one.directions(channels) for one in heard]
+def _views(heard: Sequence[Heard], channels: Floats, *, of_many: bool = True) -> Views:
+    """What is heard, but for a direction that sounds without a label as well: a fan that nobody labelled.
+
+    Args:
+        of_many: there are recordings enough for labels to be in many directions.
+    """
+    views = [one.directions(channels) for one in heard]
+    if (steady := _steady(heard, views, of_many)) is None:
+        return views
+    return [(directions, clear & (angle_between_deg(directions, steady) > NEAR_DEG)) for directions, clear in views]
+
+
+def _steady(heard: Sequence[Heard], views: Views, of_many: bool) -> Floats | None:
+    """The direction that most frames without a label are near to, or most of all while labels are elsewhere."""
+    unlabelled: list[Floats] = [np.zeros((0, 3))]
+    anywhere: list[Floats] = [np.zeros((0, 3))]
+    labels: list[Floats] = [np.zeros((0, 3))]
+    for one, (directions, clear) in zip(heard, views, strict=True):
+        labelled = np.zeros(len(clear) + _DECAY_LABELS, bool)
+        for after in range(_DECAY_LABELS + 1):
+            labelled[one.events.frame + after] = True
+        unlabelled.append(directions[clear & ~labelled[: len(clear)]])
+        anywhere.append(directions[clear])
+        labels.append(unit_vector(one.events.azimuth_deg, one.events.elevation_deg))
+    direction, share = _densest(np.concatenate(unlabelled))
+    if share <= 0.5 and of_many:
+        direction, share = _densest(np.concatenate(anywhere))
+        share = share if _densest(np.concatenate(labels))[1] <= 0.5 else 0.0
+    return direction if share > 0.5 else None
+
+
+def _densest(directions: Floats) -> tuple[Floats, float]:
+    """The direction that most of some are near to, and their share; no share where they are too few."""
+    if len(directions) < FEWEST_FRAMES:
+        return np.zeros(3), 0.0
+    some = directions[np.linspace(0, len(directions) - 1, 100).astype(int)]
+    near = some @ directions.T > np.cos(np.deg2rad(NEAR_DEG))
+    best = near[int(near.sum(axis=1).argmax())]
+    return directions[best].mean(axis=0), float(best.mean())
 
 
 def _single(events: Events) -> Events:
@@ -192,26 +232,29 @@ def _late(heard: Sequence[Heard], views: Views, change: Change | None) -> list[s
     if abs(lag) <= TOLERATED_LAG or total[best] < max(FEWEST_FRAMES, 1.05 * total[LONGEST_LAG]):
         return []
     word = "earlier" if lag > 0 else "later"
-    return [f"labels are about {abs(lag) * LABEL_HOP_S:.1f} s {word} than the sound: is one of them cut or delayed?"]
+    more = " or more" if abs(lag) == LONGEST_LAG else ""
+    by = f"{abs(lag) * LABEL_HOP_S:.1f} s{more}"
+    return [f"labels are about {by} {word} than the sound: is one of them cut or delayed?"]
 
 
 def _scaled(heard: Sequence[Heard], change: Change | None) -> list[str]:
     """Whether dipoles are as loud beside W as SN3D has them."""
     channels = AS_IT_IS if change is None or change.channels is None else change.channels
-    ratios, directed_ones = [np.zeros(0)], 0
+    ratios, regions = [np.zeros(0)], 0
     for one in heard:
         covariance = channels @ one.covariance @ channels.T
         energy = np.einsum("frii->fri", covariance)
+        whole, dipoles = energy.sum(axis=-1), energy[..., 1:].sum(axis=-1)
         sounding = (energy > 0).all(axis=-1)
-        whole, dipoles = energy[sounding].sum(axis=-1), energy[sounding][:, 1:].sum(axis=-1)
-        ratios.append(dipoles / (whole - dipoles))
-        directed_ones += int((2 * np.linalg.norm(covariance[sounding][:, 0, 1:], axis=-1) > _DIRECTED * whole).sum())
+        # Channels that have nothing to do with each other, such as their own noise, have any ratio.
+        directed_ones = sounding & (2 * np.linalg.norm(covariance[..., 0, 1:], axis=-1) > _DIRECTED * whole)
+        ratios.append(dipoles[directed_ones] / energy[directed_ones][:, 0])
+        regions += int(sounding.sum())
     ratio = np.concatenate(ratios)
-    middle = float(np.median(ratio)) if len(ratio) else 1.0
-    if sum(len(one.covariance) for one in heard) < FEWEST_FRAMES:
+    if channels is FROM_CAPSULES or len(ratio) < max(_FEWEST_DIRECTED * regions, _FEWEST_REGIONS):
         return []
-    # Channels that have nothing to do with each other, such as noise, have any ratio.
-    if channels is FROM_CAPSULES or middle < _ABOVE_SN3D or directed_ones < _FEWEST_DIRECTED * len(ratio):
+    middle = float(np.median(ratio))
+    if middle < _ABOVE_SN3D:
         return []
     asks = "is W 3 dB lower, as FuMa has it?" if middle < _ABOVE_FUMA else "are they N3D?"
     if middle > _ABOVE_N3D:
@@ -222,8 +265,8 @@ def _scaled(heard: Sequence[Heard], change: Change | None) -> list[str]:
 def _far(heard: Sequence[Heard]) -> list[str]:
     """Whether distances are what rooms allow."""
     distance_cm = np.concatenate([np.zeros(0), *(one.events.distance_cm for one in heard)])
-    known = distance_cm[~np.isnan(distance_cm)]
-    middle = float(np.median(known)) if len(known) else NEAREST_CM
+    known = distance_cm[distance_cm > 0]  # 0 stands for unknown in some sets
+    middle = float(np.median(known)) if len(known) >= FEWEST_FRAMES else NEAREST_CM
     if middle < NEAREST_CM:
         return [f"half of the distances are below {middle:.3g} cm: are they in metres?"]
     if middle > FARTHEST_CM:

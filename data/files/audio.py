@@ -31,6 +31,7 @@ _LOUDEST: Final = 100.0
 """Full scale is 1: samples beyond this were never divided."""
 _MOST_BEYOND: Final = 0.01
 """Share of samples that may lie beyond full scale, and are clipped."""
+_MOST_FRAMES: Final = 1 << 40
 _FFMPEGS_MASK: Final = 0x107
 """Of four channels that nobody gave a mask: ffmpeg's word for them, with untouched samples."""
 
@@ -154,6 +155,8 @@ def _read(path: str, dtype: str) -> tuple[NDArray[Any], int, SoundHeader]:
                 f"{path} is truncated: its header announces {header.announced:,} bytes of sound, {header.there:,} are "
                 "there; copy or download it again"
             )
+        if frames > _MOST_FRAMES:  # what libsndfile makes of a FLAC file without a length
+            raise UserError(f"{path} does not say how long it is, as of a pipe; write it again to a file, or as wav")
         try:
             audio = sound.read(dtype=dtype, always_2d=True)
         except soundfile.LibsndfileError as error:

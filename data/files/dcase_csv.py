@@ -82,7 +82,7 @@ def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -
     notes = {
         "csv without rows": int(not len(table)),
         "csv without distances": int(bool(len(table)) and not (layout.has_distance and known.any())),
-        "csv with distances in metres": int(in_metres),
+        "csv with distances in metres, taken times 100": int(in_metres),
         "csv without sources": int(bool(len(table)) and "source" not in layout.names),
         "csv with vectors in place of angles": int(not is_polar),
         "csv with a header": int(table.has_header),

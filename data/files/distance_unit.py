@@ -12,6 +12,6 @@ _CM_FROM_MEDIAN: Final = 20.0
 
 
 def unit_of(distances: NDArray[np.float64]) -> Literal["m", "cm"]:
-    """The unit of distances, NaN where unknown, by their median."""
-    known = distances[np.isfinite(distances)]
+    """The unit of distances, NaN or 0 where unknown, by their median."""
+    known = distances[np.isfinite(distances) & (distances != 0)]
     return "cm" if len(known) and np.median(known) > _CM_FROM_MEDIAN else "m"

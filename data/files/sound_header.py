@@ -66,7 +66,7 @@ def _riff(file: BinaryIO, size: int) -> SoundHeader:
     for name, length in _chunks(file, order, size):
         start = file.tell()
         if name == b"ds64":
-            long = struct.unpack("<Q", file.read(16)[8:])[0]
+            long = start + 8, struct.unpack("<Q", file.read(16)[8:])[0]
         elif name == b"fmt ":
             extension = file.read(length)[18:40]
             if len(extension) == 22:
@@ -74,8 +74,11 @@ def _riff(file: BinaryIO, size: int) -> SoundHeader:
                 header = replace(header, mask=mask, is_b_format=extension[6:] in _B_FORMAT)
         elif name == b"data":
             there = size - start
-            if length == 0xFFFFFFFF and long:
-                return replace(header, announced=long, there=there)
+            if length == 0xFFFFFFFF and long is not None and not long[1] and there >= _SHORTEST_STREAM:
+                told = (long[0], struct.pack("<Q", there))
+                return replace(header, is_stream=True, changes=(*header.changes, told))
+            if length == 0xFFFFFFFF and long is not None:
+                return replace(header, announced=long[1], there=there)
             if length == 0 and there >= _SHORTEST_STREAM:
                 told = (start - 4, struct.pack(f"{order}I", min(there, 2**32 - 1)))
                 return replace(header, is_stream=True, changes=(*header.changes, told))
@@ -130,11 +133,12 @@ def _au(file: BinaryIO, size: int) -> SoundHeader:
 
 
 def _ogg(file: BinaryIO, size: int) -> SoundHeader:
-    """The last page of a whole stream says that it is the last."""
+    """The last page of a whole stream says that it is the last, and how long it is."""
     file.seek(max(0, size - (1 << 17)))
     end = file.read()
-    last = end.rfind(b"OggS")
-    is_whole = last >= 0 and len(end) > last + 5 and bool(end[last + 5] & 4)
+    page = end[max(0, end.rfind(b"OggS")) :]
+    lacing = page[27 : 27 + page[26]] if len(page) > 27 else b""
+    is_whole = len(page) > 27 and bool(page[5] & 4) and len(page) >= 27 + len(lacing) + sum(lacing)
     return SoundHeader(None if is_whole else size + 1, size)
 
 

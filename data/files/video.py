@@ -21,8 +21,8 @@ TREE_RATE_HZ = Fraction(30000, 1001)
 JPEG_QUALITY = 85
 
 _ASPECT_TOLERANCE: Final = 0.05
-_LATE_S: Final = 0.05
-"""From half a label frame on; encoders of sound begin some milliseconds before it."""
+_LATE_S: Final = 0.1
+"""From a label frame on: encoders of sound begin some milliseconds before it, and of pictures with a frame or two."""
 _HEADER_BYTES: Final = 1 << 20
 """At either end of a file; its header lies there."""
 
@@ -116,7 +116,7 @@ def check_panorama(path: str | os.PathLike[str], info: VideoInfo, stereoscopic: 
         raise UserError(
             f"{os.fspath(path)} is a cubemap by its header; equirectangular pictures are needed: convert it"
         )
-    if info.is_panorama:
+    if stereoscopic == said if said else info.is_panorama:
         return
     guess = {1.0: "top-bottom", 4.0: "left-right"}.get(round(info.width / info.height, 1))
     name = said or guess

@@ -239,7 +239,7 @@ def _late_labels(given: Recording) -> str | None:
     if late <= MOST_LATE * len(given.events) or last < total + _LATE_LABELS:
         return None
     guess = next((ms for ms in (50, 20, 10) if last * ms <= 1.1 * total * 1000 * LABEL_HOP_S), None)
-    asks = f"do frames count {guess} ms there?" if guess else "do they belong to another recording?"
+    asks = f"do frames count {guess} ms there? Write one every 100 ms" if guess else "are they of another recording?"
     return (
         f"{given.name}: {late:,} of {len(given.events):,} rows of its labels lie past the end of its sound, after "
         f"{total * LABEL_HOP_S:.1f} s, the last one at {last * LABEL_HOP_S:.1f} s: label frames are {LABEL_HOP_S} s; "

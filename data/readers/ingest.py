@@ -22,7 +22,7 @@ from data.readers.hold_out import hold_out, one_sided_classes, seconds_of
 from data.readers.review import review_labels
 from data.registry.plugins import identities, plugins_behind
 from data.stores.build import SHARD_BYTES, Built, Review, Run, build
-from data.stores.chunks import Store
+from data.stores.chunks import MANIFEST_NAME, Store, open_store
 from data.stores.replacing import MayReplace, refuse_to_replace
 from data.stores.source import Fault, Recording
 
@@ -96,7 +96,7 @@ def ingest(
     storage.check_root(root)
     storage.check_root(out)
     tree = find_tree(READERS.find(reader, "--reader")(), root)
-    clips, rooms = hold_out(tree, settings)
+    clips, rooms = hold_out(tree, _as_before(tree, out, settings))
     # Whoever names the rooms knows what is in them.
     is_chosen = settings.val_rooms is None
     settings = replace(settings, val_rooms=rooms)
@@ -113,13 +113,24 @@ def ingest(
     return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), review, may_replace)
 
 
+def _as_before(tree: Tree, out: str, settings: IngestSettings) -> IngestSettings:
+    """The settings, with the rooms that the store there holds out where nobody names any: a tree may grow."""
+    if settings.val_rooms is not None or not storage.exists(storage.join(out, MANIFEST_NAME)):
+        return settings
+    held = open_store(out).manifest.settings.get("val_rooms") or ()
+    there = {clip.room for clip in tree.clips if clip.split == "train"}
+    return replace(settings, val_rooms=tuple(held)) if held and set(held) < there else settings
+
+
 def _require_splits(store: Store, clips: Sequence[Clip]) -> None:
     """UserError where nothing of a split that the tree has could be read."""
     lost = {clip.split for clip in clips} - store.manifest.splits.keys()
     for split in sorted(lost):
+        own = [clip for clip in clips if clip.split == split]
+        rooms = ", ".join(sorted({clip.room for clip in own}))
         raise UserError(
-            f"{store.root} is not published: none of the {sum(clip.split == split for clip in clips)} recordings for "
-            f"{split} could be read; mend what is named above, or hold out other rooms with --val-rooms"
+            f"nothing new is published at {store.root}: none of the {len(own)} recordings for {split} ({rooms}) could "
+            "be read; mend what is named above, or hold out other rooms with --val-rooms"
         )
 
 

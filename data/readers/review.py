@@ -38,8 +38,8 @@ def review_labels(store: Store, recordings: Mapping[str, Any], trusted: bool) ->
     many = len(apart) > MOST_APART * sum(_frames(one) >= FEWEST_FRAMES for one in recordings.values())
     if (agreement.doubts or many) and not trusted:
         raise UserError(
-            f"{store.root} is not published: {'; '.join(told)}; mend what is wrong, or take it as it is with "
-            "--trust-labels"
+            f"nothing new is published at {store.root}: {'; '.join(told)}; mend what is wrong, or take it as it is "
+            "with --trust-labels"
         )
     if not told:
         logger.info("%s: %s", store.root, agreement)

@@ -69,11 +69,17 @@ class _Sound:
         return match[1].lower() if (match := _FOLDER.fullmatch(self.stem)) else None
 
     @property
+    def group(self) -> str:
+        """Whose numbering its fold belongs to: that of its data set, or of its folder."""
+        match = _FOLDER.fullmatch(self.stem)
+        return f"dev-{(match[2] or '').lower()}" if match else self.stem.rpartition("/")[0]
+
+    @property
     def set(self) -> str:
         """The data set that its room belongs to: as its folder is called, and each synthetic fold its own."""
         match = _FOLDER.fullmatch(self.stem)
         fold = f"fold{self.fold}" if self.fold in _SYNTHETIC_FOLDS else ""
-        return "-".join(part for part in ((match and match[2]) or "", fold) if part)
+        return "-".join(part for part in (((match and match[2]) or "").lower(), fold) if part)
 
     def beside(self, kind: str, end: str) -> str:
         """Where its labels or its video lie."""
@@ -111,15 +117,16 @@ def find_clips(root: str) -> Tree:
             f"{', '.join(top[:8]) or 'nothing'}; name the folder that holds foa_dev"
         )
     there = {path.lower(): path for path in versions}
-    six = any(sound.fold == 6 and sound.split_of_folder is None for sound in sounds)
-    more_than_four = any((sound.fold or 0) > 4 for sound in sounds)
+    most: dict[str, int] = {}
+    for sound in sounds:
+        most[sound.group] = max(most.get(sound.group, 0), sound.fold or 0)
     by_name: dict[str, list[tuple[_Sound, Clip]]] = {}
     used: set[str | None] = set()
     faults = []
     for sound in sounds:
         csv, video = _first(sound, _LABELS, "csv", there), _first(sound, _VIDEOS, "mp4", there)
         used |= {csv, video}
-        split, wrong = _split(sound, _SIX_FOLDS if six else _FOLDS, not more_than_four)
+        split, wrong = _split(sound, most[sound.group])
         if wrong is None and csv is None and split != "eval":
             wrong = f"has no label file {sound.beside(_LABELS[0], 'csv')}; add it (an empty one: nothing sounds)"
         if wrong is not None:
@@ -145,14 +152,14 @@ def _first(sound: _Sound, kinds: Iterable[str], end: str, there: Mapping[str, st
     return next((there[place] for place in places if place in there), None)
 
 
-def _split(sound: _Sound, folds: Mapping[int, str], folds_bind: bool) -> tuple[str, str | None]:
-    """The split of a recording, and what is wrong if it has none."""
+def _split(sound: _Sound, folds: int) -> tuple[str, str | None]:
+    """The split of a recording whose data set has so many folds, and what is wrong if it has none."""
     if sound.part == "eval":
         return "eval", None
     if sound.fold is None:
         return "", "is no name of a recording, such as fold3_room21_mix001.wav; rename it"
-    by_folder, by_fold = sound.split_of_folder, folds.get(sound.fold)
-    if by_folder and by_fold and folds_bind and by_folder != by_fold:
+    by_folder, by_fold = sound.split_of_folder, (_SIX_FOLDS if folds == 6 else _FOLDS).get(sound.fold)
+    if by_folder and by_fold and folds <= max(_FOLDS) and by_folder != by_fold:
         return (
             "",
             f"is of fold {sound.fold}, which is for {by_fold}, but its folder says {by_folder}; move or rename it",

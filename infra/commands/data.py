@@ -77,7 +77,10 @@ def data_synth(
     root = store.root
     hours = {split: content.hours for split, content in store.manifest.splits.items()}
     document = {"root": root, "manifest": store.manifest.sha256, "hours": hours}
-    listed = ", ".join(f"{split} {60 * value:.0f} min" for split, value in hours.items())
+    listed = ", ".join(
+        f"{split} {f'{60 * value:.0f} min' if value >= 1 / 60 else f'{3600 * value:.0f} s'}"
+        for split, value in hours.items()
+    )
     say(document, f"{root}: {listed}; manifest {store.manifest.sha256[:12]}", as_json=as_json)
 
 
@@ -91,7 +94,8 @@ def data_ingest(
     ],
     out: Annotated[str | None, typer.Option(help="Where the store goes; <root>/data/<reader> if not given.")] = None,
     val_rooms: Annotated[
-        str | None, typer.Option(help="Training rooms to hold out, e.g. room21,room6; chosen by name if not given.")
+        str | None,
+        typer.Option(help="Training rooms to hold out, e.g. room21,room6; else those that lack few classes."),
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Exit with 0 although a recording could not be read.")

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import asdict, replace
 from typing import Any
 
+from data.errors import UserError
+from data.stores.chunks import Store, open_store
 from infra.cluster.join import cluster_name, connect
 from infra.cluster.nodes import require_shared
 from infra.cluster.usage import cluster_usage
@@ -82,6 +84,7 @@ def _run_owed(standing: Standing, settings: Settings, screen: Screen | None, ope
         concurrency = trials_at_a_time(asked.concurrency, asked.resources, data)
         cpus = cpus_left(asked.resources, concurrency) // concurrency
         shared = load_shared(store, standing.prepare, data, settings.root, concurrency, asked.resources.workers, cpus)
+        _require_unchanged(store)
         for config in {config.visual.name: config for config in asked.configs}.values():
             warn_random_weights(config)
         # From here on things are written.
@@ -114,6 +117,14 @@ def _run_owed(standing: Standing, settings: Settings, screen: Screen | None, ope
         if outcome.finished:
             claim.finished()
     return outcome
+
+
+def _require_unchanged(store: Store) -> None:
+    """UserError where the data was replaced while it was read; from now on whoever would replace it sees the sweep."""
+    if open_store(store.root).manifest != store.manifest:
+        raise UserError(
+            f"{store.root} was replaced while it was being read; give the same command again, for the data there now"
+        )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.agreement.changes import FROM_CAPSULES
 from data.agreement.directions import listen
 from data.agreement.verdict import Agreement, compare
+from data.geometry import unit_vector
 from data.labels import Events
 from data.scenes.mixing import render_audio
 from data.scenes.sampling import scene_events
@@ -130,3 +131,41 @@ def test_labels_of_other_recordings_fit_in_no_way(easy: list[Recording]) -> None
     found = heard(others)
     assert found.told
     assert "sound and labels disagree" in str(found)
+
+
+def with_noise(audio: Audio, level: float) -> Audio:
+    """As much of it in each channel."""
+    return as_int16(audio + np.random.default_rng(1).normal(0, level, audio.shape))
+
+
+def test_the_noise_of_quiet_channels_is_not_taken_for_another_scale(easy: list[Recording]) -> None:
+    audio, events = easy[0]
+    quiet = np.zeros((4, 8 * audio.shape[1]), np.int16)
+    quiet[:, : audio.shape[1]] = audio
+    assert heard([(with_noise(quiet, 30), events)]).doubts == ()
+
+
+def test_a_fan_that_nobody_labelled_is_no_label_gone_wrong(easy: list[Recording]) -> None:
+    """Louder than what is labelled, and always there: what is left of the frames says what is right, or nothing."""
+    hum = np.random.default_rng(2).normal(0, 1, easy[0][0].shape[1])
+    x, y, z = unit_vector(120.0, 0.0)
+    for loudness in (1.0, 3.0):
+        level = loudness * np.std([audio[0].std() for audio, _ in easy] + [audio[0].std() * 3 for audio, _ in easy])
+        fan = np.array([1.0, y, z, x])[:, None] * hum * level
+        found = heard([(as_int16(audio + fan), events) for audio, events in easy])
+        assert found.doubts == (), loudness
+
+
+def test_distances_that_are_not_known_are_no_distances(easy: list[Recording]) -> None:
+    unknown = [(audio, replace(events, distance_cm=np.zeros(len(events)))) for audio, events in easy]
+    assert heard(unknown).doubts == ()
+    few = [
+        (audio, replace(events, distance_cm=np.where(np.arange(len(events)) == 0, 3.0, np.nan)))
+        for audio, events in easy
+    ]
+    assert heard(few).doubts == ()
+
+
+def test_an_inverted_w_is_found_and_a_lag_at_the_edge_is_said_as_one(easy: list[Recording]) -> None:
+    assert "they agree after W -> -W" in str(heard([mixed(np.diag([-1.0, 1, 1, 1]))(*one) for one in easy]))
+    assert "labels are about 2.0 s or more earlier" in str(heard([late(20)(*one) for one in easy]))

@@ -172,3 +172,31 @@ def test_loudspeakers_in_the_header_are_noted(tmp_path):
         content[at : at + 4] = struct.pack("<I", mask)
         (tmp_path / "m.wav").write_bytes(content)
         assert read_foa_int16(tmp_path / "m.wav")[1].get("audio whose header names loudspeakers", 0) == noted
+
+
+def test_a_flac_stream_without_its_length_is_refused_with_the_fix(tmp_path):
+    path = written(tmp_path / "pipe.flac", "flac")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the upper four bits of the number of samples, and the lower 32
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"pipe\.flac does not say how long it is, as of a pipe; write it again"):
+        read_foa_wav(path)
+
+
+def test_an_rf64_whose_length_nobody_filled_in_is_a_stream(tmp_path):
+    path = written(tmp_path / "a.wav", "rf64")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"ds64") + 8
+    content[at : at + 24] = bytes(24)
+    content[content.index(b"data") + 4 :][:4] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    audio, notes = read_foa_int16(path)
+    assert (audio.shape, notes["audio of a stream, without its length"]) == ((4, 24_000), 1)
+
+
+def test_ogg_without_the_end_of_its_last_page_is_truncated(tmp_path):
+    path = written(tmp_path / "a.ogg", "ogg")
+    (tmp_path / "cut.ogg").write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"cut\.ogg is truncated"):
+        read_foa_wav(tmp_path / "cut.ogg")

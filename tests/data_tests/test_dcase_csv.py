@@ -163,6 +163,8 @@ def test_underscores_are_no_part_of_a_number(tmp_path):
 def test_distances_in_metres_are_taken_for_what_they_are(tmp_path):
     rows = [(frame, 3, 0, 20, 10, 1.118 + 0.01 * frame) for frame in range(5)]
     np.testing.assert_allclose(read_events_csv(write(tmp_path / "a.csv", rows)).distance_cm[:2], [111.8, 112.8])
+    some = [(frame, 3, 0, 20, 10, 0 if frame % 5 else 200) for frame in range(100)]
+    assert read_events_csv(write(tmp_path / "c.csv", some)).distance_cm.max() == 200
     cm = [(frame, 3, 0, 20, 10, 111 + frame) for frame in range(5)]
     assert read_events_csv(write(tmp_path / "b.csv", cm)).distance_cm.tolist() == [111, 112, 113, 114, 115]
 

@@ -24,6 +24,11 @@ def written(root: Path, *paths: str) -> str:
     return str(root)
 
 
+def heard(*names: str) -> list[str]:
+    """The sounds and label files of recordings."""
+    return [f"{kind}/{name}.{end}" for name in names for kind, end in (("foa_dev", "wav"), ("metadata_dev", "csv"))]
+
+
 def found(root: str) -> dict[str, tuple[str, str, bool, bool]]:
     """Recording -> split, room, whether it has labels and a video."""
     tree = find_clips(root)
@@ -52,7 +57,7 @@ def test_folders_of_2021_say_what_is_validation(tmp_path: Path) -> None:
 
 def test_six_folds_without_folders_are_those_of_2020(tmp_path: Path) -> None:
     names = [f"fold{fold}_room{fold}_mix001_ov1" for fold in range(1, 7)]
-    paths = [f"{kind}/{name}.{end}" for name in names for kind, end in (("foa_dev", "wav"), ("metadata_dev", "csv"))]
+    paths = heard(*names)
     splits = [split for _, (split, *_) in sorted(found(written(tmp_path, *paths)).items())]
     assert splits == ["test", "val", "train", "train", "train", "train"]
 
@@ -97,7 +102,7 @@ def test_rooms_of_one_number_in_several_sets_are_told_apart(tmp_path: Path) -> N
 
 def test_rooms_numbered_anew_in_each_synthetic_fold_are_told_apart(tmp_path: Path) -> None:
     names = ("fold1_room1_mix001", "fold2_room1_mix001")
-    paths = [f"{kind}/{name}.{end}" for name in names for kind, end in (("foa_dev", "wav"), ("metadata_dev", "csv"))]
+    paths = heard(*names)
     assert [room for _, room, *_ in found(written(tmp_path, *paths)).values()] == ["fold1-room1", "fold2-room1"]
 
 
@@ -127,9 +132,46 @@ def test_a_thousand_other_names_are_one_line_and_their_labels_no_orphans(tmp_pat
 
 def test_a_split_of_which_nothing_can_be_read_is_not_lost_by_the_way(tmp_path: Path) -> None:
     names = ("fold3_room1_mix001", "fold3_room2_mix001", "fold4_room3_mix001")
-    paths = [f"{kind}/{name}.{end}" for name in names for kind, end in (("foa_dev", "wav"), ("metadata_dev", "csv"))]
+    paths = heard(*names)
     root = written(tmp_path / "tree", *paths)
     write_text(tmp_path / "tree" / "metadata_dev" / f"{names[2]}.csv", "1_0,1,0,10,0,150\n")
-    with pytest.raises(UserError, match=r"none of the 1 recordings for test could be read; mend what is named above"):
+    with pytest.raises(
+        UserError, match=r"none of the 1 recordings for test \(room3\) could be read; mend what is named above"
+    ):
         ingest(root, str(tmp_path / "out"), IngestSettings(with_video=False))
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_each_data_set_has_its_own_folds(tmp_path: Path) -> None:
+    """A set of six folds beside STARSS23, whose own mean what they did."""
+    names = [
+        "dev-train-sony/fold3_room1_mix001",
+        "dev-test-sony/fold4_room2_mix001",
+        "dev-train-sony/fold4_room3_mix001",
+    ]
+    names += [f"mine/fold{fold}_room{10 + fold}_mix001" for fold in (1, 2, 6)] + ["other/fold1_room20_mix001"]
+    paths = heard(*names)
+    tree = find_clips(written(tmp_path, *paths))
+    assert [fault.recording for fault in tree.faults] == ["fold4_room3_mix001"]
+    assert {clip.wav.partition("/")[2].rpartition(".")[0]: clip.split for clip in tree.clips} == {
+        names[0]: "train",
+        names[1]: "test",
+        "mine/fold1_room11_mix001": "test",
+        "mine/fold2_room12_mix001": "val",
+        "mine/fold6_room16_mix001": "train",
+        "other/fold1_room20_mix001": "train",
+    }
+
+
+def test_a_tree_that_grows_keeps_the_rooms_that_are_held_out(tmp_path: Path) -> None:
+    names = [f"fold3_room{room}_mix00{mix}" for room, mix in ((1, 1), (2, 1), (2, 2))]
+    paths = heard(*names)
+    root, settings = written(tmp_path / "tree", *paths), IngestSettings(with_video=False)
+    held = ingest(root, str(tmp_path / "out"), settings).store.manifest.splits["val"].rooms
+    more = [f"fold3_room{room}_mix00{mix}" for room in (3, 4) for mix in (1, 2, 3)]
+    written(
+        tmp_path / "tree",
+        *heard(*more),
+    )
+    grown = ingest(root, str(tmp_path / "out"), settings).store.manifest.splits
+    assert (grown["val"].rooms, grown["train"].clips + grown["val"].clips) == (held, 9)

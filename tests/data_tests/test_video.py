@@ -164,3 +164,14 @@ def test_what_spherical_metadata_say_is_believed(tmp_path):
         (tmp_path / f"{name}.mp4").write_bytes(spherical(content, box))
         with pytest.raises(UserError, match=rf"{name}\.mp4 .*{said}"):
             levels(tmp_path / f"{name}.mp4")
+
+
+def test_two_squeezed_panoramas_are_taken_for_what_the_file_says(tmp_path):
+    both = np.concatenate([plain(40, 32), plain(200, 32)])
+    written(tmp_path / "squeezed.mp4", [both] * 3, [0, 1, 2])
+    content = (tmp_path / "squeezed.mp4").read_bytes()
+    box = b"uuid<GSpherical:StereoMode>top-bottom</GSpherical:StereoMode>"
+    (tmp_path / "squeezed.mp4").write_bytes(spherical(content, box))
+    with pytest.raises(UserError, match="--stereoscopic top-bottom takes the upper one"):
+        levels(tmp_path / "squeezed.mp4")
+    np.testing.assert_allclose(levels(tmp_path / "squeezed.mp4", stereoscopic="top-bottom"), [40, 40, 40], atol=3)

@@ -17,6 +17,7 @@ from data.scenes.synth import SynthSettings, synthesise
 from data.stores.chunks import Store, open_store
 from infra.datasets.in_use import replacing, sweeps_on
 from infra.record.claim import Driver
+from infra.sweep.run import _require_unchanged
 
 TINY = SynthSettings(train_clips=1, val_clips=1, test_clips=0, clip_s=5.0, train_rooms=1, with_video=False)
 OTHER = replace(TINY, seed=5)
@@ -84,3 +85,11 @@ def test_without_sweeps_other_settings_alone_are_refused(root: str, store: Store
         synthesise(OTHER, store.root, may_replace=replacing(root, False))
     begin(root, "elsewhere", synthesise(OTHER, f"{root}/data/other"), "running")
     assert synthesise(OTHER, store.root, may_replace=replacing(root, True)).manifest != store.manifest
+
+
+def test_a_sweep_does_not_go_on_with_data_that_was_replaced_while_it_read_it(root: str, store: Store) -> None:
+    """Until a sweep has read its data nobody sees it: what it read has to be what is there then."""
+    _require_unchanged(store)
+    synthesise(OTHER, store.root, may_replace=replacing(root, True))
+    with pytest.raises(UserError, match="was replaced while it was being read; give the same command again"):
+        _require_unchanged(store)
