@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,6 +68,8 @@ class SearchSpace:
     gpus_per_worker: float = 0.0
     identity: str = ""
     """Hash of what decides its points: a sweep goes on only with the very space that it was begun with."""
+    decides: Mapping[str, Any] = field(default_factory=dict)
+    """What the hash is of, by name, where it is known as values and not as code: what differs can be said then."""
 
     def __post_init__(self) -> None:
         check_plain(self, trials=1, grace_epochs=1, reduction=2, cpus_per_worker=1, gpus_per_worker=0)

@@ -66,7 +66,7 @@ class SweepStore:
         with read_back(uri, _RESTORE):
             return {**json.loads(read_document(uri))}
 
-    def check(self, settings: dict[str, Any]) -> bool:
+    def check(self, settings: dict[str, Any], space: Mapping[str, Any] | None = None) -> bool:
         """Whether the sweep is there already; refuses to continue it otherwise than it was begun.
 
         Raises:
@@ -82,6 +82,9 @@ class SweepStore:
             for key in sorted({*there, *settings})
             if there.get(key) != settings.get(key)
         ]
+        if there.get("space_identity") != settings.get("space_identity"):
+            told = self._space_differences(space)
+            different = [*(line for line in different if not (told and line.startswith("space_identity"))), *told]
         if different:
             raise UserError(
                 f"sweep {self.name!r} exists with other settings ({'; '.join(different)}); "
@@ -89,8 +92,20 @@ class SweepStore:
             )
         return True
 
-    def create(self, settings: dict[str, Any]) -> None:
+    def create(self, settings: dict[str, Any], space: Mapping[str, Any] | None = None) -> None:
+        """Write down how the sweep is begun; and what decides its points, where that is known as values."""
+        if space:
+            storage.write_bytes(f"{self.uri}/space.json", json.dumps(space, indent=2).encode())
         storage.write_bytes(f"{self.uri}/sweep.json", json.dumps(settings, indent=2, sort_keys=True).encode())
+
+    def _space_differences(self, now: Mapping[str, Any] | None) -> list[str]:
+        """What decides the points otherwise than when the sweep was begun, where that was written down."""
+        uri = f"{self.uri}/space.json"
+        if not now or not storage.exists(uri):
+            return []
+        was, new = _leaves(json.loads(read_document(uri))), _leaves(json.loads(json.dumps(now)))
+        names = sorted(name for name in was.keys() | new.keys() if was.get(name) != new.get(name))
+        return [f"{name}: was {was.get(name)!r}, now {new.get(name)!r}" for name in names]
 
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
@@ -107,6 +122,14 @@ class SweepStore:
 
     def write(self, record: TrialRecord) -> None:
         storage.write_bytes(f"{self.uri}/trials/{record.number:05d}.json", json.dumps(asdict(record)).encode())
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, Any]:
+    """Dotted names and what they hold, of mappings in mappings."""
+    if not isinstance(value, dict):
+        return {name: value}
+    below = (_leaves(of, f"{name}.{key}" if name else key) for key, of in value.items())
+    return {leaf: of for leaves in below for leaf, of in leaves.items()}
 
 
 def require_plugins(sweep: str, settings: Mapping[str, Any]) -> None:

@@ -131,7 +131,7 @@ def _require_unchanged(store: Store) -> None:
 def _tracked(standing: Standing, settings: Settings) -> Iterator[SweepTracker]:
     """Write the sweep's settings, and bring its runs in MLflow up to date with the records."""
     sweep = standing.sweep
-    sweep.create(standing.settings)
+    sweep.create(standing.settings, standing.asked.search.space.decides)
     for record in standing.put_right:
         sweep.write(record)
     if not standing.begun:

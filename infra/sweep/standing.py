@@ -86,7 +86,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     sweep = SweepStore(settings.root, asked.name)
     lasting = asked.lasting(data_sha256)
     last = require_free(sweep.uri, sweep.name, cluster_name(settings)) if claiming else read_driver(sweep.uri)
-    records = sweep.trials() if sweep.check(lasting) else []
+    records = sweep.trials() if sweep.check(lasting, asked.search.space.decides) else []
     before = kept(sweep)
     earlier = before or []
     if before is None and asked.warm_start:

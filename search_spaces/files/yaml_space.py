@@ -79,10 +79,23 @@ def yaml_space(path: str) -> SearchSpace:
             sets_seed=any(parameter.name == "training.seed" for parameter in parameters),
             budget_s=parse_duration_s(str(document.get("budget", BUDGET))),
             identity=hash_text(json.dumps(decides)),
+            decides=_by_name(decides),
             **numbers,
         )
     except UserError as error:
         raise UserError(f"search space {path!r}: {error}") from error
+
+
+def _by_name(decides: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for comparing it with another: each parameter by its name, and of it what is said."""
+    parameters = {}
+    for one in decides["parameters"]:
+        said = {key: value for key, value in one.items() if key != "name" and value not in ({}, None, False)}
+        choices = said.get("choices", {})
+        if all(label == value for label, value in choices.items()):
+            said |= {"choices": list(choices)} if choices else {}
+        parameters[one["name"]] = said
+    return {**decides, "parameters": parameters, "first": dict(enumerate(decides["first"]))}
 
 
 def _suggest(base: TrialConfig, parameters: Sequence[Parameter], trial: Trial) -> TrialConfig:

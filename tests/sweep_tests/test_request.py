@@ -17,6 +17,7 @@ from infra.record.folder import SweepStore, require_plugins
 from infra.search.proposals import DRAWN, draw
 from infra.sweep.request import SweepRequest
 from search_spaces.quickstart import QUICKSTART
+from search_spaces.registry import find_space
 from search_spaces.space import Trial
 from search_spaces.table1 import table1_space
 from support.forgotten_plugins import forgotten_plugins
@@ -66,6 +67,25 @@ def test_fields_given_as_tuples_are_what_is_read_back(tmp_path: Path) -> None:
     assert sweep.check(settled.lasting("a1"))
     as_list = SweepRequest(space=QUICKSTART, fixed={"audio.channels": [16, 32, 64]}).settle(ROOT)
     assert sweep.check(as_list.lasting("a1"))
+
+
+def test_what_differs_of_a_space_in_a_file_is_named(tmp_path: Path) -> None:
+    text = (
+        "name: plain\nbase: {preset: resnet-gru, size: small}\nparameters:\n  optimiser.lr: {choices: [0.001, 0.002]}\n"
+    )
+    changed = text.replace("0.002]", "0.002, 0.004]").replace("size: small", "size: small, training: {epochs: 7}")
+    spaces = []
+    for name, content in (("before", text), ("after", changed)):
+        (tmp_path / f"{name}.yaml").write_text(content)
+        spaces.append(find_space(str(tmp_path / f"{name}.yaml")))
+    before, after = ((SweepRequest(space=space).settle(ROOT).lasting("a1"), space.decides) for space in spaces)
+    sweep = SweepStore(str(tmp_path), "plain")
+    sweep.create(*before)
+    assert sweep.check(*before)
+    said = r"parameters\.optimiser\.lr\.choices: was \[0\.001, 0\.002\], now \[0\.001, 0\.002, 0\.004\]"
+    with pytest.raises(UserError, match=rf"base\.training\.epochs: was \d+, now 7; {said}") as refused:
+        sweep.check(*after)
+    assert "space_identity" not in str(refused.value)
 
 
 def test_what_early_stopping_is_fair_to_follows_from_the_space_or_is_asked_for() -> None:
