@@ -103,7 +103,9 @@ CHANGES: Final = (
     *(
         Change(
             f"channels read as {' '.join(names)}",
-            "is it FuMa's order, W X Y Z?" if names == tuple("WXYZ") else "are the channels in another order?",
+            "is it FuMa's order (ingest --ambisonics fuma)?"
+            if names == tuple("WXYZ")
+            else "are the channels in another order?",
             channels=_order(names),
         )
         for names in permutations("WYZX")

@@ -256,7 +256,11 @@ def _scaled(heard: Sequence[Heard], change: Change | None) -> list[str]:
     middle = float(np.median(ratio))
     if middle < _ABOVE_SN3D:
         return []
-    asks = "is W 3 dB lower, as FuMa has it?" if middle < _ABOVE_FUMA else "are they N3D?"
+    asks = (
+        "is W 3 dB lower, as FuMa has it (ingest --ambisonics fuma)?"
+        if middle < _ABOVE_FUMA
+        else "are they N3D (ingest --ambisonics n3d)?"
+    )
     if middle > _ABOVE_N3D:
         asks = "is W another channel, or are these four capsules?"
     return [f"Y, Z and X together have {middle:.1f} times the energy of W, not as much as it: {asks}"]
