@@ -25,6 +25,7 @@ from infra.cluster.join import cluster_size, connect
 from infra.stack.answers import TIMEOUT_S, mlflow_answers, mlflow_login_refused, ray_answers
 from infra.stack.settings import HOW_TO_GIVE, Settings
 from infra.sweep.data import find_store
+from infra.tracking.experiment import require_experiment
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ def check_labels(preflight: Preflight, store: Store) -> None:
 
 
 def check_mlflow(preflight: Preflight, uri: str | None) -> None:
-    """Answers, and is of our major version or a later one."""
+    """Answers, still has the experiment of all sweeps, and is of our major version or a later one."""
     if mlflow_answers(uri) is False:
         preflight.add(
             "MLflow", REFUSED, f"does not answer at {uri}; start it (`seldtune up`), or set MLFLOW_TRACKING_URI"
@@ -129,6 +130,11 @@ def check_mlflow(preflight: Preflight, uri: str | None) -> None:
         return
     if refused := mlflow_login_refused(uri):
         preflight.add("MLflow", REFUSED, refused)
+        return
+    try:
+        require_experiment(uri)
+    except UserError as error:
+        preflight.add("MLflow", REFUSED, str(error))
         return
     ours, theirs = importlib.metadata.version("mlflow"), _mlflow_version(uri)
     if theirs is None:

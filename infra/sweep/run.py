@@ -30,7 +30,8 @@ from infra.sweep.outcome import SweepOutcome, outcome_of
 from infra.sweep.request import SweepRequest
 from infra.sweep.room import cpus_left, trials_at_a_time
 from infra.sweep.search import search
-from infra.sweep.standing import EXPERIMENT, Standing, look_up
+from infra.sweep.standing import Standing, look_up
+from infra.tracking.experiment import EXPERIMENT
 from infra.tracking.tracker import SweepTracker
 from infra.watch.gauges import SweepGauges
 from infra.watch.publish import SweepFeed

@@ -26,12 +26,10 @@ from infra.stack.answers import require_answers
 from infra.stack.settings import Settings
 from infra.sweep.data import find_store, preparation
 from infra.sweep.request import SettledRequest
+from infra.tracking.experiment import EXPERIMENT, require_experiment
 from trainables.config import TrialConfig
 from trainables.inputs.prepare import PrepareRow
 from trainables.networks.pretrained import require_weights
-
-EXPERIMENT = "seldtune"
-"""Of all sweeps, in MLflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +75,7 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     """
     storage.check_root(settings.root)
     require_answers(settings)
+    require_experiment(settings.mlflow_tracking_uri)
     store = find_store(asked.data_uri, settings.root)
     store.check()
     data_sha256 = store.manifest.sha256

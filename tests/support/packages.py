@@ -45,7 +45,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
             *("cluster", "comparison", "console", "costs", "models", "provenance", "record", "search", "stack"),
             *("tracking", "watch"),
         },
-        "plan": {"cluster", "costs", "record", "search", "stack", "sweep"},
+        "plan": {"cluster", "costs", "record", "search", "stack", "sweep", "tracking"},
         "finals": {"cluster", "comparison", "models", "record", "stack", "sweep", "tracking"},
         "bench": {"cluster", "finals", "record", "search", "stack", "sweep", "tracking"},
         "api": {
