@@ -68,6 +68,8 @@ def predict_files(
     audio = read_foa_wav(wav, resample, ambisonics)
     if audio.shape[1] < SAMPLES_PER_LABEL:
         raise UserError(f"{wav} holds {audio.shape[1]} samples: a model answers for every {SAMPLES_PER_LABEL} (0.1 s)")
+    if truth is not None and reference is not None:
+        reference = _within(reference, audio.shape[1] // SAMPLES_PER_LABEL, truth)
     for odd in _odd(wav.name, audio):
         logger.warning("%s", odd)
     model = load_registered(model_uri)
@@ -249,6 +251,14 @@ def _read_truth(path: Path) -> Events:
         return read_events_csv(path)
     except UserError as error:
         raise UserError(f"{error}; the truth has to be {_TRUTH}") from error
+
+
+def _within(reference: Events, num_labels: int, path: Path) -> Events:
+    """The labels that lie in the recording, as a store keeps them; how many do not is said."""
+    inside = reference.frame < num_labels
+    if not inside.all():
+        logger.warning("%s: %d rows past the end of the sound are left out", path, int((~inside).sum()))
+    return reference.select(inside)
 
 
 def plot_prediction(detections: Detections, reference: Events | None, num_labels: int, path: Path, title: str) -> None:

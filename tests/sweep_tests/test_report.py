@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import UserError
 from data.labels import Events
-from infra.models.predict import RegisteredModel, plot_prediction, predict_files
+from infra.models.predict import RegisteredModel, _within, plot_prediction, predict_files
 from infra.models.register import ModelVersion
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.sweep.conclude import Conclusion
@@ -142,3 +142,14 @@ def test_a_truth_of_another_layout_is_told_the_layout(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"marks\.csv:2: expected numbers, got .*; the truth has to be .*{wanted}"):
         predict_files("models:/seld@champion", tmp_path / "clip.wav", truth=marks)
     assert [path.name for path in tmp_path.iterdir()] == ["marks.csv"]
+
+
+def test_truth_past_the_end_of_a_recording_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    truth = Events.build([0, 19, 20, 45], [1] * 4, [0] * 4, [10.0] * 4, [0.0] * 4)
+    assert _within(truth, 20, tmp_path / "truth.csv").frame.tolist() == [0, 19]
+    assert "truth.csv: 2 rows past the end of the sound are left out" in caplog.text
+    caplog.clear()
+    assert len(_within(truth, 46, tmp_path / "truth.csv")) == 4
+    assert not caplog.text
