@@ -11,7 +11,7 @@ from data.errors import UserError
 from data.names import check_name
 from infra.api.asked import Fixed, fields_of, names, text_of
 from infra.api.services import settled, settled_for
-from infra.stack.places import data_place
+from infra.stack.places import data_place, is_name, there_are
 from infra.stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def ingest(
         plugins: Python files that register readers of your own (`data.registry.plugins`).
 
     Returns:
-        The store, and what became of the recordings: those that could not be read are in `report["faults"]`.
+        The store, and what became of the recordings: `report["faults"]` are those that could not be read.
 
     Raises:
         UserError: it is no such tree, the reader of a plugin gives or raises something wrong, labels do not say what is
@@ -230,7 +230,12 @@ def open_store(root: Path | str, *, settings: Settings | None = None) -> Store:
     settings = settled_for(settings, place)
     from data.stores import chunks
 
-    return chunks.open_store(data_place(place, settings.root))
+    try:
+        return chunks.open_store(data_place(place, settings.root))
+    except UserError as error:
+        if not is_name(place) or not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise UserError(f"{error}; {there_are(settings.root)}") from error
 
 
 def verify(root: Path | str, *, settings: Settings | None = None) -> dict[str, Any]:
@@ -280,13 +285,12 @@ def inspect(
     """
     if rows is not None and (not isinstance(rows, int) or rows < 1):
         raise UserError(f"rows = {rows!r}: has to be a whole number from 1 on, or None for all")
-    place = text_of(root, "root")
-    settings = settled_for(settings, place)
+    found = open_store(root, settings=settings)
     from infra.api.models import load_model
     from infra.datasets.inspection import inspect_store
 
     return inspect_store(
-        data_place(place, settings.root),
+        found.root,
         model=None if model is None else load_model(model, settings=settings),
         sound_rows=rows,
         picture=picture,

@@ -11,6 +11,16 @@ def is_name(place: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*", place, re.ASCII) is not None and not os.path.exists(place)
 
 
+def there_are(root: str) -> str:
+    """The data sets below a root, for messages; UserError where it cannot be asked."""
+    from data import storage
+    from data.stores.chunks import MANIFEST_NAME  # pyarrow: a command that names no data needs none
+
+    folders = storage.list_folders(f"{root}/data")
+    named = [name for name in folders if storage.exists(f"{root}/data/{name}/{MANIFEST_NAME}")]
+    return f"{root}/data holds {', '.join(named)}" if named else f"there is none below {root}/data"
+
+
 def data_place(place: str, root: str) -> str:
     """The URI or folder of a chunk store: `<root>/data/<name>` for a name."""
     return f"{root}/data/{place}" if is_name(place) else place

@@ -26,7 +26,8 @@ from data.errors import UserError
 from data.feeding.stream import materialise, read_split, unpack_rows, user_errors
 from data.feeding.streamed_split import StreamedSplit
 from data.remembered import ANEW, read_back, remembered_bytes
-from data.stores.chunks import MANIFEST_NAME, Store, open_store
+from data.stores.chunks import Store, open_store
+from infra.stack.places import there_are
 from infra.sweep.data_memory import DataDivision
 from trainables.config import TrialConfig
 from trainables.inputs.features import at_level
@@ -61,13 +62,10 @@ def find_store(uri: str, root: str) -> Store:
     except UserError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        found: dict[str, int] = {}
+        named = ""
         with suppress(UserError):  # what is wrong with the root itself is told elsewhere
-            found = storage.list_files(f"{root}/data")
-        places = (path.rpartition("/") for path in found)
-        there = sorted(name for name, _, file in places if file == MANIFEST_NAME and name and "/" not in name)
-        named = f"{root}/data holds {', '.join(there)}" if there else f"there is none below {root}/data"
-        raise UserError(f"{error}, or name another with --data: {named}") from error
+            named = f": {there_are(root)}"
+        raise UserError(f"{error}, or name another with --data{named}") from error
 
 
 def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
