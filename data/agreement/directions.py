@@ -2,7 +2,7 @@
 
 They are those of the active intensity, Re(conj(W) [X, Y, Z]), over small regions in time and frequency, each weighted
 by how far it is from diffuse, so that the direct path outweighs reverberation and noise (Merimaa and Pulkki, "Spatial
-impulse response rendering I", JAES 53(12), 2005). A minute of sound takes about 0.1 s.
+impulse response rendering I", JAES 53(12), 2005).
 """
 
 from __future__ import annotations

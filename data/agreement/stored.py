@@ -13,7 +13,7 @@ from data.stores.chunks import SPLITS, Store, read_index, read_shard
 from data.stores.rows import decode_flac, row_events
 
 ROWS: Final = 24
-"""Minutes of sound that are listened to, at most; it takes about two seconds, however large the store is."""
+"""Minutes of sound that are listened to, at most, however large the store is."""
 
 
 def agreement_of(store: Store, most_rows: int = ROWS) -> Agreement:
