@@ -122,10 +122,11 @@ def test_a_full_disk_is_said_and_leaves_the_store_readable(tree, tmp_path):
     try:
         tree.add("fold3_room1_mix001", video=False)
         out = str(small / "out")
-        before = ingest(str(tree.root), out).store.manifest
+        all_to_train = IngestSettings(val_rooms=())
+        before = ingest(str(tree.root), out, all_to_train).store.manifest
         tree.add("fold3_room2_mix001", seconds=30.0, video=False)
         with pytest.raises(UserError, match=r"cannot write .*: No space left on device \(.* MB free\); make room"):
-            ingest(str(tree.root), out)
+            ingest(str(tree.root), out, all_to_train)
         assert open_store(out).manifest == before
         assert verify(open_store(out)) == 1
         assert not [path for path in small.rglob("*") if ".tmp" in path.name]
