@@ -53,7 +53,7 @@ def sound_header(path: str | os.PathLike[str]) -> SoundHeader:
         read = _KINDS.get(magic)
         try:
             return read(file, size) if read else SoundHeader()
-        except struct.error:  # it ends within its header, which libsndfile says
+        except (struct.error, ValueError):  # it ends within its header or leads out of the file, which libsndfile says
             return SoundHeader()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ def report_files(comparison: Comparison) -> dict[str, str]:
 
 def write_files(files: Mapping[str, str], folder: str) -> str:
     """Write the report; each file appears whole or not at all. Returns where the page lies."""
-    root = folder.rstrip("/") if storage.is_remote(folder) else str(Path(folder).expanduser().absolute())
+    root = folder.rstrip("/") if storage.is_remote(folder) else str(Path(os.path.expanduser(folder)).absolute())
     for name, content in files.items():
         storage.write_bytes(f"{root}/{name}", content.encode())
     return f"{root}/{PAGE_NAME}"

@@ -59,7 +59,7 @@ def find_home(start: Path | None = None) -> Path:
     """
     named = os.environ.get("SELDTUNE_HOME")
     if named:
-        return Path(named).expanduser().absolute()
+        return Path(os.path.expanduser(named)).absolute()
     start = (start or Path.cwd()).absolute()
     for folder in (start, *start.parents):
         candidate = folder / HOME_NAME

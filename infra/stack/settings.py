@@ -103,9 +103,9 @@ def check_root_uri(root: str) -> str:
     """`root` in its one spelling: no slash at the end, local folders absolute. Raises UserError for other schemes."""
     scheme, separator, rest = root.partition("://")
     if not separator:
-        return str(Path(root).expanduser().absolute())
+        return str(Path(os.path.expanduser(root)).absolute())
     if scheme == "file":
-        return str(Path(rest).expanduser().absolute())
+        return str(Path(os.path.expanduser(rest)).absolute())
     bucket = rest.split("/", 1)[0]
     if scheme not in KINDS or not bucket or (scheme == "s3" and not re.fullmatch(_S3_BUCKET, bucket)):
         raise UserError(f"SELDTUNE_ROOT is {root!r}: give s3://bucket/prefix (bucket: 3-63 of a-z 0-9 . -) or a folder")
