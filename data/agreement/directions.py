@@ -7,7 +7,7 @@ impulse response rendering I", JAES 53(12), 2005).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -58,11 +58,35 @@ class Heard:
 def listen(audio: NDArray[np.int16], events: Events) -> Heard:
     """What (4, N) int16 at 24 kHz says of directions; labels past its end are left out."""
     frames = audio.shape[1] // SAMPLES_PER_LABEL
-    cut = audio[:, : frames * SAMPLES_PER_LABEL].reshape(4, frames, SAMPLES_PER_LABEL // _SEGMENT, _SEGMENT)
-    spectrum = np.fft.rfft(cut * np.hanning(_SEGMENT).astype(np.float32), axis=-1).astype(np.complex64)
+    cut = audio[:, : frames * SAMPLES_PER_LABEL].reshape(4, frames, SAMPLES_PER_LABEL)
+    return Heard(_covariance(cut), events.select(events.frame < frames))
+
+
+def listen_to_some(audio: NDArray[np.int16], events: Events, most: int) -> Heard:
+    """The same of so many label frames at most, spread over those in which one source is labelled, and of no others.
+
+    They are counted anew, so that nothing can be said of when they are.
+    """
+    frames = audio.shape[1] // SAMPLES_PER_LABEL
+    counts = np.bincount(events.frame[events.frame < frames], minlength=frames)
+    single = np.flatnonzero(counts == 1)
+    chosen = single[np.linspace(0, len(single) - 1, min(most, len(single))).astype(int)]
+    cut = audio[:, : frames * SAMPLES_PER_LABEL].reshape(4, frames, SAMPLES_PER_LABEL)[:, chosen]
+    rows = events.select(np.isin(events.frame, chosen))
+    return Heard(_covariance(cut), replace(rows, frame=np.searchsorted(chosen, rows.frame)))
+
+
+def _covariance(cut: NDArray[np.int16]) -> NDArray[np.float32]:
+    """(4, label frames, samples of one) -> (label frames, regions, 4, 4), the real part."""
+    frames = cut.shape[1]
+    segments = SAMPLES_PER_LABEL // _SEGMENT
+    windowed = cut.reshape(4, frames, segments, _SEGMENT) * np.hanning(_SEGMENT).astype(np.float32)
     first, regions = (hz * _SEGMENT // RATE_HZ for hz in (_LOWEST_HZ, (_HIGHEST_HZ - _LOWEST_HZ) // _BINS))
-    used = spectrum[..., first : first + regions * _BINS].reshape(
-        4, frames, SAMPLES_PER_LABEL // _SEGMENT, regions, _BINS
-    )
-    used = used.transpose(1, 3, 0, 2, 4).reshape(frames, regions, 4, SAMPLES_PER_LABEL // _SEGMENT * _BINS)
-    return Heard((used @ used.conj().swapaxes(-1, -2)).real, events.select(events.frame < frames))
+    spectrum = np.fft.rfft(windowed, axis=-1)[..., first : first + regions * _BINS].astype(np.complex64)
+    # Real and imaginary parts side by side: the real part of x y* is the sum of their products.
+    parts = spectrum.view(np.float32).reshape(4, frames, segments, regions, 2 * _BINS)
+    covariance = np.empty((frames, regions, 4, 4), np.float32)
+    for i in range(4):
+        for j in range(i + 1):
+            covariance[..., i, j] = covariance[..., j, i] = np.einsum("fsrb,fsrb->fr", parts[i], parts[j])
+    return covariance

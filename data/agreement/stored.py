@@ -12,7 +12,7 @@ from data.agreement.verdict import Agreement, compare
 from data.stores.chunks import SPLITS, Store, read_index, read_shard
 from data.stores.rows import decode_flac, row_events
 
-ROWS: Final = 24
+ROWS: Final = 12
 """Minutes of sound that are listened to, at most, however large the store is."""
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from data.agreement.directions import listen
+from data.agreement.directions import listen_to_some
 from data.agreement.verdict import compare_once
 from data.classes import NUM_CLASSES
 from data.errors import UserError
@@ -34,6 +34,8 @@ _SPLITS: Final = ("train", "val", "test", "eval")
 _WHOLE: Final = ("frame", "class_index", "source")
 _LARGEST_WHOLE: Final = 2**31 - 1
 _JPEG: Final = b"\xff\xd8"
+COMPARED_LABELS: Final = 100
+"""Of each recording, for whether its labels say what is heard."""
 MOST_LATE: Final = 0.1
 """Share of a recording's labels that may lie more than a second past its end, and are dropped."""
 _LATE_LABELS: Final = 10
@@ -263,7 +265,7 @@ def _noted(given: Recording) -> Recording:
     ):
         if rows.any():
             notes[what] = notes.get(what, 0) + int(rows.sum())
-    found = compare_once(listen(given.audio, events))
+    found = compare_once(listen_to_some(given.audio, events, COMPARED_LABELS))
     agreement = {"frames": found.frames, "median_deg": found.median_deg, "near": round(found.near, 3)}
     return replace(given, events=events, facts={**given.facts, "notes": notes, "agreement": agreement})
 
