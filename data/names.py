@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from data.errors import UserError
 
@@ -27,3 +28,14 @@ ADDED_MARK = "+"
 def origin_of(recording: str) -> str:
     """The part that a recording of a mixed store was added from; empty for the target's own, and in other stores."""
     return recording.partition(ADDED_MARK)[0] if ADDED_MARK in recording else ""
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a part of a path begins with a dot, as of what macOS leaves beside files."""
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """Names for a message: the first of them, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -26,7 +26,8 @@ def check_ambisonics(name: str) -> Ambisonics:
     raise UserError(f"--ambisonics {name!r} is not known; choose from: {', '.join(AMBISONICS)}")
 
 
-_ORDERS: Final = {(order + 1) ** 2: order for order in range(1, 8)}
+_CHANNELS: Final = {(order + 1) ** 2 for order in range(1, 8)}
+"""Of ambisonic sound, by its order."""
 _LOUDEST: Final = 100.0
 """Full scale is 1: samples beyond this were never divided."""
 _MOST_BEYOND: Final = 0.01
@@ -148,7 +149,7 @@ def _read(path: str, dtype: str) -> tuple[NDArray[Any], int, SoundHeader]:
     sound, header = _opened(path)
     with sound:
         channels, frames, rate_hz = sound.channels, sound.frames, sound.samplerate
-        if channels not in _ORDERS:
+        if channels not in _CHANNELS:
             raise UserError(f"{path} has {channels} channels; first-order ambisonics has 4 (W, Y, Z, X)")
         if header.is_truncated:
             raise UserError(

@@ -130,7 +130,7 @@ def check_panorama(path: str | os.PathLike[str], info: VideoInfo, stereoscopic: 
 def _projection(path: str | os.PathLike[str]) -> str | None:
     """What Google's spherical metadata (V1: XML in a uuid box, V2: st3d and sv3d) say, which ffmpeg keeps to itself."""
     with open(path, "rb") as file:
-        start, end = file.read(_HEADER_BYTES), b""
+        start = file.read(_HEADER_BYTES)
         file.seek(max(0, os.path.getsize(path) - _HEADER_BYTES))
         end = file.read()
     said = start + end

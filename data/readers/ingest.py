@@ -97,7 +97,6 @@ def ingest(
     storage.check_root(out)
     tree = find_tree(READERS.find(reader, "--reader")(), root)
     clips, rooms = hold_out(tree, _as_before(tree, out, settings))
-    # Whoever names the rooms knows what is in them.
     is_chosen = settings.val_rooms is None
     settings = replace(settings, val_rooms=rooms)
     tasks = _tasks(reader, tree, clips, settings)

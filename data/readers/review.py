@@ -9,12 +9,12 @@ from typing import Any, Final
 from data.agreement.stored import agreement_of
 from data.agreement.verdict import FEWEST_FRAMES, FEWEST_NEAR
 from data.errors import UserError
+from data.names import some_of
 from data.stores.build import Review
 from data.stores.chunks import Store
 
 MOST_APART: Final = 0.25
 """Share of the recordings that may disagree, of those that can be told; a store with more is not published."""
-_NAMED: Final = 5
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -33,8 +33,7 @@ def review_labels(store: Store, recordings: Mapping[str, Any], trusted: bool) ->
     apart = _apart(recordings)
     told = [str(agreement)] if agreement.doubts else []
     if apart:
-        names = ", ".join([*apart[:_NAMED], *(["..."] if len(apart) > _NAMED else [])])
-        told.append(f"sound and labels disagree in {len(apart)} of {len(recordings)} recordings: {names}")
+        told.append(f"sound and labels disagree in {len(apart)} of {len(recordings)} recordings: {some_of(apart)}")
     many = len(apart) > MOST_APART * sum(_frames(one) >= FEWEST_FRAMES for one in recordings.values())
     if (agreement.doubts or many) and not trusted:
         raise UserError(

@@ -25,6 +25,7 @@ from typing import ClassVar
 
 from data import storage
 from data.errors import UserError
+from data.names import is_hidden
 from data.readers.contract import DEFAULT, READERS, Clip, Reader, Tree
 from data.stores.source import Fault
 
@@ -105,7 +106,7 @@ def find_clips(root: str) -> Tree:
         UserError: there is no folder of sound with recordings in it.
     """
     listed = storage.list_versions(root)
-    versions = {path: version for path, version in listed.items() if not path.startswith(".") and "/." not in path}
+    versions = {path: version for path, version in listed.items() if not is_hidden(path)}
     if hidden := len(listed) - len(versions):
         logger.info("%s: %d files whose names begin with a dot are passed over", root, hidden)
     matches = [match for path in sorted(versions) if (match := _SOUND.fullmatch(path))]

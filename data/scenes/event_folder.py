@@ -20,6 +20,7 @@ import numpy as np
 from data import storage
 from data.classes import SHORT_NAMES, class_named
 from data.errors import UserError
+from data.names import is_hidden
 from data.scenes.waveforms import Signal, block_power, levelled
 from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 
@@ -85,14 +86,9 @@ def _sound_files(folder: str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"the events folder {folder} is no folder on this machine; name one that holds <class>/*.wav")
-    paths = (Path(root, name) for name in storage.list_files(folder) if "/" in name and not _hidden(name))
+    paths = (Path(root, name) for name in storage.list_files(folder) if "/" in name and not is_hidden(name))
     sounds = (path for path in paths if path.suffix.lower() in _SOUNDS)
     return sorted(sounds, key=lambda path: path.relative_to(root).as_posix())
-
-
-def _hidden(name: str) -> bool:
-    """Such as the ._ files that macOS leaves beside others."""
-    return any(part.startswith(".") for part in name.split("/"))
 
 
 def _subfolders(folder: str) -> list[str]:

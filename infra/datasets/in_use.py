@@ -7,14 +7,13 @@ from typing import Any
 
 from data import storage
 from data.errors import UserError
+from data.names import some_of
 from data.stores.chunks import Store
 from data.stores.replacing import MayReplace, refuse_to_replace
 from infra.record.claim import Driver, read_driver
 from infra.record.folder import SweepStore
 
 logger = logging.getLogger(f"seldtune.{__name__}")
-
-_NAMED = 5
 
 
 def replacing(root: str, replace: bool) -> MayReplace:
@@ -35,8 +34,8 @@ def replacing(root: str, replace: bool) -> MayReplace:
                 f"wait for it or stop it (`seldtune status {name}`), or choose another name or place for other data"
             )
         if others:
-            listed = ", ".join([*others[:_NAMED], *(["..."] if len(others) > _NAMED else [])])
-            told = f"sweeps begun on the data there ({listed}) can be shown and compared, and do not go on without it"
+            begun = f"sweeps begun on the data there ({some_of(others)})"
+            told = f"{begun} can be shown and compared, and do not go on without it"
             differences = f"{differences}; {told}"
         if replace:
             if others:

@@ -14,6 +14,7 @@ from data.classes import CLASS_NAMES
 from data.errors import UserError
 from data.files.csv_layouts import Form
 from data.files.label_folder import LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
+from data.names import some_of
 from trainables.scores import metrics, metrics2024
 from trainables.scores.matching import FloatArray, axis_errors_text, median_axis_errors_deg
 from trainables.scores.metrics import FEW_RECORDINGS, Average, Intervals, jackknife
@@ -40,7 +41,7 @@ EDITIONS = {
 
 # Scores in parts of 1 that people read in percent, and those in degrees; the rest are plain numbers.
 _PERCENT, _DEGREES = ("F", "LR", "F20"), ("LE", "DOAE")
-_NAMED_IN_MESSAGES = 3
+_NAMED = 3
 
 IntervalKind = Literal["in-range", "jackknife"]
 """Such as hold the value and leave no score's range (`Intervals.in_range`), or as the challenge publishes them."""
@@ -96,12 +97,12 @@ def score_folders(
     if missing:
         raise UserError(
             f"{prediction_folder} has no prediction for {len(missing)} of {len(reference_files)} recordings: "
-            f"{_some(missing)}; a recording in which nothing is heard needs an empty file, and recordings to leave out "
-            "are left out by name, e.g. fold4_*"
+            f"{some_of(missing, _NAMED)}; a recording in which nothing is heard needs an empty file, and recordings to "
+            "leave out are left out by name, e.g. fold4_*"
         )
     extra = [name for name in prediction_files if name not in reference_files]
     if extra:
-        logger.warning("%d predictions have no reference and are not scored: %s", len(extra), _some(extra))
+        logger.warning("%d predictions have no reference and are not scored: %s", len(extra), some_of(extra, _NAMED))
     true = read_folder(reference_files, fallback="polar")
     predicted = read_folder({name: prediction_files[name] for name in reference_files}, form, distance_unit)
 
@@ -184,11 +185,6 @@ def _entries(names: Sequence[str], table: FloatArray) -> dict[str, dict[str, flo
 
 def _described(folder: Path, read: LabelFolder) -> dict[str, Any]:
     return {"folder": str(folder), "form": read.form, "columns": read.columns, "distance_unit": read.distance_unit}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED_IN_MESSAGES
-    return ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shown(name: str, value: float | None) -> str:
