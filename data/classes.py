@@ -1,53 +1,156 @@
-"""The 13 sound event classes of STARSS23, in the order of their label index."""
+"""Lists of sound event classes: names, short names, and their order, which is that of label indices.
+
+STARSS23's thirteen are the default; a data set may bring its own.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
 
-CLASS_NAMES: tuple[str, ...] = (
-    "Female speech, woman speaking",
-    "Male speech, man speaking",
-    "Clapping",
-    "Telephone",
-    "Laughter",
-    "Domestic sounds",
-    "Walk, footsteps",
-    "Door, open or close",
-    "Music",
-    "Musical instrument",
-    "Water tap, faucet",
-    "Bell",
-    "Knock",
-)
+from data.errors import UserError
+from data.names import some_of
+from data.near import near
 
-# For axes and legends.
-SHORT_NAMES: tuple[str, ...] = (
-    "female",
-    "male",
-    "clap",
-    "phone",
-    "laugh",
-    "domestic",
-    "steps",
-    "door",
-    "music",
-    "instrument",
-    "tap",
-    "bell",
-    "knock",
-)
-
-NUM_CLASSES = len(CLASS_NAMES)
+MOST_CLASSES: Final = 200
+_LONGEST_NAME, _LONGEST_SHORT = 80, 24
 
 
-def _slug(name: str) -> str:
-    """Letters and digits alone, without "and": water_tap, "Water tap" and waterTap are one."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)
+def slug(name: str) -> str:
+    """A name as it is compared, letters and digits without "and": water_tap, "Water tap" and waterTap are one."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\da-zA-Z_]+", name)
     return "".join(word.lower() for word in words if word.lower() != "and")
 
 
+def _joined(name: str) -> str:
+    """The words of a name with low lines between them, as far as a short name may go."""
+    return "_".join(re.findall(r"[^\W_]+", str(name))).lower()[:_LONGEST_SHORT].rstrip("_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassList:
+    """The classes of a data set or model, in the order of their label index.
+
+    Raises:
+        UserError: none or too many, a name that is no text to show, or two that are one.
+    """
+
+    names: tuple[str, ...]
+    short_names: tuple[str, ...]
+    """For axes, legends and the names of scores."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) <= MOST_CLASSES:
+            raise UserError(f"{len(self.names)} classes: 1 to {MOST_CLASSES} are possible")
+        if len(self.names) != len(self.short_names):
+            raise UserError(f"{len(self.names)} names of classes, and {len(self.short_names)} short names")
+        for name in self.names:
+            if not isinstance(name, str) or not slug(name) or not name.isprintable() or len(name) > _LONGEST_NAME:
+                raise UserError(f"class {name!r}: a name is a text of 1 to {_LONGEST_NAME} characters, a letter in it")
+        for short in self.short_names:
+            is_short = isinstance(short, str) and re.fullmatch(rf"[\w-]{{1,{_LONGEST_SHORT}}}", short)
+            if not is_short or not slug(short):
+                raise UserError(
+                    f"short name {short!r} of a class: use letters, digits, - and _, {_LONGEST_SHORT} at most"
+                )
+        for kind, fix in ((self.names, "give them other names"), (self.short_names, "say a `short:` of each")):
+            seen: dict[str, str] = {}
+            for name in kind:
+                if (other := seen.setdefault(slug(name), name)) is not name:
+                    raise UserError(f"two classes are called alike: {other!r} and {name!r}; {fix}")
+
+    @classmethod
+    def of(cls, names: Sequence[str], short_names: Mapping[str, str] | None = None) -> ClassList:
+        """Of names alone, with short names where they are given. The others are the words of a name up to its first
+        comma, or all of them where those are another's too."""
+        given = short_names or {}
+        first = {name: _joined(name.partition(",")[0]) for name in names}
+        often = Counter(first.values())
+        made = (short if short and often[short] == 1 else _joined(name) for name, short in first.items())
+        return cls(names=tuple(names), short_names=tuple(map(given.get, first, made)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def named(self, name: str) -> int | None:
+        """The class with that name, long or short, in any case and with any signs between the words; None: there is
+        none."""
+        return self._by_slug.get(slug(name))
+
+    @cached_property
+    def _by_slug(self) -> dict[str, int]:
+        """A class goes by its name, by its short name, and by each part of its name that a comma sets off."""
+        found: dict[str, int] = {}
+        for named in (self.names, self.short_names):
+            found = {slug(name): index for index, name in enumerate(named)} | found
+        parts: dict[str, set[int]] = {}
+        for index, name in enumerate(self.names):
+            for part in name.split(","):
+                parts.setdefault(slug(part), set()).add(index)
+        alone = {part: indices.copy().pop() for part, indices in parts.items() if part and len(indices) == 1}
+        others = _OTHER_NAMES if self == STARSS23 else {}
+        return {slug(name): index for name, index in others.items()} | alone | found
+
+    def __str__(self) -> str:
+        return ", ".join(self.short_names)
+
+    def to_json(self) -> list[dict[str, str]]:
+        """As manifests keep it."""
+        pairs = zip(self.names, self.short_names, strict=True)
+        return [{"name": name, "short": short} for name, short in pairs]
+
+    @classmethod
+    def from_json(cls, document: Sequence[Mapping[str, Any]]) -> ClassList:
+        """Inverse of `to_json`. KeyError, TypeError or UserError where it is nothing of the kind."""
+        return cls(
+            names=tuple(entry["name"] for entry in document), short_names=tuple(entry["short"] for entry in document)
+        )
+
+    def unknown(self, name: str) -> str:
+        """What is to be said of a name that no class has."""
+        alike = near(name, (*self.names, *self.short_names))
+        return f"there is no class {name!r}{alike}; there are: {some_of(self.short_names, 20)}"
+
+
+STARSS23: Final = ClassList(
+    names=(
+        "Female speech, woman speaking",
+        "Male speech, man speaking",
+        "Clapping",
+        "Telephone",
+        "Laughter",
+        "Domestic sounds",
+        "Walk, footsteps",
+        "Door, open or close",
+        "Music",
+        "Musical instrument",
+        "Water tap, faucet",
+        "Bell",
+        "Knock",
+    ),
+    short_names=(
+        "female",
+        "male",
+        "clap",
+        "phone",
+        "laugh",
+        "domestic",
+        "steps",
+        "door",
+        "music",
+        "instrument",
+        "tap",
+        "bell",
+        "knock",
+    ),
+)
+
 # What the public generators of spatial scenes and FSD50K call them besides.
-_OTHER_NAMES = {
+_OTHER_NAMES: Final = {
     "femaleSpeech": 0,
     "maleSpeech": 1,
     "domesticSounds": 5,
@@ -58,17 +161,3 @@ _OTHER_NAMES = {
     "musicInstrument": 9,
     "waterTap": 10,
 }
-_NAMED = {
-    # A class goes by its name, by each part of it that a comma sets off, and by its short name.
-    **{
-        _slug(name): index
-        for index, (long, short) in enumerate(zip(CLASS_NAMES, SHORT_NAMES, strict=True))
-        for name in (long, *long.split(","), short)
-    },
-    **{_slug(name): index for name, index in _OTHER_NAMES.items()},
-}
-
-
-def class_named(name: str) -> int | None:
-    """The class with that name, long or short, in any case and with any signs between the words, if there is one."""
-    return _NAMED.get(_slug(name))

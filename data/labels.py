@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import MOST_CLASSES, STARSS23
 from data.geometry import unit_vector
 
 # Tracks of one class that a target can hold, and the six dummy tracks A0 B0 B1 C0 C1 C2 they are spread over.
@@ -81,8 +81,13 @@ class Events:
         return Events(chosen.frame - start_label, *chosen.columns()[1:])
 
 
-def adpit_target(events: Events, num_labels: int) -> NDArray[np.float32]:
-    """The target of auxiliary duplicating permutation invariant training, (num_labels, 6, 5, 13) float32.
+def cells_of(events: Events) -> NDArray[np.int64]:
+    """For each row a number that those of its label frame and class share, whatever the number of classes."""
+    return events.frame * MOST_CLASSES + events.class_index
+
+
+def adpit_target(events: Events, num_labels: int, num_classes: int = len(STARSS23)) -> NDArray[np.float32]:
+    """The target of auxiliary duplicating permutation invariant training, (num_labels, 6, 5, num_classes) float32.
 
     Axis 1: dummy tracks A0 (one event of the class), B0 B1 (two), C0 C1 C2 (three; of more, the first three in file
     order). Axis 2: activity, x, y, z, distance in metres (0 where unknown). Rows past `num_labels` are left out.
@@ -90,11 +95,11 @@ def adpit_target(events: Events, num_labels: int) -> NDArray[np.float32]:
     Source: Shimada et al., "Multi-ACCDOA: localizing and detecting overlapping sounds from the same class with
     auxiliary duplicating permutation invariant training" (ICASSP 2022), section 3.
     """
-    target = np.zeros((num_labels, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, NUM_CLASSES), dtype=np.float32)
+    target = np.zeros((num_labels, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, num_classes), dtype=np.float32)
     events = events.select((events.frame >= 0) & (events.frame < num_labels))
     if not len(events):
         return target
-    cell = events.frame * NUM_CLASSES + events.class_index
+    cell = cells_of(events)
     order = np.argsort(cell, kind="stable")
     events, cell = events.select(order), cell[order]
     _, first, inverse, counts = np.unique(cell, return_index=True, return_inverse=True, return_counts=True)

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import seldtune
-from data.classes import NUM_CLASSES
 from data.geometry import unit_vector, wrap_azimuth_deg
 from data.labels import Events
 from data.stores.chunks import read_shard
@@ -36,7 +35,7 @@ def reach(model: seldtune.RegisteredModel, output: NDArray[np.float32], events: 
         output: (T, output width), of a recording that begins with the events' label frame 0.
     """
     form = model.config.output
-    vectors = output.reshape(len(output), form.tracks, form.axes, NUM_CLASSES)[:, :, :3]
+    vectors = output.reshape(len(output), form.tracks, form.axes, -1)[:, :, :3]
     of_event = vectors[events.frame, :, :, events.class_index]
     direction = unit_vector(events.azimuth_deg, events.elevation_deg)
     return (of_event * direction[:, None]).sum(axis=-1).max(axis=-1)

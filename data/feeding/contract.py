@@ -46,7 +46,7 @@ class PreparedRow(RowLabels):
     features: NDArray[np.float32]
     """(7, T * F, M)."""
     target: NDArray[np.float32]
-    """(T, 6, 5, 13), see `data.labels.adpit_target`."""
+    """(T, 6, 5, C) for C classes, see `data.labels.adpit_target`."""
     has_video: bool
     frames: NotRequired[NDArray[np.uint8]]
     """Pictures (V, H, W, 3)."""
@@ -64,7 +64,7 @@ class Batch(TypedDict):
     features: NDArray[np.float32]
     """(B, 7, S * F, M)."""
     target: NDArray[np.float32]
-    """(B, S, 6, 5, 13)."""
+    """(B, S, 6, 5, C)."""
     valid: NDArray[np.bool_]
     """(B, S), false where a window reaches past the end."""
     has_video: NDArray[np.bool_]

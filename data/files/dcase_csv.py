@@ -14,19 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
 from data.errors import UserError
+from data.files.class_map import DEFAULT_CLASSES, DROPPED, UNKNOWN, ClassMap
 from data.files.csv_layouts import LAYOUTS, FloatArray, Layout, choose_layout
 from data.files.distance_unit import unit_of
 from data.geometry import angles_deg, wrap_azimuth_deg
-from data.labels import MAX_TRACKS, Events
+from data.labels import MAX_TRACKS, Events, cells_of
 from data.timing import LABEL_HOP_S
 
 # Directions of labels have a length of 1 but for their rounding; those of predictions may have any.
 _ROUNDED = 0.02
 _FEWEST_COLUMNS = 4
 _LARGEST_WHOLE = 2.0**53
+_CLASS_COLUMN = 1
 _POLAR_COLUMNS = {len(layout.names) for layout in LAYOUTS if layout.form == "polar"}
 
 
@@ -39,6 +41,8 @@ class Table:
     text: str
     values: FloatArray
     """(rows, columns)."""
+    classes: ClassMap
+    """What its numbers of classes mean."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,25 +55,37 @@ class Table:
     def has_header(self) -> bool:
         return _is_header(self.text.lstrip().partition("\n")[0], self.where)
 
+    @property
+    def class_index(self) -> NDArray[np.int64]:
+        """The class of each row (`ClassMap.of_numbers`)."""
+        return self.classes.of_numbers(self.values[:, _CLASS_COLUMN])
 
-def read_events_csv(path: str | os.PathLike[str], drop_duplicates: bool = True) -> Events:
+
+def read_events_csv(
+    path: str | os.PathLike[str], drop_duplicates: bool = True, classes: ClassMap = DEFAULT_CLASSES
+) -> Events:
     """Read labels from a local file; see `parse_events_csv`."""
     path = os.fspath(path)
-    return parse_events_csv(_read_bytes(path), path, drop_duplicates)[0]
+    return parse_events_csv(_read_bytes(path), path, drop_duplicates, classes)[0]
 
 
-def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -> tuple[Events, dict[str, int]]:
+def parse_events_csv(
+    content: bytes, where: str, drop_duplicates: bool = True, classes: ClassMap = DEFAULT_CLASSES
+) -> tuple[Events, dict[str, int]]:
     """Labels of one recording: rows `frame, class, source, azimuth, elevation[, distance in cm or m]`.
 
     Takes all that `parse_table` takes, rows without a source (it is 0) and directions as vectors of length 1. Azimuths
     beyond 180 degrees are brought within. Exact duplicates of a row are dropped unless `drop_duplicates` is false. What
     is unusual is counted beside the table: what it is -> how often.
 
+    Args:
+        classes: what the numbers, or names, of classes mean; rows of a class that is dropped are left out.
+
     Raises:
-        UserError: with file and line, for anything else, such as text, a class outside 0..12, a negative frame, an
+        UserError: with file and line, for anything else, such as text, a class that is unknown, a negative frame, an
             azimuth outside [-360, 360], an elevation outside [-90, 90] or a negative distance.
     """
-    table = parse_table(content, where)
+    table = parse_table(content, where, classes)
     layout = _layout_of_labels(table) if len(table) else LAYOUTS[0]
     check(table, layout, measured=True)
     place = table.values[:, layout.place :]
@@ -93,8 +109,13 @@ def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -
         "rows with an azimuth beyond 180 degrees": int((np.abs(place[:, 0]) > 180).sum()) if is_polar else 0,
         "exact duplicate rows dropped": len(table) - len(unique) if drop_duplicates else 0,
     }
-    events = _events(table.values[unique] if drop_duplicates else table.values, layout)
-    cells = np.unique(events.frame * NUM_CLASSES + events.class_index, return_counts=True)[1]
+    events = _events(table, layout)
+    kept = events.class_index != DROPPED
+    notes["rows of classes that are left out"] = int((~kept).sum())
+    if drop_duplicates:
+        kept &= np.isin(np.arange(len(table)), unique)
+    events = events.select(kept)
+    cells = np.unique(cells_of(events), return_counts=True)[1]
     notes["frames with more than three events of one class"] = int((cells > MAX_TRACKS).sum())
     notes["frames with five events or more"] = int((np.unique(events.frame, return_counts=True)[1] >= 5).sum())
     return events, {what: count for what, count in notes.items() if count}
@@ -109,9 +130,9 @@ def write_events_csv(path: str | os.PathLike[str], events: Events) -> None:
         file.writelines(",".join(map(str, row)) + "\n" for row in table.tolist())
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, classes: ClassMap = DEFAULT_CLASSES) -> Table:
     """Read the numbers of a local file; see `parse_table`."""
-    return parse_table(_read_bytes(path), str(path))
+    return parse_table(_read_bytes(path), str(path), classes)
 
 
 def _read_bytes(path: str | Path) -> bytes:
@@ -121,11 +142,12 @@ def _read_bytes(path: str | Path) -> bytes:
         raise UserError(f"cannot read the label file {path}: {error}") from error
 
 
-def parse_table(content: bytes, where: str) -> Table:
+def parse_table(content: bytes, where: str, classes: ClassMap = DEFAULT_CLASSES) -> Table:
     """The numbers of a csv file.
 
     Takes an empty file, blank lines, CRLF, a byte order mark, a missing last newline, a first line of names, whole
-    numbers written with decimals, and rows with and without a distance in one file.
+    numbers written with decimals, names in place of the numbers of classes, and rows with and without a distance in one
+    file.
 
     Raises:
         UserError: with file and line, for what is no number and for rows of different length.
@@ -134,14 +156,14 @@ def parse_table(content: bytes, where: str) -> Table:
         text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read the label file {where}: {error}") from error
-    return Table(where, text, _numbers(text, where))
+    return _numbers(text, where, classes)
 
 
-def _numbers(text: str, where: str) -> FloatArray:
+def _numbers(text: str, where: str, classes: ClassMap) -> Table:
     first, _, rest = text.lstrip().partition("\n")
     body = rest if _is_header(first, where) else text
     if not body.strip():
-        return np.zeros((0, _FEWEST_COLUMNS))
+        return Table(where, text, np.zeros((0, _FEWEST_COLUMNS)), classes)
     columns = body.lstrip().partition("\n")[0].count(",") + 1
     # Whole numbers are read several times faster than others.
     whole = 3 if columns > 5 else 2
@@ -150,17 +172,20 @@ def _numbers(text: str, where: str) -> FloatArray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)
             if "." not in body:
-                return np.loadtxt(io.StringIO(body), np.int64, comments=None, delimiter=",", ndmin=2).astype(np.float64)
+                whole_numbers = np.loadtxt(io.StringIO(body), np.int64, comments=None, delimiter=",", ndmin=2)
+                return Table(where, text, whole_numbers.astype(np.float64), classes)
             rows = np.loadtxt(io.StringIO(body), dtype, comments=None, delimiter=",", ndmin=1)
-            return np.hstack((rows["whole"], rows["real"]))
+            return Table(where, text, np.hstack((rows["whole"], rows["real"])), classes)
     except (ValueError, DeprecationWarning):
-        return _read_line_by_line(text, where)
+        return _read_line_by_line(text, where, classes)
 
 
-def _read_line_by_line(text: str, where: str) -> FloatArray:
+def _read_line_by_line(text: str, where: str, classes: ClassMap) -> Table:
     """For the rare file that the fast way does not take: it is read with more patience, or its fault is named."""
     rows: list[list[float]] = []
-    for number, line in _lines(text, where):
+    lines = list(_lines(text, where))
+    named = classes.of_names if lines and not _is_number((*lines[0][1].split(","), "")[_CLASS_COLUMN]) else None
+    for number, line in lines:
         cells = line.split(",")
         columns = len(rows[0]) if rows else len(cells)
         if len(cells) != columns and {len(cells), columns} != {5, 6}:
@@ -168,13 +193,19 @@ def _read_line_by_line(text: str, where: str) -> FloatArray:
         # Metadata may leave the distance empty.
         if len(cells) == 6 and not cells[-1].strip():
             cells[-1] = "nan"
+        if named is not None and len(cells) > _CLASS_COLUMN:
+            name = cells[_CLASS_COLUMN].strip().strip('"')
+            if (found := classes.number_of(name)) is None:
+                raise UserError(f"{where}:{number}: {classes.classes.unknown(name)}; or say others with --classes")
+            cells[_CLASS_COLUMN] = str(found)
         try:
             rows.append([_number(cell) for cell in cells])
         except ValueError as error:
             raise UserError(f"{where}:{number}: expected numbers, got {line.strip()!r}") from error
     # It may leave it out in some rows, too.
     most = max(map(len, rows))
-    return np.array([row + [np.nan] * (most - len(row)) for row in rows])
+    values = np.array([row + [np.nan] * (most - len(row)) for row in rows])
+    return Table(where, text, values, named or classes)
 
 
 def _number(cell: str) -> float:
@@ -226,7 +257,7 @@ def check(table: Table, layout: Layout, longest: int | None = None, *, measured:
         UserError: with file and line.
     """
     whole, place = table.values[:, : layout.place], table.values[:, layout.place :]
-    frame, class_index = whole[:, 0], whole[:, 1]
+    frame = whole[:, 0]
     direction = place[:, :2] if layout.form == "polar" else place[:, :3]
     faults = {
         "expected finite numbers": ~np.isfinite(np.column_stack((whole, direction))).all(axis=1),
@@ -234,8 +265,7 @@ def check(table: Table, layout: Layout, longest: int | None = None, *, measured:
             (whole != np.rint(whole)) | (np.abs(whole) > _LARGEST_WHOLE)
         ).any(axis=1),
         "frame {frame:g} is negative: frames count from 0 in steps of 0.1 s": frame < 0,
-        f"class {{class:g}} is unknown: classes are 0..{NUM_CLASSES - 1}": (class_index < 0)
-        | (class_index >= NUM_CLASSES),
+        f"class {{class:g}} is unknown: {table.classes.said()}": table.class_index == UNKNOWN,
     }
     if layout.form == "polar":
         outside = (np.abs(place[:, 0]) > 360) | (np.abs(place[:, 1]) > 90)
@@ -262,11 +292,11 @@ def _unique_rows(values: FloatArray) -> list[int]:
     return list({tuple(row): number for number, row in enumerate(rows)}.values())
 
 
-def _events(values: FloatArray, layout: Layout) -> Events:
-    """Rows as a table: azimuths within [-180, 180], source 0 where there is none."""
-    whole, place = values[:, : layout.place].astype(np.int64), values[:, layout.place :]
+def _events(table: Table, layout: Layout) -> Events:
+    """Rows as a table: azimuths within [-180, 180], source 0 where there is none; some may be of class `DROPPED`."""
+    whole, place = table.values[:, : layout.place].astype(np.int64), table.values[:, layout.place :]
     azimuth, elevation = (place[:, 0], place[:, 1]) if layout.form == "polar" else angles_deg(place[:, :3])
     azimuth = np.where(np.abs(azimuth) > 180, wrap_azimuth_deg(azimuth), azimuth)
     source = whole[:, 2] if "source" in layout.names else np.zeros(len(whole), np.int64)
     distance_cm = place[:, -1] if layout.has_distance else None
-    return Events.build(whole[:, 0], whole[:, 1], source, azimuth, elevation, distance_cm)
+    return Events.build(whole[:, 0], table.class_index, source, azimuth, elevation, distance_cm)

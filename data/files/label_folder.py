@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
+from data.files.class_map import DEFAULT_CLASSES, DROPPED, ClassMap
 from data.files.csv_layouts import FloatArray, Form, Layout, choose_layout
 from data.files.dcase_csv import Table, check, read_table
 from data.files.distance_unit import unit_of
@@ -77,7 +78,11 @@ def find_recordings(folder: Path, pattern: str = "*") -> dict[str, Path]:
 
 
 def read_folder(
-    files: Mapping[str, Path], form: Form = "auto", unit: Unit = "auto", fallback: Form = "auto"
+    files: Mapping[str, Path],
+    form: Form = "auto",
+    unit: Unit = "auto",
+    fallback: Form = "auto",
+    classes: ClassMap = DEFAULT_CLASSES,
 ) -> LabelFolder:
     """Read the files that `find_recordings` found. Rows stay as they are, also those that are there twice.
 
@@ -85,11 +90,12 @@ def read_folder(
         form: of the rows; `auto`: as their values show.
         unit: of distances; `auto`: cm where their median is over 20.
         fallback: the form where values would do for both.
+        classes: what the numbers, or names, of classes mean; rows of a class that is dropped are left out.
 
     Raises:
         UserError: a file or line that is not what it should be, or a form that values do not show.
     """
-    tables = {name: read_table(path) for name, path in files.items()}
+    tables = {name: read_table(path, classes) for name, path in files.items()}
     filled = {name: table for name, table in tables.items() if len(table)}
     by_columns: dict[int, list[str]] = {}
     for name, table in filled.items():
@@ -137,8 +143,10 @@ def _located(table: Table, layout: Layout, unit: Unit | None) -> LocatedEvents:
     place = table.values[:, layout.place :]
     vector = unit_vector(place[:, 0], place[:, 1]) if layout.form == "polar" else place[:, :3]
     distance = place[:, -1] / (100.0 if unit == "cm" else 1.0) if layout.has_distance else None
-    frame, class_index = table.values[:, :2].astype(np.int64).T
-    return LocatedEvents(frame, class_index, np.asarray(vector, dtype=np.float64), distance)
+    frame, class_index = table.values[:, 0].astype(np.int64), table.class_index
+    kept = class_index != DROPPED
+    vector = np.asarray(vector, dtype=np.float64)[kept]
+    return LocatedEvents(frame[kept], class_index[kept], vector, None if distance is None else distance[kept])
 
 
 def _no_events() -> LocatedEvents:

@@ -20,7 +20,7 @@ import numpy as np
 
 from data.agreement.directions import listen_to_some
 from data.agreement.verdict import compare_once
-from data.classes import NUM_CLASSES
+from data.classes import ClassList
 from data.errors import UserError
 from data.geometry import wrap_azimuth_deg
 from data.labels import Events
@@ -67,7 +67,7 @@ def read_recording(reader: Reader, root: str, clip: Clip, settings: IngestSettin
         given = reader.read(root, clip, settings)
     if isinstance(given, Fault):
         return given
-    for problem in _problems_of_recording(given, clip):
+    for problem in _problems_of_recording(given, clip, settings.class_map.classes):
         raise UserError(f"{_shown(reader, 'read')} on {clip.name}: {problem}")
     if late := _late_labels(given):
         return Fault(given.name, late)
@@ -146,7 +146,7 @@ def _problems_of_clip(clip: Clip, versions: Mapping[str, str]) -> Iterator[str]:
             )
 
 
-def _problems_of_recording(given: Any, clip: Clip) -> Iterator[str]:
+def _problems_of_recording(given: Any, clip: Clip, classes: ClassList) -> Iterator[str]:
     """Each may rely on those before it: the first one counts."""
     if not isinstance(given, Recording):
         yield f"`read` gave {_kind(given)}, not a Recording, or a Fault where a file is bad"
@@ -154,7 +154,7 @@ def _problems_of_recording(given: Any, clip: Clip) -> Iterator[str]:
         if getattr(given, field) != (expected := getattr(clip, field)):
             yield f"{field} of the recording is {getattr(given, field)!r}, not {expected!r} as its clip has it"
     yield from _problems_of_audio(given.audio)
-    yield from _problems_of_events(given.events)
+    yield from _problems_of_events(given.events, classes)
     yield from _problems_of_pictures(given)
     if not isinstance(given.facts, Mapping) or not isinstance(given.facts.get("notes", {}), Mapping):
         yield "facts have to be a mapping, and so has facts['notes']: what is unusual -> how often"
@@ -179,7 +179,7 @@ def _problems_of_audio(audio: Any) -> Iterator[str]:
         yield f"audio is {audio.dtype}, not int16{fix}"
 
 
-def _problems_of_events(events: Any) -> Iterator[str]:
+def _problems_of_events(events: Any, classes: ClassList) -> Iterator[str]:
     if not isinstance(events, Events):
         yield f"events are {_kind(events)}, not data.labels.Events: Events.build(frame, class_index, ...)"
     columns = {field.name: getattr(events, field.name) for field in fields(Events)}
@@ -194,8 +194,8 @@ def _problems_of_events(events: Any) -> Iterator[str]:
     rules = {
         "frame": (events.frame >= 0, f"label frames count from 0 in steps of {LABEL_HOP_S} s"),
         "class_index": (
-            (events.class_index >= 0) & (events.class_index < NUM_CLASSES),
-            f"classes are 0..{NUM_CLASSES - 1}, the places in data.classes.CLASS_NAMES; leave out what is none of them",
+            (events.class_index >= 0) & (events.class_index < len(classes)),
+            f"classes are 0..{len(classes) - 1}, the places in settings.class_map.classes; leave out others",
         ),
         "source": (np.abs(events.source) <= _LARGEST_WHOLE, "sources have small numbers, from 0 in each recording"),
         "azimuth_deg": (np.abs(events.azimuth_deg) <= 360, "degrees within +-360 are expected, 0 front and 90 left"),

@@ -43,7 +43,8 @@ def read_clip(root: str, clip: Clip, settings: IngestSettings) -> Recording | Fa
             events = Events.build()
             if csv_path is not None:
                 assert clip.csv is not None
-                events, of_csv = parse_events_csv(csv_path.read_bytes(), storage.join(root, clip.csv))
+                place = storage.join(root, clip.csv)
+                events, of_csv = parse_events_csv(csv_path.read_bytes(), place, classes=settings.class_map)
                 notes |= of_csv
             pictures: list[bytes] = []
             if video_path is not None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final
 
 from data.files.audio import Ambisonics
+from data.files.class_map import DEFAULT_CLASSES, ClassMap
 from data.files.video import Stereoscopic
 from data.registry.parts import Registry
 from data.stores.rows import PICTURE_HEIGHT, PICTURE_WIDTH
@@ -48,6 +49,8 @@ class Tree:
     """Label and video files without a recording."""
     versions: Mapping[str, str]
     """Every file: something that changes when its content does (`data.storage.list_versions`)."""
+    asks_classes: str = ""
+    """Why its numbers of classes may be others than STARSS23's, if they may; then whoever takes it in has to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,12 @@ class IngestSettings:
     """Order and scale of the channels, where a file does not say it."""
     stereoscopic: Stereoscopic | None = None
     """How the panoramas of two eyes lie in a picture, of which one is taken; None: it is one panorama."""
+    classes: ClassMap | None = None
+    """The store's classes, and what label files call them; None: nobody said, and they are STARSS23's."""
+
+    @property
+    def class_map(self) -> ClassMap:
+        return self.classes or DEFAULT_CLASSES
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the files that the data follows from, as JSON knows it."""
@@ -71,8 +80,12 @@ class IngestSettings:
         )
         said = {**asdict(self), "frames": pictures, "ingest_version": INGEST_VERSION}
         # Stores keep the identity that they had before there was a choice.
-        for name, usual in (("ambisonics", "ambix"), ("stereoscopic", None)):
-            if said[name] == usual:
+        for name, is_usual in (
+            ("ambisonics", self.ambisonics == "ambix"),
+            ("stereoscopic", self.stereoscopic is None),
+            ("classes", self.class_map == DEFAULT_CLASSES),
+        ):
+            if is_usual:
                 del said[name]
         return json.loads(json.dumps(said))
 

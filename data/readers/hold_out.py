@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from data import storage
-from data.classes import NUM_CLASSES, SHORT_NAMES
+from data.classes import ClassList
 from data.errors import UserError
+from data.files.class_map import ClassMap
 from data.files.dcase_csv import parse_events_csv
 from data.readers.contract import Clip, IngestSettings, Tree
 from data.stores.chunks import Split
@@ -28,7 +29,7 @@ def hold_out(tree: Tree, settings: IngestSettings) -> tuple[list[Clip], tuple[st
     if settings.val_rooms is None and any(clip.split == "val" for clip in tree.clips):
         held = []
     elif settings.val_rooms is None:
-        held = choose_val_rooms(*_room_contents(tree)) if rooms else []
+        held = choose_val_rooms(*_room_contents(tree, settings.class_map)) if rooms else []
     else:
         held = sorted(set(settings.val_rooms))
         unknown = [room for room in held if room not in rooms]
@@ -41,24 +42,24 @@ def hold_out(tree: Tree, settings: IngestSettings) -> tuple[list[Clip], tuple[st
     return clips, tuple(held)
 
 
-def one_sided_classes(splits: Mapping[str, Split]) -> list[str]:
+def one_sided_classes(splits: Mapping[str, Split], classes: ClassList) -> list[str]:
     """What is to be said of rooms that were chosen for validation: the classes that only one side of the split has."""
     if "train" not in splits or "val" not in splits:
         return []
     told = []
     for side, other in (("val", "train"), ("train", "val")):
-        there = zip(SHORT_NAMES, splits[side].class_frames, splits[other].class_frames, strict=True)
+        there = zip(classes.short_names, splits[side].class_frames, splits[other].class_frames, strict=True)
         missing = [name for name, here, elsewhere in there if elsewhere and not here]
         if missing:
             rooms, words = ", ".join(splits["val"].rooms), {"val": "validation", "train": "training"}
             told.append(
-                f"{words[side]} lacks {len(missing)} of the {NUM_CLASSES} classes that {words[other]} has: "
+                f"{words[side]} lacks {len(missing)} of the {len(classes)} classes that {words[other]} has: "
                 f"{', '.join(missing)}; {rooms} was held out, choose other rooms with --val-rooms"
             )
     return told
 
 
-def _room_contents(tree: Tree) -> tuple[dict[str, float], dict[str, list[int]]]:
+def _room_contents(tree: Tree, classes: ClassMap) -> tuple[dict[str, float], dict[str, list[int]]]:
     """Hours and label frames of each class for the rooms of training, by the sizes of wav files and by labels.
 
     Labels that are no DCASE csv are the reader's own, and not known here: such a room goes by its hours alone.
@@ -68,11 +69,12 @@ def _room_contents(tree: Tree) -> tuple[dict[str, float], dict[str, list[int]]]:
     for clip in tree.clips:
         if clip.split == "train":
             hours[clip.room] = hours.get(clip.room, 0.0) + seconds_of(tree, clip) / 3600
-            counts = np.zeros(NUM_CLASSES, dtype=np.int64)
+            counts = np.zeros(len(classes.classes), dtype=np.int64)
             if clip.csv is not None:
                 try:
-                    events, _ = parse_events_csv(storage.read_bytes(storage.join(tree.root, clip.csv)), clip.csv)
-                    counts += np.bincount(events.class_index, minlength=NUM_CLASSES)
+                    content = storage.read_bytes(storage.join(tree.root, clip.csv))
+                    events, _ = parse_events_csv(content, clip.csv, classes=classes)
+                    counts += np.bincount(events.class_index, minlength=len(counts))
                 except UserError:
                     pass  # Reading the recording says what is wrong.
             labels[clip.room] = labels.get(clip.room, 0) + counts

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from data import storage
 from data.errors import UserError
+from data.files.class_map import DATA_SETS
 from data.readers import READERS
 from data.readers.checks import find_tree, read_recording
 from data.readers.contract import DEFAULT, Clip, IngestSettings, Tree
@@ -89,13 +90,17 @@ def ingest(
         may_replace: see `build`.
 
     Raises:
-        UserError: an unknown reader, no tree, a room to hold out that it does not have, labels that do not say what is
-            heard (`review.review_labels`), or a store that cannot be written.
+        UserError: an unknown reader, no tree, one whose classes may be others than STARSS23's while nobody said which,
+            a room to hold out that it does not have, labels that do not say what is heard (`review.review_labels`), or
+            a store that cannot be written.
     """
     settings = settings or IngestSettings()
     storage.check_root(root)
     storage.check_root(out)
     tree = find_tree(READERS.find(reader, "--reader")(), root)
+    if tree.asks_classes and settings.classes is None:
+        known = " or ".join(f"--classes {name}" for name in DATA_SETS)
+        raise UserError(f"{root}: {tree.asks_classes}; say which they are: {known}, or a YAML file of your own")
     clips, rooms = hold_out(tree, _as_before(tree, out, settings))
     is_chosen = settings.val_rooms is None
     settings = replace(settings, val_rooms=rooms)
@@ -106,10 +111,12 @@ def ingest(
         _require_splits(store, clips)
         reviewed = review_labels(store, recordings, trust_labels)
         # Whoever names the rooms knows what is in them.
-        one_sided = one_sided_classes(store.manifest.splits) if is_chosen else ()
+        one_sided = one_sided_classes(store.manifest.splits, store.manifest.classes) if is_chosen else ()
         return replace(reviewed, remarks=(*one_sided, *reviewed.remarks))
 
-    return build(out, reader, made_of, tasks, run, tree.faults, _remarks(tree, clips), review, may_replace)
+    remarks = _remarks(tree, clips)
+    classes = settings.class_map.classes
+    return build(out, reader, made_of, tasks, run, tree.faults, remarks, review, may_replace, classes)
 
 
 def _as_before(tree: Tree, out: str, settings: IngestSettings) -> IngestSettings:

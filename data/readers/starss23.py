@@ -145,7 +145,9 @@ def find_clips(root: str) -> Tree:
     told_apart = sorted(_told_apart(clips), key=lambda clip: (_ORDER.index(clip.split), clip.name))
     kinds = re.compile(rf"({'|'.join((*_LABELS, *_VIDEOS))})(_dev|_eval)?/.*\.(csv|mp4)", re.IGNORECASE)
     orphans = tuple(sorted(path for path in versions if kinds.fullmatch(path) and path not in used))
-    return Tree(root, tuple(told_apart), tuple(faults), orphans, versions)
+    numbered_otherwise = max(most.values()) == max(_SIX_FOLDS)
+    asks = "its folds are 1 to 6, as those of DCASE 2020 and 2021, whose numbers of classes are others than STARSS23's"
+    return Tree(root, tuple(told_apart), tuple(faults), orphans, versions, asks if numbered_otherwise else "")
 
 
 def _first(sound: _Sound, kinds: Iterable[str], end: str, there: Mapping[str, str]) -> str | None:

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from data import storage
-from data.classes import SHORT_NAMES, class_named
+from data.classes import STARSS23
 from data.errors import UserError
 from data.names import is_hidden
 from data.scenes.waveforms import Signal, block_power, levelled
@@ -51,16 +51,16 @@ class Excerpt:
 def event_files(folder: str, classes: Sequence[int]) -> Mapping[int, tuple[str, ...]]:
     """The files of each class, in the order of their names.
 
-    A subfolder holds the class whose name it bears (`data.classes.class_named`: "Bell", "water_tap", "tap"), at any
+    A subfolder holds the class whose name it bears (`data.classes.ClassList.named`: "Bell", "water_tap", "tap"), at any
     depth. UserError where the folder is none, and where a class of `classes` has no file.
     """
     found = _files_by_class(folder)
-    missing = [f"{SHORT_NAMES[c]!r}" for c in classes if c not in found]
+    missing = [f"{STARSS23.short_names[c]!r}" for c in classes if c not in found]
     if missing:
         raise UserError(
             f"the events folder {folder} has no sound for {', '.join(missing)}; it holds the folders "
             f"{', '.join(_subfolders(folder)) or '(none)'}; add <class>/*.wav, or say which classes there are: --set "
-            f"classes={','.join(SHORT_NAMES[c] for c in sorted(found)) or '...'}"
+            f"classes={','.join(STARSS23.short_names[c] for c in sorted(found)) or '...'}"
         )
     return {c: found[c] for c in classes}
 
@@ -71,7 +71,7 @@ def _files_by_class(folder: str) -> dict[int, tuple[str, ...]]:
     unknown = set()
     for path in _sound_files(folder):
         top = path.relative_to(folder).parts[0]
-        class_index = class_named(top)
+        class_index = STARSS23.named(top)
         if class_index is None:
             unknown.add(top)
         else:

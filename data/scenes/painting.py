@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.files.video import Picture
 from data.geometry import direction_of_pixel, pixel_of, unit_vector, wrap_azimuth_deg
 from data.scenes.parts import Distractor, Occluder, Scene, SceneEvent
@@ -82,7 +82,7 @@ GLYPH_COLOURS = np.array(
     ],
     dtype=np.float32,
 )
-assert len(_SHAPES) == len(GLYPH_COLOURS) == NUM_CLASSES
+assert len(_SHAPES) == len(GLYPH_COLOURS) == len(STARSS23)
 
 
 class Glyph(NamedTuple):

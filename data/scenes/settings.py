@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from data.classes import NUM_CLASSES, SHORT_NAMES, class_named
+from data.classes import STARSS23
 from data.errors import UserError
 from data.fields import from_text, typed, wording
 from data.timing import LABEL_HOP_S
@@ -37,7 +37,7 @@ class SceneSettings:
     """Length of an event; one from a shorter file lasts as long as the file."""
     gap_s: tuple[float, float] = (0.1, 0.6)
     """Silence of a voice between two of its events."""
-    classes: tuple[int, ...] = tuple(range(NUM_CLASSES))
+    classes: tuple[int, ...] = tuple(range(len(STARSS23)))
     """Classes that occur, all equally often."""
     same_class_overlap: bool = False
     """Whether two events of one class may sound at once."""
@@ -107,9 +107,9 @@ class SceneSettings:
             _check(len(value) == 2 and low <= value[0] <= value[1] <= high, self, name, rule)
         sizes_ok = len(self.room_m) == 3 and all(len(r) == 2 and 2 <= r[0] <= r[1] <= 12 for r in self.room_m)
         _check(sizes_ok, self, "room_m", "three ranges of metres within 2 to 12")
-        known = all(0 <= c < NUM_CLASSES for c in self.classes) and len(set(self.classes)) == len(self.classes)
+        known = all(0 <= c < len(STARSS23) for c in self.classes) and len(set(self.classes)) == len(self.classes)
         classes_ok = bool(self.classes) and known
-        _check(classes_ok, self, "classes", f"at least one class within 0 to {NUM_CLASSES - 1}, and none twice")
+        _check(classes_ok, self, "classes", f"at least one class within 0 to {len(STARSS23) - 1}, and none twice")
         walls_ok = self.rt60_s[0] == 0 or self.rt60_s[0] >= 0.1
         _check(walls_ok and (self.rt60_s[0] > 0 or self.rt60_s[1] == 0), self, "rt60_s", "(0, 0) or 0.1 s and more")
 
@@ -201,10 +201,8 @@ def _numbered(classes: Any) -> Any:
         return classes
     numbers = []
     for one in given:
-        number = class_named(one) if isinstance(one, str) and not re.fullmatch(r"\s*-?\d+\s*", one) else one
+        number = STARSS23.named(one) if isinstance(one, str) and not re.fullmatch(r"\s*-?\d+\s*", one) else one
         if number is None:
-            raise UserError(
-                f"scene setting classes: there is no class {one.strip()!r}; there are: {', '.join(SHORT_NAMES)}"
-            )
+            raise UserError(f"scene setting classes: {STARSS23.unknown(one.strip())}")
         numbers.append(int(number) if isinstance(number, str) else number)
     return numbers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.scenes.waveforms import (
     Recipe,
     Signal,
@@ -211,4 +211,4 @@ _RECIPES: tuple[Recipe, ...] = (
     _bell,
     _knock,
 )
-assert len(_RECIPES) == NUM_CLASSES
+assert len(_RECIPES) == len(STARSS23)

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from data import storage
+from data.classes import STARSS23, ClassList
 from data.errors import UserError
 from data.remembered import read_back
 from data.stores.chunks import (
@@ -111,6 +112,7 @@ class WriteTask:
 
     root: str
     task: Task
+    num_classes: int
 
     @property
     def record_uri(self) -> str:
@@ -127,6 +129,7 @@ def build(
     remarks: Sequence[str] = (),
     review: Callable[[Store, Mapping[str, Any]], Review] = lambda store, recordings: Review(),
     may_replace: MayReplace = refuse_to_replace,
+    classes: ClassList = STARSS23,
 ) -> Built:
     """Make the store at `root` from the tasks, or find it there.
 
@@ -153,7 +156,7 @@ def build(
         _check_source(before, source)
         if before.manifest.settings != plain_settings:
             may_replace(before, differences_of(before.manifest.settings, plain_settings))
-    todo = [WriteTask(root, task) for task in tasks]
+    todo = [WriteTask(root, task, len(classes)) for task in tasks]
     there = storage.list_files(root)
     records = {
         task.key: record
@@ -183,7 +186,8 @@ def build(
         if parts:
             splits[name] = _split(parts)
             contents[name] = [pair for part in parts for pair in zip(part.shards, part.index, strict=True)]
-    store = Store(root, Manifest(source, plain_settings, splits, write_index(root, contents)))
+    manifest = Manifest(source, plain_settings, splits, write_index(root, contents), classes=classes)
+    store = Store(root, manifest)
     _check_nothing_vanished(store)
     reviewed = review(store, report["recordings"])
     for told in reviewed.remarks:
@@ -236,7 +240,7 @@ def write_task(one: WriteTask) -> tuple[str, Record]:
                 "room": found.room,
                 "num_frames": sum(row["num_frames"] for row in cut),
                 "has_video": cut[0]["has_video"],
-                "class_frames": labels_per_class(cut),
+                "class_frames": labels_per_class(cut, one.num_classes),
                 "polyphony": polyphony(cut),
                 "facts": dict(found.facts),
             }

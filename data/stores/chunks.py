@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data import storage
+from data.classes import STARSS23, ClassList
 from data.errors import UserError
 from data.stores.rows import RawRow, decode_flac, decode_shard, encode_shard, labels_per_class, polyphony
 from data.timing import SAMPLES_PER_LABEL
@@ -87,10 +88,16 @@ class Manifest:
     index: Shard
     """The file of `INDEX_SCHEMA`."""
     schema_version: int = SCHEMA_VERSION
+    classes: ClassList = STARSS23
 
     def to_json(self) -> str:
         """The canonical form, of which `sha256` is taken."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        said = asdict(self)
+        # Stores of STARSS23's classes keep the identity that they had before there were others.
+        said["classes"] = self.classes.to_json()
+        if self.classes == STARSS23:
+            del said["classes"]
+        return json.dumps(said, indent=1, sort_keys=True) + "\n"
 
     @property
     def sha256(self) -> str:
@@ -121,7 +128,8 @@ class Manifest:
                 )
                 for name, split in document["splits"].items()
             }
-            return cls(document["source"], document["settings"], splits, Shard(**document["index"]), version)
+            classes = ClassList.from_json(document["classes"]) if "classes" in document else STARSS23
+            return cls(document["source"], document["settings"], splits, Shard(**document["index"]), version, classes)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{where} lacks or misuses the field {error}; make the store anew") from error
 
@@ -304,7 +312,7 @@ def verify(store: Store) -> int:
                 _verify_row(row, uri)
             if [index_entry(row) for row in rows] != [dict(e) for e in index[place : place + len(rows)]]:
                 raise UserError(f"{uri}: its rows are not what the index of {store.root} says; make the store anew")
-            counts = [a + b for a, b in zip(counts, labels_per_class(rows), strict=True)]
+            counts = [a + b for a, b in zip(counts, labels_per_class(rows, len(store.manifest.classes)), strict=True)]
             at_once = [a + b for a, b in zip(at_once, polyphony(rows), strict=True)]
             place += len(rows)
         if (tuple(counts), tuple(at_once), place) != (split.class_frames, split.polyphony, len(index)):

@@ -77,7 +77,8 @@ def mix(
     tasks = _tasks(target, tuple(target.manifest.splits), "")
     for name, store in added.items():
         tasks += _tasks(store, (_ADDED_SPLIT,), name)
-    return build(root, SOURCE, {"parts": parts}, tasks, run, may_replace=may_replace).store
+    classes = target.manifest.classes
+    return build(root, SOURCE, {"parts": parts}, tasks, run, may_replace=may_replace, classes=classes).store
 
 
 def check_mix(target: Store, added: Mapping[str, Store]) -> None:
@@ -94,6 +95,12 @@ def check_mix(target: Store, added: Mapping[str, Store]) -> None:
         if name == _TARGET:
             raise UserError(
                 f"added store {name!r}: that is what the store is called that is added to; rename its folder"
+            )
+        if store.manifest.classes != target.manifest.classes:
+            raise UserError(
+                f"{store.root} has other classes than {target.root}: {store.manifest.classes}; and: "
+                f"{target.manifest.classes}; take one of them in anew with `data ingest --classes`, which gives both "
+                "one list"
             )
         if not store.split(_ADDED_SPLIT).clips:
             raise UserError(f"{store.root} has no recording to train on: there is nothing to add")

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
-from data.labels import Events
+from data.classes import STARSS23
+from data.labels import Events, cells_of
 from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL, stretches
 
 PICTURE_WIDTH, PICTURE_HEIGHT = 448, 224
@@ -139,13 +139,13 @@ def row_events(row: RawRow) -> Events:
     return Events.build(*([event[field.name] for event in events] for field in fields(Events)))
 
 
-def labels_per_class(rows: Sequence[RawRow]) -> list[int]:
+def labels_per_class(rows: Sequence[RawRow], num_classes: int = len(STARSS23)) -> list[int]:
     """Per class, label frames of the rows' own stretch with at least one such event."""
-    counts = np.zeros(NUM_CLASSES, dtype=np.int64)
+    counts = np.zeros(num_classes, dtype=np.int64)
     for row in rows:
         own = row_events(row).between(0, row["num_frames"])
-        cells = np.unique(own.frame * NUM_CLASSES + own.class_index)
-        counts += np.bincount(cells % NUM_CLASSES, minlength=NUM_CLASSES)
+        first = np.unique(cells_of(own), return_index=True)[1]
+        counts += np.bincount(own.class_index[first], minlength=num_classes)
     return counts.tolist()
 
 

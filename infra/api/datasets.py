@@ -161,6 +161,7 @@ def ingest(
     resample: bool = False,
     ambisonics: Literal["ambix", "n3d", "fuma"] = "ambix",
     stereoscopic: Literal["top-bottom", "left-right"] | None = None,
+    classes: Path | str | None = None,
     reader: str = "starss23",
     trust_labels: bool = False,
     replace: bool = False,
@@ -177,6 +178,7 @@ def ingest(
         resample: accept other sample rates and convert them.
         ambisonics: order and scale of the channels: ambix, n3d or fuma; a file that says FuMa is read so anyway.
         stereoscopic: how the panoramas of two eyes lie in a picture: the upper or the left one is taken.
+        classes: YAML file that lists the classes and what label files call them, or starss23, dcase2020 or dcase2021.
         reader: how the tree is laid out (`data.readers.READERS`).
         trust_labels: take labels that do not say what is heard.
         replace: other data that lies there makes room, unless a sweep is running on it.
@@ -190,6 +192,7 @@ def ingest(
             heard, or other data lies where the store goes.
     """
     from data.files.audio import check_ambisonics
+    from data.files.class_map import read_class_map
     from data.readers.contract import IngestSettings
     from data.readers.ingest import ingest as take_in
     from data.registry.plugins import load_plugins
@@ -204,17 +207,12 @@ def ingest(
         resample=resample,
         ambisonics=check_ambisonics(ambisonics),
         stereoscopic=stereoscopic,
+        classes=None if classes is None else read_class_map(classes),
     )
     place = text_of(out, "out") or f"{settings.root}/data/{reader}"
-    return take_in(
-        text_of(tree, "tree"),
-        place,
-        taken,
-        on_cluster(settings),
-        reader,
-        trust_labels=trust_labels,
-        may_replace=replacing(settings.root, replace),
-    )
+    run, may_replace = on_cluster(settings), replacing(settings.root, replace)
+    from_where = text_of(tree, "tree")
+    return take_in(from_where, place, taken, run, reader, trust_labels=trust_labels, may_replace=may_replace)
 
 
 def open_store(root: Path | str, *, settings: Settings | None = None) -> Store:

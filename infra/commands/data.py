@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from infra.commands.options import AmbisonicsOption, PluginOption
+from infra.commands.options import AmbisonicsOption, ClassesOption, PluginOption
 from infra.console.output import JsonOption, print_json, say
 
 ReplaceOption = Annotated[
@@ -107,6 +107,7 @@ def data_ingest(
         Literal["top-bottom", "left-right"] | None,
         typer.Option(help="Take one of the two panoramas that lie in each picture."),
     ] = None,
+    classes: ClassesOption = None,
     reader: Annotated[str, typer.Option(help="How the tree is laid out: starss23, or as a plugin reads it.")] = (
         "starss23"
     ),
@@ -140,6 +141,7 @@ def data_ingest(
         resample=resample,
         ambisonics=ambisonics,
         stereoscopic=stereoscopic,
+        classes=classes,
         reader=reader,
         trust_labels=trust_labels,
         replace=replace,

@@ -25,6 +25,12 @@ AmbisonicsOption = Annotated[
     Literal["ambix", "n3d", "fuma"],
     typer.Option(help="Channels, where the file does not say: W Y Z X in SN3D, in N3D, or W X Y Z as FuMa has them."),
 ]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="YAML file that lists classes and what label files call them, or starss23, dcase2020, dcase2021."
+    ),
+]
 CpusOption = Annotated[int | None, typer.Option(help="CPUs of a worker.")]
 GpusOption = Annotated[float | None, typer.Option(help="GPUs of a worker.")]
 DataMemoryOption = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from infra.commands.options import ClassesOption
 from infra.console.output import JsonOption, say
 
 
@@ -24,6 +25,7 @@ def score(
         Literal["in-range", "jackknife"],
         typer.Option(help="Within what a score can be, or the challenge's own, which may not even hold the score."),
     ] = "in-range",
+    classes: ClassesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score anybody's predictions by the rules of the DCASE challenge, with 95 % intervals.
@@ -33,5 +35,5 @@ def score(
     """
     from trainables.scores.folders import score_folders, score_text
 
-    result = score_folders(reference, prediction, average, edition, form, distance_unit, recordings, interval)
+    result = score_folders(reference, prediction, average, edition, form, distance_unit, recordings, interval, classes)
     say(result, score_text(result), as_json=as_json)

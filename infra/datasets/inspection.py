@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.agreement.stored import agreement_of
-from data.classes import CLASS_NAMES
 from data.stores.chunks import Store, open_store
 from data.stores.rows import decode_flac
 from data.timing import SAMPLES_PER_LABEL
@@ -93,7 +92,7 @@ def describe(
             "bytes": sum(shard.bytes for shard in split.shards),
             "shards": [{"path": shard.path, "bytes": shard.bytes, "rows": shard.rows} for shard in split.shards],
             "without_video": sorted({row.recording for row in own if not row.has_video}),
-            "class_frames": dict(zip(CLASS_NAMES, split.class_frames, strict=True)),
+            "class_frames": dict(zip(manifest.classes.names, split.class_frames, strict=True)),
             "polyphony_frames": polyphony(own),
             "elevation_deg": spread(np.concatenate([[], *(row.events.elevation_deg for row in own)])),
             "distance_m": spread(np.concatenate([[], *(row.events.distance_cm / 100 for row in own)])),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.classes import SHORT_NAMES
+from data.classes import ClassList
 from data.errors import UserError
 from data.geometry import angles_deg, pixel_of
 from data.labels import Events
@@ -31,6 +31,7 @@ DOT_FEATURE_FRAMES, DOT_BANDS = 8, 8
 DOT_RANGE_DB = 35.0
 LUMA = (0.299, 0.587, 0.114)
 """How bright red, green and blue are to the eye."""
+_STYLES: tuple[Any, ...] = ("-", (0, (2.2, 0.9)), (0, (0.8, 0.8)), (0, (3, 0.9, 0.8, 0.9)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Stretch:
     """Label frames counted from the stretch's start."""
     pictures: list[bytes | None]
     """For each label frame the JPEG picture at its start."""
+    classes: ClassList
 
     @property
     def start_s(self) -> float:
@@ -110,7 +112,8 @@ def read_stretch(store: Store, rows: Sequence[RowFacts], start: int, stop: int) 
         own = row.events.between(low, high)
         tables.append((own.frame + row.start_label + low - start, *own.columns()[1:]))
     events = Events.build(*(np.concatenate(column) for column in zip(*tables, strict=True)))
-    return Stretch(rows[0].recording, rows[0].split, start, np.concatenate(sound, axis=1), events, pictures)
+    audio, classes = np.concatenate(sound, axis=1), store.manifest.classes
+    return Stretch(rows[0].recording, rows[0].split, start, audio, events, pictures, classes)
 
 
 def plot_stretch(stretch: Stretch, path: Path) -> None:
@@ -146,8 +149,9 @@ def plot_stretch(stretch: Stretch, path: Path) -> None:
 
 
 def class_style(class_index: int) -> tuple[str, Any]:
-    """Colour and line style of a class, the same in every picture: seven colours, solid, then dashed."""
-    return COLOURS[class_index % len(COLOURS)], "-" if class_index < len(COLOURS) else (0, (2.2, 0.9))
+    """Colour and line style of a class, the same in every picture: seven colours, solid, then dashed and dotted; of
+    more than 28 classes some share both."""
+    return COLOURS[class_index % len(COLOURS)], _STYLES[class_index // len(COLOURS) % len(_STYLES)]
 
 
 def busiest(stretch: Stretch) -> list[int]:
@@ -260,7 +264,8 @@ def _draw_directions(axes: Sequence[Any], features: NDArray[np.float32], stretch
             panel.plot(line_s, line, color=colour, linestyle=style, linewidth=2.2)
     for class_index in np.unique(stretch.events.class_index).tolist():
         colour, style = class_style(class_index)
-        axes[0].plot([], [], color=colour, linestyle=style, linewidth=2.2, label=SHORT_NAMES[class_index])
+        name = stretch.classes.short_names[class_index]
+        axes[0].plot([], [], color=colour, linestyle=style, linewidth=2.2, label=name)
     axes[0].plot([], [], "o", color="#595959", markersize=3, label="intensity of the sound")
     axes[0].legend(loc="lower left", bbox_to_anchor=(0, 0.99), ncols=7, frameon=False, fontsize=9, borderaxespad=0.2)
     # 180 degrees is behind; azimuth grows to the left, so left is up.
@@ -285,14 +290,15 @@ def _draw_pictures(figure: Any, instants: Sequence[int], stretch: Stretch) -> No
         axes.set(xlim=(0, width), ylim=(height, 0), yticks=(), xticks=[width * k / 4 for k in range(5)])
         axes.set_xticklabels(["180°", "90°", "0°", "-90°", "-180°"], fontsize=7)
         axes.tick_params(length=2, pad=1)
-        _draw_labels(axes, stretch.events.select(stretch.events.frame == label), width, height)
+        _draw_labels(axes, stretch, label, width, height)
     for axes in grid[len(instants) :]:
         axes.set_axis_off()
 
 
-def _draw_labels(axes: Any, events: Events, width: int, height: int) -> None:
+def _draw_labels(axes: Any, stretch: Stretch, label: int, width: int, height: int) -> None:
     from matplotlib.colors import to_rgb
 
+    events = stretch.events.select(stretch.events.frame == label)
     columns, rows = (axis.tolist() for axis in pixel_of(events.azimuth_deg, events.elevation_deg, width, height))
     ring, line, letter = 0.034 * width, 0.085 * height, 0.021 * width
     # What names stand clear of: left, right and middle of each marker, then of each name.
@@ -302,7 +308,7 @@ def _draw_labels(axes: Any, events: Events, width: int, height: int) -> None:
         marker = {"marker": "o", "fillstyle": "none", "markersize": 13}
         axes.plot(column, row, markeredgecolor="white", markeredgewidth=4, **marker)
         axes.plot(column, row, markeredgecolor=colour, markeredgewidth=2, **marker)
-        name = SHORT_NAMES[class_index]
+        name = stretch.classes.short_names[class_index]
         long = (len(name) + 1) * letter
         leftwards = column + ring + long > width
         left, right = (column - ring - long, column - ring) if leftwards else (column + ring, column + ring + long)

@@ -216,6 +216,7 @@ def evidence_for(
         counts=flat_counts(training.counts),
         gains={gain.control: (gain.gain, gain.low, gain.high) for gain in finalist.gains if gain.control in CLOSED},
         verdicts=dict(verdicts),
+        classes=finalist.config.classes,
     )
 
 

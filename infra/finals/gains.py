@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.classes import SHORT_NAMES
+from data.classes import ClassList
 from infra.finals.training import Training
+from trainables.config.tree import classes_of
 from trainables.parts.controls import CLOSED, worth
 from trainables.scores.kinds import KINDS, KindCounts, recall_gain
 from trainables.scores.metrics import SCORE_NAMES, Average, Intervals, SeldCounts, pooled, scores
@@ -117,16 +118,16 @@ def gain_of(
         high=float(spread.high[seld]),
         seeds={seed: theirs[seed].flat()[key] - ours[seed].flat()[key] for seed in both},
         validation={s: theirs[s].validation - ours[s].validation for s in both} if control in CLOSED else {},
-        classes=_of_classes(own, without),
+        classes=_of_classes(own, without, classes_of(ours[both[0]].record.config)),
         kinds=_of_kinds(*(pooled([side[seed].kinds for seed in both]) for side in (ours, theirs))),
     )
 
 
-def _of_classes(own: Sequence[SeldCounts], without: Sequence[SeldCounts]) -> dict[str, PartGain]:
+def _of_classes(own: Sequence[SeldCounts], without: Sequence[SeldCounts], classes: ClassList) -> dict[str, PartGain]:
     of_own, of_without = (scores(sum(side, SeldCounts.zero())).per_class for side in (own, without))
     spread = class_difference(own, without)
     return {
-        SHORT_NAMES[i]: _part(float(of_without.f_score[i]), float(of_own.f_score[i]), spread, i)
+        classes.short_names[i]: _part(float(of_without.f_score[i]), float(of_own.f_score[i]), spread, i)
         for i in np.flatnonzero(of_own.present).tolist()
     }
 

@@ -124,7 +124,7 @@ def _count(
         for found in predict_recordings(model, shown, config.training.batch_size):
             for name, reference, output in recordings(found.rows, found.outputs):
                 predicted = config.output.decode(output, thresholds)
-                scored.append(counts_to_array(seld_counts(reference, predicted)))
+                scored.append(counts_to_array(seld_counts(reference, predicted, num_classes=len(config.classes))))
                 of_kind = kind_counts(reference, predicted, spans.get(name))
                 kinds.append(np.stack([of_kind.events, of_kind.found]))
     return np.array(scored), np.array(kinds)

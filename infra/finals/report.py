@@ -65,7 +65,7 @@ class Finalist:
 
     def flat(self) -> dict[str, float]:
         """Test scores over all trainings."""
-        return flat_scores(sum(self.per_recording, SeldCounts.zero()))
+        return flat_scores(sum(self.per_recording, SeldCounts.zero()), self.config.classes)
 
     @cached_property
     def gains(self) -> list[Gain]:
@@ -91,7 +91,7 @@ class Finalist:
             "test": {average: values for average, (values, _) in tables.items()},
             "intervals": {average: bounds for average, (_, bounds) in tables.items()},
             "spread": {average: self.spread(average) for average in AVERAGES},
-            "classes": class_figures(sum(self.per_recording, SeldCounts.zero())),
+            "classes": class_figures(sum(self.per_recording, SeldCounts.zero()), self.config.classes),
             "trainings": [
                 {
                     "trial": training.record.number,
@@ -221,7 +221,7 @@ class Finals:
     def markdown(self) -> str:
         """The report that is kept: the table, comparisons, and the winner's classes."""
         winner = self.finalists[0]
-        classes = class_figures(sum(winner.per_recording, SeldCounts.zero()))
+        classes = class_figures(sum(winner.per_recording, SeldCounts.zero()), winner.config.classes)
         rows = [
             [name, f"{f['F']:.3f}", f"{f['LE']:.1f}", f"{f['LR']:.3f}", f"{f['tracks'] / len(winner.trainings):.0f}"]
             for name, f in classes.items()

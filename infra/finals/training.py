@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.record.trials import TrialRecord
+from trainables.config.tree import classes_of
 from trainables.scores.flat import flat_scores
 from trainables.scores.kinds import KindCounts
 from trainables.scores.metrics import SeldCounts
@@ -33,4 +34,4 @@ class Training:
 
     def flat(self) -> dict[str, float]:
         """Test scores by average and name (`trainables.scores.flat.flat_scores`)."""
-        return flat_scores(sum(self.counts, SeldCounts.zero()))
+        return flat_scores(sum(self.counts, SeldCounts.zero()), classes_of(self.record.config))

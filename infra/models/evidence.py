@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from data.classes import STARSS23, ClassList
 from data.errors import UserError
 from trainables.evaluation.latency import Latency
 from trainables.scores.flat import AVERAGES, counts_from_array, counts_to_array
@@ -62,6 +63,8 @@ class Evidence:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     """By variant that a decision set it against: what the model's own variant is to it."""
 
+    classes: ClassList = STARSS23
+
     @property
     def per_recording(self) -> list[SeldCounts]:
         return [counts_from_array(np.array(row)) for row in self.counts]
@@ -81,13 +84,16 @@ class Evidence:
             "recordings": len(self.counts),
             "scores": {average: values for average, (values, _) in tables.items()},
             "intervals": {average: bounds for average, (_, bounds) in tables.items()},
-            "classes": class_figures(self.total),
+            "classes": class_figures(self.total, self.classes),
         }
         values = asdict(self)
         for later in _LATER:
             if not values[later]:
                 # As it was before there were any: its hash stands in the registry.
                 del values[later]
+        values["classes"] = self.classes.to_json()
+        if self.classes == STARSS23:
+            del values["classes"]
         return json.dumps({"summary": summary, **values}, indent=1) + "\n"
 
     @property
@@ -103,8 +109,9 @@ class Evidence:
         """
         try:
             document = json.loads(text)
-            document = {later: {} for later in _LATER} | document
+            document = {**{later: {} for later in _LATER}, "classes": STARSS23.to_json(), **document}
             values: dict[str, Any] = {field.name: document[field.name] for field in fields(cls)}
+            values["classes"] = ClassList.from_json(values["classes"])
             values["gains"] = {control: tuple(gain) for control, gain in values["gains"].items()}
             values["seeds"] = tuple(values["seeds"])
             values["latency"] = Latency(**values["latency"])

@@ -172,7 +172,7 @@ def _seeds(evidence: Evidence, rules: Rules) -> Verdict:
 
 
 def _floor(evidence: Evidence, rules: Rules) -> Verdict:
-    of_class = {name: figures["F"] for name, figures in class_figures(evidence.total).items()}
+    of_class = {name: figures["F"] for name, figures in class_figures(evidence.total, evidence.classes).items()}
     worst = min(of_class, key=lambda name: of_class[name], default=None)
     return Verdict(
         rule="class floor",
@@ -270,8 +270,8 @@ def _better(ours: Evidence, theirs: Evidence, rules: Rules) -> Verdict:
 
 
 def _no_class_worse(ours: Evidence, theirs: Evidence, rules: Rules) -> Verdict:
-    before = class_figures(theirs.total)
-    drops = {name: before[name]["F"] - figures["F"] for name, figures in class_figures(ours.total).items()}
+    before, now = (class_figures(side.total, side.classes) for side in (theirs, ours))
+    drops = {name: before[name]["F"] - figures["F"] for name, figures in now.items()}
     worst = max(drops, key=lambda name: drops[name], default=None)
     return Verdict(
         rule="no class worse",

@@ -16,10 +16,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.model import ModelInfo
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES, SHORT_NAMES
+from data.classes import ClassList
 from data.errors import UserError
 from data.files.audio import Ambisonics, read_foa_wav
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
+from data.files.class_map import ClassMap
 from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
 from data.timing import LABEL_HOP_S, RATE_HZ, SAMPLES_PER_LABEL
@@ -64,16 +65,16 @@ def predict_files(
     Raises:
         UserError: no such model, or a file that is not what it should be; nothing is written then.
     """
-    reference = _read_truth(truth) if truth else None
     audio = read_foa_wav(wav, resample, ambisonics)
     if audio.shape[1] < SAMPLES_PER_LABEL:
         raise UserError(f"{wav} holds {audio.shape[1]} samples: a model answers for every {SAMPLES_PER_LABEL} (0.1 s)")
-    if truth is not None and reference is not None:
-        reference = _within(reference, audio.shape[1] // SAMPLES_PER_LABEL, truth)
     for odd in _odd(wav.name, audio):
         logger.warning("%s", odd)
     model = load_registered(model_uri)
     config = model.config
+    reference = None
+    if truth is not None:
+        reference = _within(_read_truth(truth, config.classes), audio.shape[1] // SAMPLES_PER_LABEL, truth)
     seen: NDArray[Any] | None = None
     reads = config.visual.reads
     if reads is not None:
@@ -95,14 +96,15 @@ def predict_files(
     folder.mkdir(parents=True, exist_ok=True)
     csv_path, picture = folder / f"{wav.stem}.prediction.csv", folder / f"{wav.stem}.prediction.png"
     write_events_csv(csv_path, detections.events())
-    plot_prediction(detections, reference, len(output), picture, f"{wav.name} by {model_uri}")
+    plot_prediction(detections, reference, len(output), picture, f"{wav.name} by {model_uri}", config.classes)
     scored: dict[str, float] = {}
     axes: dict[str, float | None] = {}
     if reference is not None:
         axes = median_axis_errors_deg([(reference, detections)])
-        values = score_values(scores(seld_counts(reference, detections), "micro"))
+        counts = seld_counts(reference, detections, num_classes=len(config.classes))
+        values = score_values(scores(counts, "micro"))
         scored = {name: round(value, 4) for name, value in zip(SCORE_NAMES, values, strict=True)}
-    found = sorted({SHORT_NAMES[c] for c in detections.class_index.tolist()})
+    found = sorted({config.classes.short_names[c] for c in detections.class_index.tolist()})
     return {
         "model": model_uri,
         "seconds": round(len(output) * LABEL_HOP_S, 1),
@@ -159,7 +161,7 @@ class RegisteredModel:
     """As MLflow loads it: arrays with a batch axis in, an array out."""
     config: TrialConfig
     thresholds: NDArray[np.float64]
-    """(13,): above which a class counts as heard."""
+    """(C,): above which a class counts as heard."""
     level_db: float | None = None
     """Mean log-mel of W of what it was trained on; None: it does not mind how loud a recording is, or is not known."""
 
@@ -228,7 +230,7 @@ def load_registered(model_uri: str) -> RegisteredModel:
             "models:/<name>/<version>, and see the registry in the MLflow UI"
         ) from error
     config = from_dict(info.metadata["config"])
-    thresholds = info.metadata.get("thresholds") or [config.inference.threshold] * NUM_CLASSES
+    thresholds = info.metadata.get("thresholds") or [config.inference.threshold] * len(config.classes)
     return RegisteredModel(
         uri=model_uri,
         pyfunc=model,
@@ -246,9 +248,9 @@ def _foreign(info: ModelInfo) -> str | None:
     return None if loader == pyfunc_loader.__name__ else f"{loader} loads it, not {pyfunc_loader.__name__}"
 
 
-def _read_truth(path: Path) -> Events:
+def _read_truth(path: Path, classes: ClassList) -> Events:
     try:
-        return read_events_csv(path)
+        return read_events_csv(path, classes=ClassMap(classes=classes))
     except UserError as error:
         raise UserError(f"{error}; the truth has to be {_TRUTH}") from error
 
@@ -261,7 +263,9 @@ def _within(reference: Events, num_labels: int, path: Path) -> Events:
     return reference.select(inside)
 
 
-def plot_prediction(detections: Detections, reference: Events | None, num_labels: int, path: Path, title: str) -> None:
+def plot_prediction(
+    detections: Detections, reference: Events | None, num_labels: int, path: Path, title: str, classes: ClassList
+) -> None:
     """Azimuth and elevation over time, a colour for each class: predicted as dots, the truth as wide pale strokes."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -269,7 +273,7 @@ def plot_prediction(detections: Detections, reference: Events | None, num_labels
     predicted = detections.events()
     figure = Figure(figsize=(12, 6.5), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    palette = [colormaps["tab20"](i) for i in range(NUM_CLASSES)]
+    palette = [colormaps["tab20"](i % 20) for i in range(len(classes))]
     tables: list[tuple[Events, dict[str, Any]]] = [(predicted, {"s": 7, "zorder": 3})]
     if reference is not None:
         tables.insert(0, (reference, {"s": 60, "alpha": 0.25, "marker": "s", "linewidths": 0}))
@@ -282,7 +286,7 @@ def plot_prediction(detections: Detections, reference: Events | None, num_labels
                 panel.scatter(time_s, angle, color=palette[class_index], **style)
     shown = set(predicted.class_index.tolist()) | set(reference.class_index.tolist() if reference else ())
     for class_index in sorted(shown):
-        axes[0].scatter([], [], color=palette[class_index], label=SHORT_NAMES[class_index], s=25)
+        axes[0].scatter([], [], color=palette[class_index], label=classes.short_names[class_index], s=25)
     if shown:
         axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     # 180 degrees is behind; azimuth grows to the left, so left is up.

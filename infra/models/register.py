@@ -314,7 +314,7 @@ def _signature(config: TrialConfig) -> ModelSignature:
         inputs.append(TensorSpec(np.dtype(np.uint8), shape, "frames"))
     elif config.visual.reads == "boxes":
         inputs.append(TensorSpec(np.dtype(np.float32), (-1, -1, MAX_BOXES, BOX_FIELDS), "boxes"))
-    output = TensorSpec(np.dtype(np.float32), (-1, -1, config.output.width))
+    output = TensorSpec(np.dtype(np.float32), (-1, -1, config.output.width(len(config.classes))))
     return ModelSignature(Schema(inputs), Schema([output]))
 
 

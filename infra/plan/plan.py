@@ -47,7 +47,7 @@ from infra.sweep.data import preparation
 from infra.sweep.data_memory import divide_data
 from infra.sweep.request import SweepRequest, check_batches
 from infra.sweep.room import trials_at_a_time
-from infra.sweep.standing import Standing, look_up
+from infra.sweep.standing import Standing, classes_fixed, look_up
 from trainables.config import TrialConfig
 from trainables.config.tree import override, to_dict
 from trainables.training.resources import TrialResources
@@ -158,6 +158,8 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
         preflight.add("models", REFUSED, line)
     if store is None or not configs or budget is None or resources is None:
         return plan
+    if fields := preflight.attempt("classes", lambda: classes_fixed(configs, store)):
+        configs = [override(config, fields) for config in configs]
     size = data_size(store, configs[0].inputs)
     if not size.train_windows:
         preflight.add("data", REFUSED, "no training recording is long enough for a window; is the split empty?")

@@ -222,7 +222,7 @@ def _score_untrained(
     model = SeldModel(config, torch.as_tensor(mean), torch.as_tensor(std))
     with closing(open_feed(validation).recordings(config.columns)) as rows:
         evaluation = evaluate(model, rows, [config.inference.threshold], config.training.batch_size)
-    return flat_scores(evaluation.counts[0])
+    return flat_scores(evaluation.counts[0], config.classes)
 
 
 def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path: Path) -> None:
@@ -235,7 +235,7 @@ def _plot_example(best: TrialRecord, trial_store: TrialStore, store: Store, path
     config = from_dict(best.config)
     detections = config.output.decode(example["output"], config.inference.threshold)
     title = f"validation recording {recording}, trial {best.number} ({best.config['fusion']['name']})"
-    plot_prediction(detections, reference, len(example["output"]), path, title)
+    plot_prediction(detections, reference, len(example["output"]), path, title, config.classes)
 
 
 def _events_of(store: Store, recording: str, start_label: int) -> Events:

@@ -75,6 +75,7 @@ def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
         UserError: they differ in `inputs`, or in where their boxes or embeddings come from, or embeddings are not of
             this data or of the network that a config names.
     """
+    (classes,) = {config.classes for config in configs}
     if len({config.inputs for config in configs}) > 1:
         raise UserError("the configs of a sweep differ in `inputs`; trials of a sweep share their decoded data")
     sources = {source for config in configs if (source := config.visual.box_source(config.inputs)) is not None}
@@ -82,7 +83,7 @@ def preparation(configs: Sequence[TrialConfig], data_sha256: str) -> PrepareRow:
         raise UserError("the configs of a sweep take their boxes from different sources; name one for all")
     looks = {column for config in configs for column in config.columns}
     embeddings = embedding_stores((config.visual for config in configs), configs[0].inputs, data_sha256)
-    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None), embeddings)
+    return PrepareRow(configs[0].inputs, looks, next(iter(sources), None), embeddings, len(classes))
 
 
 def load_shared(

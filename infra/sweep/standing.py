@@ -10,6 +10,7 @@ from typing import Any
 import mlflow
 
 from data import storage
+from data.classes import STARSS23
 from data.errors import UserError
 from data.stores.chunks import Store
 from data.stores.mix import SOURCE as MIXED
@@ -79,11 +80,12 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
     store = find_store(asked.data_uri, settings.root)
     store.check()
     data_sha256 = store.manifest.sha256
+    lasting = asked.lasting(data_sha256)
+    asked = asked.fixing(classes_fixed(asked.configs, store))
     prepare = preparation(asked.configs, data_sha256)
     require_weights(asked.configs)
     _require_added(asked.configs, store)
     sweep = SweepStore(settings.root, asked.name)
-    lasting = asked.lasting(data_sha256)
     last = require_free(sweep.uri, sweep.name, cluster_name(settings)) if claiming else read_driver(sweep.uri)
     records = sweep.trials() if sweep.check(lasting, asked.search.space.decides) else []
     before = kept(sweep)
@@ -110,6 +112,19 @@ def look_up(asked: SettledRequest, settings: Settings, *, claiming: bool = False
         ledger=ledger,
         owed=0 if ledger.used_up() else trials_owed(records, len(records) if enough else asked.budget.trials),
     )
+
+
+def classes_fixed(configs: Sequence[TrialConfig], store: Store) -> dict[str, Any]:
+    """The fields that give configs the classes of their data.
+
+    Raises:
+        UserError: a config has others of its own.
+    """
+    classes = store.manifest.classes
+    for config in configs:
+        if config.classes not in (STARSS23, classes):
+            raise UserError(f"classes = {config.classes}: those of a trial are its data's ({classes}); leave them out")
+    return {} if classes == STARSS23 else {"classes.names": classes.names, "classes.short_names": classes.short_names}
 
 
 def _require_added(configs: Sequence[TrialConfig], store: Store) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.classes import CLASS_NAMES, SHORT_NAMES
+from data.classes import STARSS23
 from data.errors import UserError
 from data.scenes import event_folder
 from data.scenes.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt
@@ -44,7 +44,9 @@ def scene_of(folder, seed=0, **settings):
     return sample_scene(chosen, make_room(chosen, "room1", seed), seed)
 
 
-@pytest.mark.parametrize("names", [CLASS_NAMES, SHORT_NAMES, [n.upper().replace(", ", "_") for n in CLASS_NAMES]])
+@pytest.mark.parametrize(
+    "names", [STARSS23.names, STARSS23.short_names, [n.upper().replace(", ", "_") for n in STARSS23.names]]
+)
 def test_classes_are_found_by_long_and_short_names(tmp_path, names):
     for name in names:
         write(tmp_path, f"{name}/a.wav", tone(0.5))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import UserError
+from data.files.class_map import read_class_map
 from data.readers.contract import IngestSettings
 from data.readers.ingest import ingest
 from data.readers.starss23 import find_clips
@@ -47,7 +48,8 @@ def test_folders_of_2021_say_what_is_validation(tmp_path: Path) -> None:
     root = written(tmp_path / "tree", *paths)
     splits = {name: split for name, (split, *_) in found(root).items()}
     assert [splits[name] for _, name in names] == ["train"] * 4 + ["val", "test"]
-    built = ingest(root, str(tmp_path / "out"), IngestSettings(with_video=False))
+    settings = IngestSettings(with_video=False, classes=read_class_map("dcase2021"))
+    built = ingest(root, str(tmp_path / "out"), settings)
     assert {name: split.clips for name, split in built.store.manifest.splits.items()} == {
         "train": 4,
         "val": 1,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.geometry import pixel_of, unit_vector
 from data.scenes.painting import GLYPH_COLOURS, Painter, draw_glyph, paint_room
 from data.scenes.parts import Distractor, Occluder, Scene, SceneEvent
@@ -15,7 +15,7 @@ from support.scene_measures import apart, centroid, cover_of, painted
 ROOM = Room("room1", (6.0, 5.0, 3.0), (3.0, 2.5, 1.5), 0.3)
 
 
-@pytest.mark.parametrize("class_index", range(NUM_CLASSES))
+@pytest.mark.parametrize("class_index", range(len(STARSS23)))
 def test_every_glyph_is_centred_and_big_enough(class_index):
     cover = painted(class_index, -30, 5)
     column, row = centroid(cover)
@@ -33,7 +33,7 @@ def test_glyphs_are_distinct_after_shrinking():
         draw_glyph(picture, class_index, 0, -20)
         return np.asarray(Image.fromarray(picture).resize((128, 64))).astype(int)[36:43, 60:68]
 
-    shown = [small(c) for c in range(NUM_CLASSES)]
+    shown = [small(c) for c in range(len(STARSS23))]
     apart_by = [np.abs(a - b).mean() for i, a in enumerate(shown) for b in shown[:i]]
     assert min(apart_by) > 8
 

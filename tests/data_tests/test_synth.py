@@ -234,7 +234,7 @@ def test_settings_out_of_range_are_refused_by_name(field, value):
 
 def test_tasks_can_be_rendered_one_by_one(tmp_path):
     task = clip_tasks(TINY)[0]
-    key, record = write_task(WriteTask(str(tmp_path), task))
+    key, record = write_task(WriteTask(str(tmp_path), task, 13))
     (shard,) = record.shards
     assert key == task.key
     assert (tmp_path / shard.path).stat().st_size == shard.bytes

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.classes import CLASS_NAMES, NUM_CLASSES
+from data.classes import STARSS23
 from data.errors import UserError
 from data.files.video import encode_jpeg
 from data.geometry import angle_between_deg, unit_vector
@@ -71,7 +71,7 @@ class TestNumbers:
         assert [shard["rows"] for shard in train["shards"]] == [2, 1]
         assert train["bytes"] == sum(shard.bytes for shard in store.manifest.splits["train"].shards)
         assert train["without_video"] == ["fold3_room2_mix001"]
-        assert train["class_frames"][CLASS_NAMES[12]] == 29
+        assert train["class_frames"][STARSS23.names[12]] == 29
         # The tail of the first row, which the second repeats, is not counted twice.
         assert train["polyphony_frames"] == [720 - 30 - 89 - 3, 30 + 89 - 29 + 3, 0, 29]
         assert val["polyphony_frames"] == [10]
@@ -129,7 +129,7 @@ class TestNumbers:
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= columns
         text = "\n".join(lines)
-        assert all(name in text for name in CLASS_NAMES)
+        assert all(name in text for name in STARSS23.names)
         assert "train: no video of fold3_room2_mix001" in text
         assert "1.0 / 2.5 / 4.0" in text
         assert agreement["text"] in text
@@ -210,7 +210,7 @@ class TestTracks:
         assert tracks(Events.build()) == []
 
     def test_classes_look_different(self):
-        assert len({class_style(c) for c in range(NUM_CLASSES)}) == NUM_CLASSES
+        assert len({class_style(c) for c in range(len(STARSS23))}) == len(STARSS23)
 
 
 class TestPicture:

@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
-from data.classes import SHORT_NAMES
+from data.classes import STARSS23
 from data.errors import UserError
 from data.stores.chunks import Manifest, Shard, Split, Store
 from infra.finals.finalists import choose, closed_twins, finals_space, new_seeds, seed_by_seed
@@ -209,12 +209,12 @@ def test_a_gain_is_told_by_kind_of_source_and_by_class():
     assert gain.kinds["seen"].gain == pytest.approx(0.75 - 0.6)
     assert gain.kinds["unseen"].gain == pytest.approx((0.75 - 0.6) / 2)
     assert gain.kinds["seen"].low < 0.15 < gain.kinds["seen"].high
-    assert list(gain.classes) == [SHORT_NAMES[index] for index in CLASSES]
+    assert list(gain.classes) == [STARSS23.short_names[index] for index in CLASSES]
     ours, theirs = (
         sum(pooled([t.counts for t in side.trainings]), SeldCounts.zero()) for side in (with_pictures, blind)
     )
     f_scores = [scores(side).per_class.f_score[CLASSES[0]] for side in (ours, theirs)]
-    first = gain.classes[SHORT_NAMES[CLASSES[0]]]
+    first = gain.classes[STARSS23.short_names[CLASSES[0]]]
     assert (first.own, first.without) == pytest.approx(f_scores)
     assert "## Trial 3 (audio_only) against itself with its eyes closed" in told.markdown()
     assert "| recall, unseen | 0.250 | 0.325 | +0.075 |" in told.markdown()
@@ -296,7 +296,7 @@ def test_the_report_can_be_read_by_people_and_programs():
     found = finals_of(finalist(1, [0.3, 0.3], [0.8, 0.7]), finalist(2, [0.4, 0.4], [0.6, 0.6]))
     document = json.loads(json.dumps(found.as_json()))
     assert [f["trial"] for f in document["finalists"]] == [1, 2]
-    assert set(document["finalists"][0]["classes"]) == {SHORT_NAMES[index] for index in CLASSES}
+    assert set(document["finalists"][0]["classes"]) == {STARSS23.short_names[index] for index in CLASSES}
     text = found.markdown()
     assert text.count("\n| 1 | audio_only |") == 1
     assert "trial 1 is better than trial 2" in text

@@ -13,7 +13,7 @@ from trainables.config import Accdoa, MultiAccddoa, MultiAccdoa
 from trainables.scores.detections import Detections
 
 FORM = MultiAccdoa()
-NUM_OUTPUTS = FORM.width
+NUM_OUTPUTS = FORM.width(13)
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "trainables_accdoa.npz")
 
 
@@ -67,7 +67,7 @@ def test_loss_equals_the_definition(form):
     target = random_target(0, 24)
     assert target[:, 3:, 0].any()
     assert target[:, 1:3, 0].any()
-    output = torch.randn(2, 12, form.width, generator=torch.Generator().manual_seed(0)) * 0.7
+    output = torch.randn(2, 12, form.width(13), generator=torch.Generator().manual_seed(0)) * 0.7
     expected = loss_by_enumeration(output.flatten(0, 1).numpy(), target.numpy())
     loss = form.loss(output, target.unflatten(0, (2, 12)))
     assert loss.item() == pytest.approx(expected.mean(), abs=1e-6)
@@ -199,7 +199,7 @@ def test_distances_are_decoded_and_joined():
 
 
 def test_directions_are_bounded_and_distances_positive():
-    raw = 5 * torch.randn(2, 4, MultiAccddoa().width)
+    raw = 5 * torch.randn(2, 4, MultiAccddoa().width(13))
     bounded = MultiAccddoa().activate(raw).unflatten(-1, (3, 4, 13))
     assert bounded[..., :3, :].abs().max() <= 1
     assert bounded[..., 3, :].min() == 0

@@ -197,7 +197,7 @@ def two_batches(form_name: str, batch: int = 4, steps: int = 6):
     valid = torch.ones(batch, steps, dtype=torch.bool)
     valid[1, 4:] = False
     valid[2, 1:] = False
-    output = torch.tanh(torch.randn(batch, steps, OUTPUTS[form_name]().width, generator=rng))
+    output = torch.tanh(torch.randn(batch, steps, OUTPUTS[form_name]().width(13), generator=rng))
     return output, torch.stack(targets), valid
 
 

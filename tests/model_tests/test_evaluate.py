@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.classes import STARSS23
 from data.geometry import unit_vector
 from data.labels import Events, adpit_target
 from data.stores.rows import cut_rows
@@ -26,7 +27,7 @@ from trainables.scores.detections import rank_within
 from trainables.scores.flat import counts_from_array, counts_to_array, flat_scores
 
 FORM = MultiAccdoa()
-NUM_OUTPUTS = FORM.width
+NUM_OUTPUTS = FORM.width(len(STARSS23))
 INPUTS = InputConfig(n_fft=1024, hop=600, n_mels=16, frame_width=32, frame_height=16, frame_rate_hz=2.0)
 CONFORMER = ConformerConfig(layers=1, heads=2, feed_forward=16, kernel=3)
 CONFIG = TrialConfig(
@@ -78,8 +79,8 @@ def test_labels_of_a_swapped_scene_decode_to_the_turned_directions(k) -> None:
     for cell, direction in zip(cells[lone], expected[lone], strict=True):
         (there,) = found[decoded.frame * 13 + decoded.class_index == cell]
         np.testing.assert_allclose(there, direction, atol=1e-6)
-    flat = flat_scores(count_scores(rows, [oracle(turned)], FORM, threshold=0.5))
-    straight = flat_scores(count_scores([row], [oracle(row)], FORM, threshold=0.5))
+    flat = flat_scores(count_scores(rows, [oracle(turned)], FORM, threshold=0.5), STARSS23)
+    straight = flat_scores(count_scores([row], [oracle(row)], FORM, threshold=0.5), STARSS23)
     assert flat == pytest.approx(straight, abs=1e-4)
 
 
@@ -92,7 +93,7 @@ def test_oracle_labels_score_perfectly_over_the_classes_present() -> None:
     audio = np.zeros((4, 605 * 2400), np.int16)
     rows = [PrepareRow(INPUTS)(row) for row in cut_rows("a", "room", audio, events)]
     assert len(rows) == 2
-    flat = flat_scores(count_scores(rows, [oracle(row) for row in rows], FORM, threshold=0.5))
+    flat = flat_scores(count_scores(rows, [oracle(row) for row in rows], FORM, threshold=0.5), STARSS23)
     assert flat["present/ER"] == 0.0
     assert flat["present/F"] > 1 - 1e-9
     assert flat["present/LE"] < 1e-3
@@ -168,7 +169,7 @@ def test_thresholds_are_tuned_for_each_class_that_is_there() -> None:
     thresholds = best_thresholds([count_scores([row], [output], FORM, t) for t in THRESHOLD_GRID], 0.5)
     assert thresholds.tolist() == [0.5, 0.25, *[0.5] * 11]
     tuned, plain = (count_scores([row], [output], FORM, t) for t in (thresholds, 0.5))
-    assert flat_scores(tuned)["present/SELD"] < flat_scores(plain)["present/SELD"]
+    assert flat_scores(tuned, STARSS23)["present/SELD"] < flat_scores(plain, STARSS23)["present/SELD"]
 
 
 def test_loss_counts_own_labels_once() -> None:

@@ -43,7 +43,7 @@ def test_crowds_are_paired_too(shape):
 
 
 def test_rows_are_grouped_by_label_and_class_in_file_order():
-    cells = Cells(table((2, 5, 10), (0, 1, 20), (2, 5, 30), (2, 4, 40), (3, 0, 50)), num_labels=3)
+    cells = Cells(table((2, 5, 10), (0, 1, 20), (2, 5, 30), (2, 4, 40), (3, 0, 50)), num_labels=3, num_classes=13)
     assert cells.rows.tolist() == [1, 3, 0, 2]
     assert cells.count.sum() == 4
     assert cells.count[2 * 13 + 5] == 2
@@ -52,8 +52,8 @@ def test_rows_are_grouped_by_label_and_class_in_file_order():
 
 
 def test_pairs_name_cell_track_and_rows():
-    true = Cells(table((0, 1, 0), (0, 1, 90), (1, 3, 0)), 2)
-    predicted = Cells(table((0, 1, 80), (1, 4, 0)), 2)
+    true = Cells(table((0, 1, 0), (0, 1, 90), (1, 3, 0)), 2, 13)
+    predicted = Cells(table((0, 1, 80), (1, 4, 0)), 2, 13)
     pairs = match(true, predicted)
     assert (pairs.cell.tolist(), pairs.track.tolist()) == ([1], [1])
     assert (true.rows[pairs.true].tolist(), predicted.rows[pairs.predicted].tolist()) == ([1], [0])
@@ -61,8 +61,8 @@ def test_pairs_name_cell_track_and_rows():
 
 
 def test_nothing_in_common_gives_no_pairs():
-    assert len(match(Cells(table((0, 1, 0)), 1), Cells(table(), 1)).cell) == 0
-    assert len(match(Cells(table(), 0), Cells(table((0, 1, 0)), 0)).cell) == 0
+    assert len(match(Cells(table((0, 1, 0)), 1, 13), Cells(table(), 1, 13)).cell) == 0
+    assert len(match(Cells(table(), 0, 13), Cells(table((0, 1, 0)), 0, 13)).cell) == 0
 
 
 def test_each_axis_has_an_error_of_its_own():

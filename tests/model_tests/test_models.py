@@ -9,6 +9,7 @@ import torchaudio
 import torchvision
 from torch import nn
 
+from data.classes import STARSS23
 from search_spaces.presets import find_preset
 from support.reference_weights import reference_weights
 from support.tiny_parts import CONFORMER, INPUTS, TINY, tiny_batch, tiny_config
@@ -36,7 +37,7 @@ from trainables.parts.visual.modules import resample_time
 from trainables.parts.visual.resnet_conformer import ResNetConformerEncoder
 from trainables.weights.reference_keys import from_reference
 
-NUM_OUTPUTS = MultiAccdoa().width
+NUM_OUTPUTS = MultiAccdoa().width(len(STARSS23))
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "trainables_models.npz")
 
 COMBINATIONS = [

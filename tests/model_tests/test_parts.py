@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.classes import STARSS23
 from data.errors import UserError
 from data.feeding.feed import HeldRows
 from infra.console.palette import COLOURS
@@ -159,15 +160,15 @@ class TestContracts:
     @pytest.mark.parametrize("name", OUTPUTS)
     def test_outputs(self, name):
         form = OUTPUTS[name]()
-        raw = torch.randn(2, 5, form.width)
+        raw = torch.randn(2, 5, form.width(len(STARSS23)))
         bounded = form.activate(raw)
         assert bounded.shape == raw.shape
         target = torch.zeros(2, 5, 6, 5, 13)
         loss = form.loss(bounded.requires_grad_(), target, torch.ones(2, 5, dtype=torch.bool))
         assert loss.shape == ()
         loss.backward()
-        assert len(form.decode(torch.zeros(5, form.width))) == 0
-        assert form.tells_distance == (form.decode(torch.ones(5, form.width)).distance_m is not None)
+        assert len(form.decode(torch.zeros(5, form.width(len(STARSS23))))) == 0
+        assert form.tells_distance == (form.decode(torch.ones(5, form.width(len(STARSS23)))).distance_m is not None)
 
     @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
     def test_an_entry_that_lacks_something_is_refused_when_it_registers(self, contract):
@@ -214,7 +215,7 @@ class TestFromOutside:
         model = SeldModel(config)
         features, frames = tiny_batch()
         output = model(features, frames)
-        assert output.shape == (2, 30, config.output.width)
+        assert output.shape == (2, 30, config.output.width(len(STARSS23)))
         config.output.loss(output, torch.zeros(2, 30, 6, 5, 13)).backward()
         assert estimate(config).parameters == sum(p.numel() for p in model.parameters())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.classes import CLASS_NAMES
+from data.classes import STARSS23
 from data.errors import UserError
 from data.files.dcase_csv import read_table
 from data.files.label_folder import find_recordings, read_folder
@@ -117,7 +117,7 @@ def test_the_document_is_json_and_names_all_classes(folders):
     reference, predict = folders
     result = score_folders(reference, predict("cartesian7"), edition=2024)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert [row["name"] for row in result["per_class"]] == list(CLASS_NAMES)
+    assert [row["name"] for row in result["per_class"]] == list(STARSS23.names)
     assert [row["index"] for row in result["per_class"] if row["present"]] == [1, 8]
     assert result["per_class"][0]["DOAE"] == {"value": None, "low": None, "high": None}
     assert list(result["scores"]) == ["F20", "DOAE", "RDE", "SELD"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from infra.models.evidence import Evidence, flat_counts
 from trainables.evaluation.latency import Latency
 from trainables.scores.kinds import DECOYED, KINDS, UNSEEN, KindCounts
@@ -14,15 +14,15 @@ TRACKS = 20
 
 def counts(quality, hard=0.0, by_class=None):
     """A recording in which each of three classes sounds 20 times, and that share of them is found, 10 degrees off."""
-    found = np.zeros(NUM_CLASSES)
-    reference = np.zeros(NUM_CLASSES)
+    found = np.zeros(len(STARSS23))
+    reference = np.zeros(len(STARSS23))
     for index in CLASSES:
         reference[index] = TRACKS
         found[index] = TRACKS * np.clip((by_class or {}).get(index, quality) - hard, 0, 1)
     return SeldCounts(
         true_positive=found,
-        far=np.zeros(NUM_CLASSES),
-        false_positive=np.zeros(NUM_CLASSES),
+        far=np.zeros(len(STARSS23)),
+        false_positive=np.zeros(len(STARSS23)),
         false_negative=reference - found,
         reference=reference,
         matched=found,

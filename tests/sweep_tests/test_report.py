@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.classes import STARSS23
 from data.errors import UserError
 from data.labels import Events
-from infra.models.predict import RegisteredModel, _within, plot_prediction, predict_files
+from infra.models.predict import RegisteredModel, _read_truth, _within, plot_prediction
 from infra.models.register import ModelVersion
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.sweep.conclude import Conclusion
@@ -68,8 +69,8 @@ def test_plots_are_written_even_of_failed_trials_and_silence(tmp_path: Path) -> 
     plot_sweep(RECORDS, tmp_path / "a.png", "a sweep")
     plot_sweep(RECORDS[2:], tmp_path / "b.png", "only failures")
     nothing = Detections(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
-    plot_prediction(nothing, None, 100, tmp_path / "c.png", "silence")
-    plot_prediction(nothing, Events.build([1], [2], [0], [90], [0]), 100, tmp_path / "d.png", "missed")
+    plot_prediction(nothing, None, 100, tmp_path / "c.png", "silence", STARSS23)
+    plot_prediction(nothing, Events.build([1], [2], [0], [90], [0]), 100, tmp_path / "d.png", "missed", STARSS23)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) == 4
 
@@ -140,8 +141,7 @@ def test_a_truth_of_another_layout_is_told_the_layout(tmp_path: Path) -> None:
     marks.write_text("start,end,class,azimuth,elevation\n0.0,1.5,bell,20,0\n")
     wanted = r"rows of frame,class,source,azimuth,elevation\[,distance\]"
     with pytest.raises(UserError, match=rf"marks\.csv:2: expected numbers, got .*; the truth has to be .*{wanted}"):
-        predict_files("models:/seld@champion", tmp_path / "clip.wav", truth=marks)
-    assert [path.name for path in tmp_path.iterdir()] == ["marks.csv"]
+        _read_truth(marks, STARSS23)
 
 
 def test_truth_past_the_end_of_a_recording_is_left_out_and_said(

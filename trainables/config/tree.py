@@ -15,6 +15,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from data.classes import STARSS23, ClassList
 from data.errors import UserError
 from data.near import near
 from data.registry.parts import Registry
@@ -32,18 +33,30 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def to_dict(config: TrialConfig) -> dict[str, Any]:
-    """Nested plain dictionary (lists, numbers, strings), with the `name` of each registry part; JSON can hold it."""
+    """Nested plain dictionary (lists, numbers, strings), with the `name` of each registry part; JSON can hold it.
+
+    STARSS23's classes are not said: so were configs before there were others.
+    """
     tree: dict[str, Any] = {}
-    for part in dataclasses.fields(config):
+    for part in _parts_said(config):
         value = getattr(config, part.name)
         entry = json.loads(json.dumps(dataclasses.asdict(value)))
         tree[part.name] = {"name": value.name, **entry} if part.name in REGISTRIES else entry
     return tree
 
 
+def _parts_said(config: TrialConfig) -> list[dataclasses.Field[Any]]:
+    return [part for part in dataclasses.fields(config) if part.name != "classes" or config.classes != STARSS23]
+
+
 def parts_of(config: TrialConfig) -> set[tuple[str, str]]:
     """Kind and name of each of its parts that registries hold."""
     return {(registry.kind, getattr(config, part).name) for part, registry in REGISTRIES.items()}
+
+
+def classes_of(tree: Mapping[str, Any]) -> ClassList:
+    """The classes of a config that `to_dict` has made a dictionary of."""
+    return _build(ClassList, tree["classes"], "classes") if "classes" in tree else STARSS23
 
 
 def to_flat(config: TrialConfig) -> dict[str, Any]:
@@ -148,7 +161,7 @@ def lasting(config: TrialConfig) -> dict[str, Any]:
     """`to_dict` without the fields that came later (`trainables.checks.later`) and are not used: as a version that did
     not know them would have said."""
     tree = to_dict(config)
-    for part in dataclasses.fields(config):
+    for part in _parts_said(config):
         value = getattr(config, part.name)
         for field in dataclasses.fields(value):
             if field.metadata.get(LATER) and getattr(value, field.name) == field.default:

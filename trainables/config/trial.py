@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from data.classes import STARSS23, ClassList
 from data.errors import UserError
 from data.feeding.contract import OF_WINDOWS
 from data.registry.parts import Registry
@@ -45,6 +46,8 @@ class TrialConfig:
     optimiser: Optimiser = field(default_factory=Adam)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    classes: ClassList = STARSS23
+    """Of the data: whatever runs trials sets them, and no space chooses them."""
 
     @property
     def width(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.feeding.contract import PreparedRow, RowLabels, arrays_of, as_looked_at, labels_of
 from data.feeding.windows import evaluation_windows
 from data.labels import Events
@@ -50,7 +50,8 @@ def predict(
     )
     # The scene as it is comes first: the order of its tracks is the one that the others are brought into.
     swaps = sorted(range(NUM_SWAPS), key=lambda k: k != IDENTITY) if config.inference.swap_average else [IDENTITY]
-    means = [TrackMean(row["num_frames"], form.tracks, form.axes, NUM_CLASSES) for row in rows]
+    num_classes = len(config.classes)
+    means = [TrackMean(row["num_frames"], form.tracks, form.axes, num_classes) for row in rows]
     loss_sum, num_labels = 0.0, 0
     for k in swaps:
         windows_of = evaluation_windows(
@@ -63,7 +64,7 @@ def predict(
                 count = int(inputs["valid"].sum())
                 loss_sum += float(form.loss(output, inputs["target"], inputs["valid"])) * count
                 num_labels += count
-            windows = output.cpu().numpy().reshape(*output.shape[:2], form.tracks, form.axes, NUM_CLASSES)
+            windows = output.cpu().numpy().reshape(*output.shape[:2], form.tracks, form.axes, num_classes)
             for (index, start), window in zip(places, unswap_output(windows, k), strict=True):
                 means[index].add(start, window)
     return [mean.mean() for mean in means], loss_sum, num_labels
@@ -94,10 +95,10 @@ def evaluate(
 
     Of rows gone by only the events and the outputs are kept, and those until their recording is counted.
     """
-    form = model.config.output
-    total = Evaluation(counts=[SeldCounts.zero() for _ in thresholds])
+    form, num_classes = model.config.output, len(model.config.classes)
+    total = Evaluation(counts=[SeldCounts.zero(num_classes) for _ in thresholds])
     for found in predict_recordings(model, rows, batch_size):
-        counted = [count_scores(found.rows, found.outputs, form, threshold) for threshold in thresholds]
+        counted = [count_scores(found.rows, found.outputs, form, threshold, num_classes) for threshold in thresholds]
         for _, reference, output in recordings(found.rows, found.outputs):
             total.axis_errors_deg += axis_error_sums_deg(reference, form.decode(output, thresholds[0]))
         total.counts = [a + b for a, b in zip(total.counts, counted, strict=True)]
@@ -151,12 +152,14 @@ def count_scores(
     outputs: Sequence[NDArray[np.float32]],
     form: Output,
     threshold: float | NDArray[np.float64],
+    num_classes: int = len(STARSS23),
 ) -> SeldCounts:
     """DCASE counts of predicted rows against their events, over all recordings."""
     counts = (
-        seld_counts(reference, form.decode(output, threshold)) for _, reference, output in recordings(rows, outputs)
+        seld_counts(reference, form.decode(output, threshold), num_classes=num_classes)
+        for _, reference, output in recordings(rows, outputs)
     )
-    return sum(counts, SeldCounts.zero())
+    return sum(counts, SeldCounts.zero(num_classes))
 
 
 def recordings(
@@ -175,7 +178,7 @@ def recordings(
 
 
 def best_thresholds(counts: Sequence[SeldCounts], default: float) -> NDArray[np.float64]:
-    """For each class the threshold of `THRESHOLD_GRID`, whose counts these are, with the smallest error; (13,).
+    """For each class the threshold of `THRESHOLD_GRID`, whose counts these are, with the smallest error; (C,).
 
     The error of a class is the mean of 1 - F, LE / 180 and 1 - LR. Of equals the one nearest to `default` is taken,
     which a class that the reference does not hold keeps.

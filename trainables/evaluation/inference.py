@@ -43,7 +43,7 @@ def _rows(model: SeldModel, audio: NDArray[np.float32], seen: NDArray[Any] | Non
             "start_frame": start,
             "num_frames": own_stop - start,
             "features": extract(piece)[:, : (stop - start) * inputs.features_per_label].numpy(),
-            "target": adpit_target(Events.build(), stop - start),
+            "target": adpit_target(Events.build(), stop - start, len(model.config.classes)),
             "events": np.zeros((0, 6)),
             "has_video": seen is not None and len(seen) > 0,
             **({} if reads is None or seen is None else {reads: seen[first:last]}),

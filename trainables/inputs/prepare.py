@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.feeding.contract import OF_WINDOWS, PreparedRow
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES, adpit_target
@@ -38,6 +38,7 @@ class PrepareRow:
         looks: what models will look at, by the columns' names; the other columns are left out and cost nothing.
         boxes: where the boxes come from, where `looks` holds them.
         embeddings: for each column of embeddings that `looks` holds, where they are.
+        num_classes: of the rows.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class PrepareRow:
         looks: Collection[str] = (),
         boxes: BoxSource | None = None,
         embeddings: Mapping[str, EmbeddingStore] | None = None,
+        num_classes: int = len(STARSS23),
     ) -> None:
         self._inputs = inputs
         self._looks = frozenset(looks)
         self._boxes = boxes
         self._embeddings = dict(embeddings or {})
+        self._num_classes = num_classes
         assert ("boxes" in self._looks) == (boxes is not None), "boxes are wanted, so they need a source"
         self._extract = FeatureExtractor(inputs.n_fft, inputs.hop, inputs.n_mels, RATE_HZ)
 
@@ -69,13 +72,14 @@ class PrepareRow:
         """The same for a model that looks at these columns, which must be among those looked at."""
         assert self._looks.issuperset(columns), f"{columns} are not all among {sorted(self._looks)}"
         embeddings = {column: store for column, store in self._embeddings.items() if column in columns}
-        return PrepareRow(self._inputs, columns, self._boxes if "boxes" in columns else None, embeddings)
+        boxes = self._boxes if "boxes" in columns else None
+        return PrepareRow(self._inputs, columns, boxes, embeddings, self._num_classes)
 
     def bytes_per_label(self, has_video: bool) -> float:
         """Bytes of a prepared row for each label frame in it, without its events, which are few."""
         inputs = self._inputs
         numbers = NUM_FEATURE_CHANNELS * inputs.features_per_label * inputs.n_mels
-        numbers += NUM_DUMMY_TRACKS * NUM_TARGET_AXES * NUM_CLASSES
+        numbers += NUM_DUMMY_TRACKS * NUM_TARGET_AXES * self._num_classes
         images = inputs.frame_rate_hz / LABEL_RATE_HZ
         boxes = images * MAX_BOXES * BOX_FIELDS if "boxes" in self._looks else 0.0
         seen = images * inputs.frame_width * inputs.frame_height * 3 if "frames" in self._looks else 0.0
@@ -98,7 +102,7 @@ class PrepareRow:
             "start_frame": row["start_frame"],
             "num_frames": row["num_frames"],
             "features": features.contiguous().numpy(),
-            "target": adpit_target(events, labels),
+            "target": adpit_target(events, labels, self._num_classes),
             "events": np.stack([column.astype(np.float64) for column in events.columns()], axis=1),
             "has_video": bool(row["has_video"]),
         }

@@ -24,7 +24,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.classes import NUM_CLASSES
 from data.files.boxes import BOX_FIELDS, MAX_BOXES
 from data.labels import NUM_DUMMY_TRACKS, NUM_TARGET_AXES
 from data.swaps import NUM_SWAPS
@@ -161,7 +160,7 @@ def _network(config: TrialConfig, at: _At) -> Cost:
         gate = int(config.fusion.visual_gate)
         cost += _norm(width, at) + _norm(config.visual_width, at) + Cost(parameters=gate, trained=gate)
     fused, width_out = _fusion(config.fusion, *config.fused_widths, at)
-    return cost + fused + _head(config.head, config.output, width_out, at)
+    return cost + fused + _head(config.head, config.output, width_out, len(config.classes), at)
 
 
 def _audio(audio: AudioEncoder, at: _At) -> Cost:
@@ -254,9 +253,9 @@ def _fusion_part(fusion: Fusion, audio_width: int, visual_width: int, at: _At) -
 
 
 @cache
-def _head(head: HeadConfig, output: Output, width: int, at: _At) -> Cost:
-    module = Head(width, head, output)
-    target = torch.empty(at.windows, at.labels, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, NUM_CLASSES)
+def _head(head: HeadConfig, output: Output, width: int, num_classes: int, at: _At) -> Cost:
+    module = Head(width, head, output, num_classes)
+    target = torch.empty(at.windows, at.labels, NUM_DUMMY_TRACKS, NUM_TARGET_AXES, num_classes)
     valid = torch.empty(at.windows, at.labels, dtype=torch.bool)
     return _measured(module, [_embedding(width, at)], at, lambda x: output.loss(module(x).float(), target, valid))
 
@@ -327,7 +326,7 @@ def batch_bytes(config: TrialConfig, windows: int) -> int:
     """Of a batch of so many windows, as it is handed to the network."""
     inputs, labels = config.inputs, config.inputs.window_labels
     heard = FLOAT_BYTES * NUM_FEATURE_CHANNELS * labels * inputs.features_per_label * inputs.n_mels
-    target = FLOAT_BYTES * labels * NUM_DUMMY_TRACKS * NUM_TARGET_AXES * NUM_CLASSES
+    target = FLOAT_BYTES * labels * NUM_DUMMY_TRACKS * NUM_TARGET_AXES * len(config.classes)
     seen = 0
     if "frames" in config.columns:
         # Mixed pictures are floats, beside those that they are mixed from.

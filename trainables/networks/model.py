@@ -47,7 +47,7 @@ class SeldModel(nn.Module):
                 if (shut := getattr(self, name, None)) is not None:
                     shut.requires_grad_(False)
         self.fusion = config.fusion.build(*config.fused_widths)
-        self.head = Head(self.fusion.width_out, config.head, config.output)
+        self.head = Head(self.fusion.width_out, config.head, config.output, len(config.classes))
 
     feature_mean: Tensor
     feature_std: Tensor
@@ -63,7 +63,7 @@ class SeldModel(nn.Module):
             has_video: bool (B,); the visual embedding of other windows is zero. Nothing: all have.
 
         Returns:
-            float32 (B, T, output width): tracks x axes x 13 classes.
+            float32 (B, T, output width): tracks x axes x classes.
         """
         with self._precision(features.device):
             eyes = None if self.config.fusion.closed == "eyes" else self.visual

@@ -27,12 +27,12 @@ class HeadConfig:
 class Head(nn.Module):
     """Two linear layers: (B, T, D) -> (B, T, output width), vectors in (-1, 1)."""
 
-    def __init__(self, width: int, config: HeadConfig, form: Output) -> None:
+    def __init__(self, width: int, config: HeadConfig, form: Output, num_classes: int) -> None:
         super().__init__()
         self.form = form
         self.activation = F.relu if config.activation == "relu" else nn.Identity()
         self.hidden = nn.Linear(width, config.hidden)
-        self.out = nn.Linear(config.hidden, form.width)
+        self.out = nn.Linear(config.hidden, form.width(num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.form.activate(self.out(self.activation(self.hidden(x))))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
 from data.geometry import angles_deg
-from data.labels import Events
+from data.labels import Events, cells_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +28,9 @@ class Detections:
     def events(self) -> Events:
         """As an event table with angles in degrees; the source is the row's number in its label frame and class."""
         azimuth, elevation = angles_deg(self.vector)
-        cell = self.frame * NUM_CLASSES + self.class_index
         distance_cm = None if self.distance_m is None else 100.0 * self.distance_m
-        return Events.build(self.frame, self.class_index, rank_within(cell), azimuth, elevation, distance_cm)
+        events = Events.build(self.frame, self.class_index, self.frame, azimuth, elevation, distance_cm)
+        return replace(events, source=rank_within(cells_of(events)))
 
 
 def rank_within(key: NDArray[np.int64]) -> NDArray[np.int64]:

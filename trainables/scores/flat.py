@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import SHORT_NAMES
+from data.classes import ClassList
 from trainables.scores.matching import FloatArray
 from trainables.scores.metrics import SCORE_NAMES, Average, SeldCounts, score_values, scores
 
 AVERAGES: tuple[Average, ...] = ("macro", "micro", "present")
 
+_COUNTS_OF_ALL = 3
+"""The last fields of counts: substitutions, deletions and insertions are not told apart by class."""
+
 AXIS_ERRORS = ("LE_azimuth", "LE_elevation")
 
 
-def flat_scores(counts: SeldCounts) -> dict[str, float]:
+def flat_scores(counts: SeldCounts, classes: ClassList) -> dict[str, float]:
     """{"macro/F": ..., "present/SELD": ..., "class/bell/F": ...}: every average of every score, and F, LE and LR of the
     classes that the reference holds."""
     flat = {}
@@ -27,7 +30,7 @@ def flat_scores(counts: SeldCounts) -> dict[str, float]:
     each = scores(counts).per_class
     for index in np.flatnonzero(each.present):
         values = {"F": each.f_score, "LE": each.localisation_error_deg, "LR": each.localisation_recall}
-        flat |= {f"class/{SHORT_NAMES[index]}/{name}": float(value[index]) for name, value in values.items()}
+        flat |= {f"class/{classes.short_names[index]}/{name}": float(value[index]) for name, value in values.items()}
     return flat
 
 
@@ -44,12 +47,8 @@ def counts_to_array(counts: SeldCounts) -> NDArray[np.float64]:
 
 def counts_from_array(values: NDArray[np.float64]) -> SeldCounts:
     """Inverse of `counts_to_array`."""
-    zero = SeldCounts.zero()
-    parts: dict[str, Any] = {}
-    start = 0
-    for f in fields(zero):
-        size = np.size(getattr(zero, f.name))
-        piece = values[start : start + size]
-        parts[f.name] = piece if np.ndim(getattr(zero, f.name)) else float(piece[0])
-        start += size
-    return SeldCounts(**parts)
+    of_classes, of_all = fields(SeldCounts)[:-_COUNTS_OF_ALL], fields(SeldCounts)[-_COUNTS_OF_ALL:]
+    per_class = values[:-_COUNTS_OF_ALL].reshape(len(of_classes), -1)
+    parts: dict[str, Any] = {f.name: row for f, row in zip(of_classes, per_class, strict=True)}
+    single = zip(of_all, values[-_COUNTS_OF_ALL:].tolist(), strict=True)
+    return SeldCounts(**parts, **{f.name: value for f, value in single})

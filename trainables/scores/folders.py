@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from data.classes import CLASS_NAMES
 from data.errors import UserError
+from data.files.class_map import DEFAULT_CLASSES, ClassMap, read_class_map
 from data.files.csv_layouts import Form
-from data.files.label_folder import LabelFolder, LocatedEvents, Unit, find_recordings, read_folder
+from data.files.label_folder import LabelFolder, Unit, find_recordings, read_folder
 from data.names import some_of
 from trainables.scores import metrics, metrics2024
 from trainables.scores.matching import FloatArray, axis_errors_text, median_axis_errors_deg
@@ -28,7 +28,7 @@ class Edition:
 
     names: tuple[str, ...]
     largest: FloatArray
-    count: Callable[[LocatedEvents, LocatedEvents], Any]
+    count: Callable[..., Any]
     table: Callable[[Any, Average], FloatArray]
 
 
@@ -56,6 +56,7 @@ def score_folders(
     distance_unit: Unit = "auto",
     recordings: str = "*",
     interval: IntervalKind = "in-range",
+    classes: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score csv files with the metrics of a DCASE challenge, with 95 % intervals over the recordings.
 
@@ -69,6 +70,9 @@ def score_folders(
         distance_unit: of the predictions; `auto`: cm where the median is over 20.
         recordings: only those whose name matches, such as `fold4_*`.
         interval: of which kind; see `IntervalKind`.
+        classes: YAML file that lists the classes and what the references call them, as when they are taken in, or
+            the name of a data set (`data.files.class_map`); None: STARSS23's. Predictions have the numbers of the list
+            itself, as models write them.
 
     Returns:
         A document ready for JSON: `edition`, `average`, `interval`, `recordings`, `reference` and `prediction` (folder,
@@ -103,11 +107,15 @@ def score_folders(
     extra = [name for name in prediction_files if name not in reference_files]
     if extra:
         logger.warning("%d predictions have no reference and are not scored: %s", len(extra), some_of(extra, _NAMED))
-    true = read_folder(reference_files, fallback="polar")
-    predicted = read_folder({name: prediction_files[name] for name in reference_files}, form, distance_unit)
+    class_map = DEFAULT_CLASSES if classes is None else read_class_map(classes)
+    true = read_folder(reference_files, fallback="polar", classes=class_map)
+    of_models = ClassMap(classes=class_map.classes)
+    predicted_files = {name: prediction_files[name] for name in reference_files}
+    predicted = read_folder(predicted_files, form, distance_unit, classes=of_models)
 
     scoring = EDITIONS[edition]
-    counts = [_counted(scoring, name, true, predicted) for name in reference_files]
+    num_classes = len(class_map.classes)
+    counts = [_counted(scoring, name, true, predicted, num_classes) for name in reference_files]
     if len(counts) > 1:
         intervals = jackknife(counts, lambda total: scoring.table(total, average))
         if interval == "in-range":
@@ -122,7 +130,7 @@ def score_folders(
         {"index": index, "name": name, "present": bool(present[index])}
         # The error rate is one over all classes.
         | {score: row for score, row in _entries(scoring.names, table[:, 1 + index]).items() if score != "ER"}
-        for index, name in enumerate(CLASS_NAMES)
+        for index, name in enumerate(class_map.classes.names)
     ]
     return {
         "edition": edition,
@@ -168,9 +176,9 @@ def score_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _counted(scoring: Edition, name: str, true: LabelFolder, predicted: LabelFolder) -> Any:
+def _counted(scoring: Edition, name: str, true: LabelFolder, predicted: LabelFolder, num_classes: int) -> Any:
     try:
-        return scoring.count(true.recordings[name], predicted.recordings[name])
+        return scoring.count(true.recordings[name], predicted.recordings[name], num_classes=num_classes)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data.geometry import unit_vector
 from data.labels import DECOYED, UNSEEN, Events
-from trainables.scores.matching import Cells, FloatArray, Located, match
+from trainables.scores.matching import Cells, FloatArray, Located, classes_in, match
 from trainables.scores.metrics import THRESHOLD_DEG, Intervals, paired_jackknife
 
 MOVING_DEG = 10.0
@@ -55,8 +55,9 @@ def kind_counts(reference: Events, predicted: Events | Located, spans: Spans | N
         spans: what the scene tells of its events; nothing is counted as seen, unseen or with a decoy without.
     """
     num_labels = int(reference.frame.max(initial=-1)) + 1
-    true = Cells(reference, num_labels)
-    matches = match(true, Cells(predicted, num_labels))
+    num_classes = classes_in(reference, predicted)
+    true = Cells(reference, num_labels, num_classes)
+    matches = match(true, Cells(predicted, num_labels, num_classes))
     found = np.zeros(len(reference), dtype=bool)
     found[true.rows[matches.true[matches.angle_deg <= THRESHOLD_DEG]]] = True
     kinds = _kinds_of(reference, spans)

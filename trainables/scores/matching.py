@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
 from data.geometry import angles_deg, unit_vector, wrap_azimuth_deg
 from data.labels import Events
 
@@ -46,13 +45,14 @@ class Cells:
     unit: FloatArray
     """Directions of the grouped rows, (n, 3)."""
     count: IntArray
-    """Rows in each cell, (num_labels * 13,)."""
+    """Rows in each cell, (num_labels * num_classes,)."""
     first: IntArray
     """The first grouped row of each cell."""
 
-    def __init__(self, table: Events | Located, num_labels: int) -> None:
+    def __init__(self, table: Events | Located, num_labels: int, num_classes: int) -> None:
+        assert table.class_index.max(initial=0) < num_classes, f"a class beyond the {num_classes} that there are"
         scored = np.nonzero((table.frame >= 0) & (table.frame < num_labels))[0]
-        cell = table.frame[scored] * NUM_CLASSES + table.class_index[scored]
+        cell = table.frame[scored] * num_classes + table.class_index[scored]
         self.rows = scored[np.argsort(cell, kind="stable")]
         if isinstance(table, Events):
             vector = unit_vector(table.azimuth_deg[self.rows], table.elevation_deg[self.rows])
@@ -60,8 +60,13 @@ class Cells:
             vector = table.vector[self.rows]
             vector = vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)
         self.unit = np.asarray(vector, dtype=np.float64)
-        self.count = np.bincount(cell, minlength=num_labels * NUM_CLASSES)
+        self.count = np.bincount(cell, minlength=num_labels * num_classes)
         self.first = np.cumsum(self.count) - self.count
+
+
+def classes_in(*tables: Events | Located) -> int:
+    """How many classes there have to be, at least, for what the tables hold."""
+    return 1 + max(int(table.class_index.max(initial=0)) for table in tables)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +111,8 @@ def axis_errors_deg(reference: Events | Located, predicted: Events | Located) ->
     LE does not tell which of the two is off. All label frames of a recording count.
     """
     num_labels = 1 + max(int(table.frame.max(initial=-1)) for table in (reference, predicted))
-    true, ours = Cells(reference, num_labels), Cells(predicted, num_labels)
+    num_classes = classes_in(reference, predicted)
+    true, ours = Cells(reference, num_labels, num_classes), Cells(predicted, num_labels, num_classes)
     matches = match(true, ours)
     (true_azimuth, true_elevation), (azimuth, elevation) = (
         angles_deg(cells.unit[rows]) for cells, rows in ((true, matches.true), (ours, matches.predicted))

@@ -18,7 +18,7 @@ from typing import Generic, Literal, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.errors import UserError
 from data.labels import Events
 from data.timing import LABEL_RATE_HZ
@@ -40,7 +40,6 @@ EPS = float(np.finfo(np.float64).eps)
 class Additive(Protocol):
     """Counts of recordings, which add up."""
 
-    def zero(self) -> Self: ...
     def __add__(self, other: Self) -> Self: ...
 
 
@@ -49,7 +48,7 @@ Counts = TypeVar("Counts", bound=Additive)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SeldCounts:
-    """Sums over segments of 1 s; arrays are per class (13,). `a + b` is the counts of both."""
+    """Sums over segments of 1 s; arrays are per class (C,). `a + b` is the counts of both."""
 
     true_positive: FloatArray
     """Tracks matched within 20 degrees."""
@@ -68,10 +67,10 @@ class SeldCounts:
     insertions: float
 
     @classmethod
-    def zero(cls) -> SeldCounts:
-        return cls(
-            **{f.name: np.zeros(NUM_CLASSES) for f in fields(cls)[:7]}, substitutions=0, deletions=0, insertions=0
-        )
+    def zero(cls, num_classes: int = 1) -> SeldCounts:
+        """Of nothing; with one class, they can be added to counts of any number of classes."""
+        arrays = {f.name: np.zeros(num_classes) for f in fields(cls)[:7]}
+        return cls(**arrays, substitutions=0, deletions=0, insertions=0)
 
     def __add__(self, other: SeldCounts) -> SeldCounts:
         return SeldCounts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
@@ -79,7 +78,7 @@ class SeldCounts:
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """The scores of each class, arrays (13,); `seld` takes the error rate over all classes, as the challenge does."""
+    """The scores of each class, arrays (C,); `seld` takes the error rate over all classes, as the challenge does."""
 
     f_score: FloatArray
     localisation_error_deg: FloatArray
@@ -144,7 +143,12 @@ class Intervals:
         return Intervals(self.value, low, high)
 
 
-def seld_counts(reference: Events | Located, predicted: Events | Located, num_labels: int | None = None) -> SeldCounts:
+def seld_counts(
+    reference: Events | Located,
+    predicted: Events | Located,
+    num_labels: int | None = None,
+    num_classes: int = len(STARSS23),
+) -> SeldCounts:
     """Counts of one recording.
 
     Args:
@@ -155,13 +159,13 @@ def seld_counts(reference: Events | Located, predicted: Events | Located, num_la
     if num_labels is None:
         num_labels = int(reference.frame.max()) if len(reference) else 0
     segments = -(-num_labels // SEGMENT_LABELS)
-    true = Cells(reference, segments * SEGMENT_LABELS)
-    predicted_cells = Cells(predicted, segments * SEGMENT_LABELS)
-    true_tracks, predicted_tracks = _tracks(true), _tracks(predicted_cells)
+    true = Cells(reference, segments * SEGMENT_LABELS, num_classes)
+    predicted_cells = Cells(predicted, segments * SEGMENT_LABELS, num_classes)
+    true_tracks, predicted_tracks = (_tracks(cells, num_classes) for cells in (true, predicted_cells))
 
     matches = match(true, predicted_cells)
-    shape = (segments, NUM_CLASSES, max(1, int(true.count.max(initial=0))))
-    segment, class_index = matches.cell // (NUM_CLASSES * SEGMENT_LABELS), matches.cell % NUM_CLASSES
+    shape = (segments, num_classes, max(1, int(true.count.max(initial=0))))
+    segment, class_index = matches.cell // (num_classes * SEGMENT_LABELS), matches.cell % num_classes
     track = np.ravel_multi_index((segment, class_index, matches.track), shape)
     size = int(np.prod(shape))
     error_count = np.bincount(track, minlength=size).reshape(shape)
@@ -193,9 +197,9 @@ def seld_counts(reference: Events | Located, predicted: Events | Located, num_la
     )
 
 
-def _tracks(cells: Cells) -> IntArray:
-    """The most rows that a class has in one label frame of a segment: (segments, 13)."""
-    return cells.count.reshape(-1, SEGMENT_LABELS, NUM_CLASSES).max(axis=1)
+def _tracks(cells: Cells, num_classes: int) -> IntArray:
+    """The most rows that a class has in one label frame of a segment: (segments, C)."""
+    return cells.count.reshape(-1, SEGMENT_LABELS, num_classes).max(axis=1)
 
 
 def scores(counts: SeldCounts, average: Average = "macro") -> Scores:
@@ -236,13 +240,13 @@ def score_values(s: Scores) -> tuple[float, ...]:
 
 
 def score_table(counts: SeldCounts, average: Average = "macro") -> FloatArray:
-    """`scores` as an array (5, 1 + 13): rows as in `SCORE_NAMES`; over the classes, then each class.
+    """`scores` as an array (5, 1 + C): rows as in `SCORE_NAMES`; over the classes, then each class.
 
     As the challenge does, ER of a class is ER over all.
     """
     s = scores(counts, average)
     c = s.per_class
-    rows = (np.full(NUM_CLASSES, s.error_rate), c.f_score, c.localisation_error_deg, c.localisation_recall, c.seld)
+    rows = (np.full_like(c.f_score, s.error_rate), c.f_score, c.localisation_error_deg, c.localisation_recall, c.seld)
     return np.column_stack((score_values(s), np.stack(rows)))
 
 
@@ -259,10 +263,10 @@ def leave_one_out(
     n = len(per_recording)
     if n < 2:
         raise UserError(f"intervals compare recordings with each other: two or more are needed, got {n}")
-    zero = per_recording[0].zero()
-    before = list(accumulate(per_recording, add, initial=zero))
-    after = list(accumulate(reversed(per_recording), add, initial=zero))[::-1]
-    return score(before[-1]), np.stack([score(before[i] + after[i + 1]) for i in range(n)])
+    before = list(accumulate(per_recording, add))
+    after = list(accumulate(reversed(per_recording), add))[::-1]
+    between = (before[i - 1] + after[i + 1] for i in range(1, n - 1))
+    return score(before[-1]), np.stack([score(others) for others in (after[1], *between, before[-2])])
 
 
 def jackknife(
@@ -298,9 +302,6 @@ class Paired(Generic[Counts]):
 
     ours: Counts
     theirs: Counts
-
-    def zero(self) -> Paired[Counts]:
-        return Paired(self.ours.zero(), self.theirs.zero())
 
     def __add__(self, other: Paired[Counts]) -> Paired[Counts]:
         return Paired(self.ours + other.ours, self.theirs + other.theirs)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.errors import UserError
 from data.labels import Events
 from trainables.scores.matching import Cells, FloatArray, IntArray, Located, match
@@ -30,7 +30,7 @@ _COSINE_FACTOR = 1 / (1 + 1e-10)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SeldCounts2024:
-    """Sums over label frames, arrays per class (13,). `a + b` is the counts of both."""
+    """Sums over label frames, arrays per class (C,). `a + b` is the counts of both."""
 
     true_positive: FloatArray
     """Events matched within 20 degrees and a relative distance error of 1."""
@@ -46,8 +46,9 @@ class SeldCounts2024:
     """Sum of |predicted - reference distance| / reference distance over them."""
 
     @classmethod
-    def zero(cls) -> SeldCounts2024:
-        return cls(**{f.name: np.zeros(NUM_CLASSES) for f in fields(cls)})
+    def zero(cls, num_classes: int = 1) -> SeldCounts2024:
+        """Of nothing; with one class, they can be added to counts of any number of classes."""
+        return cls(**{f.name: np.zeros(num_classes) for f in fields(cls)})
 
     def __add__(self, other: SeldCounts2024) -> SeldCounts2024:
         return SeldCounts2024(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
@@ -55,7 +56,7 @@ class SeldCounts2024:
 
 @dataclass(frozen=True, eq=False)
 class ClassScores2024:
-    """The scores of each class, arrays (13,); NaN where nothing of the class was matched."""
+    """The scores of each class, arrays (C,); NaN where nothing of the class was matched."""
 
     f_score: FloatArray
     doa_error_deg: FloatArray
@@ -85,7 +86,10 @@ def distances_m(table: Events | Located) -> FloatArray:
 
 
 def seld_counts_2024(
-    reference: Events | Located, predicted: Events | Located, num_labels: int | None = None
+    reference: Events | Located,
+    predicted: Events | Located,
+    num_labels: int | None = None,
+    num_classes: int = len(STARSS23),
 ) -> SeldCounts2024:
     """Counts of one recording; both tables have a distance in every row.
 
@@ -98,7 +102,7 @@ def seld_counts_2024(
     """
     if num_labels is None:
         num_labels = int(reference.frame.max()) if len(reference) else 0
-    true, predicted_cells = Cells(reference, num_labels), Cells(predicted, num_labels)
+    true, predicted_cells = (Cells(table, num_labels, num_classes) for table in (reference, predicted))
     true_m = _distances(reference, true.rows, "reference")
     predicted_m = _distances(predicted, predicted_cells.rows, "prediction")
     if (true_m <= 0).any():
@@ -106,12 +110,12 @@ def seld_counts_2024(
         raise UserError(f"the reference has a distance of 0 or less in frame {frame}; distances are over 0 m")
 
     matches = match(true, predicted_cells, _COSINE_FACTOR)
-    class_index = matches.cell % NUM_CLASSES
+    class_index = matches.cell % num_classes
     relative = np.abs(true_m[matches.true] - predicted_m[matches.predicted]) / (true_m[matches.true] + EPS)
     far = (matches.angle_deg > THRESHOLD_DEG) | (relative > RELATIVE_DISTANCE_THRESHOLD)
-    far_count = np.bincount(class_index[far], minlength=NUM_CLASSES).astype(np.float64)
+    far_count = np.bincount(class_index[far], minlength=num_classes).astype(np.float64)
 
-    true_count, predicted_count = (c.count.reshape(num_labels, NUM_CLASSES) for c in (true, predicted_cells))
+    true_count, predicted_count = (c.count.reshape(num_labels, num_classes) for c in (true, predicted_cells))
     matched = np.minimum(true_count, predicted_count)
     return SeldCounts2024(
         true_positive=_per_class(matched) - far_count,
@@ -119,8 +123,8 @@ def seld_counts_2024(
         false_positive=_per_class(predicted_count - matched),
         false_negative=_per_class(true_count - matched),
         reference=_per_class(true_count),
-        angle_sum_deg=_sum_per_class(class_index, matches.angle_deg),
-        relative_distance_sum=_sum_per_class(class_index, relative),
+        angle_sum_deg=_sum_per_class(class_index, matches.angle_deg, num_classes),
+        relative_distance_sum=_sum_per_class(class_index, relative, num_classes),
     )
 
 
@@ -150,7 +154,7 @@ def scores_2024(counts: SeldCounts2024, average: Average = "macro") -> Scores202
 
 
 def score_table_2024(counts: SeldCounts2024, average: Average = "macro") -> FloatArray:
-    """`scores_2024` as an array (4, 1 + 13): rows as in `SCORE_NAMES`; over the classes, then each class."""
+    """`scores_2024` as an array (4, 1 + C): rows as in `SCORE_NAMES`; over the classes, then each class."""
     s = scores_2024(counts, average)
     c = s.per_class
     overall = (s.f_score, s.doa_error_deg, s.relative_distance_error, s.seld)
@@ -173,8 +177,8 @@ def _per_class(count: IntArray) -> FloatArray:
     return count.sum(axis=0).astype(np.float64)
 
 
-def _sum_per_class(class_index: IntArray, values: FloatArray) -> FloatArray:
-    return np.bincount(class_index, values, NUM_CLASSES).astype(np.float64)
+def _sum_per_class(class_index: IntArray, values: FloatArray, num_classes: int) -> FloatArray:
+    return np.bincount(class_index, values, num_classes).astype(np.float64)
 
 
 def _table(c: SeldCounts2024) -> FloatArray:

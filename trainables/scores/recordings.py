@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from data.classes import SHORT_NAMES
+from data.classes import ClassList
 from trainables.scores.flat import flat_scores
 from trainables.scores.metrics import (
     LARGEST,
@@ -46,16 +46,17 @@ def table_of(
     return named, dict(zip(SCORE_NAMES, bounds, strict=True))
 
 
-def class_figures(counts: SeldCounts) -> dict[str, dict[str, float]]:
+def class_figures(counts: SeldCounts, classes: ClassList) -> dict[str, dict[str, float]]:
     """F, LE in degrees and LR of the classes that the reference holds, by short name, and its number of tracks."""
-    flat = flat_scores(counts)
+    flat = flat_scores(counts, classes)
     present = np.flatnonzero(scores(counts).per_class.present)
     return {
-        SHORT_NAMES[index]: {
-            **{name: flat[f"class/{SHORT_NAMES[index]}/{name}"] for name in ("F", "LE", "LR")},
+        name: {
+            **{score: flat[f"class/{name}/{score}"] for score in ("F", "LE", "LR")},
             "tracks": float(counts.reference[index]),
         }
         for index in present
+        for name in (classes.short_names[index],)
     }
 
 
@@ -65,5 +66,5 @@ def paired_difference(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts], 
 
 
 def class_difference(ours: Sequence[SeldCounts], theirs: Sequence[SeldCounts]) -> Intervals:
-    """Ours minus theirs in F of each class (13,)."""
+    """Ours minus theirs in F of each class (C,)."""
     return paired_jackknife(ours, theirs, lambda counts: scores(counts).per_class.f_score)

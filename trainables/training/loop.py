@@ -23,7 +23,6 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from data.classes import NUM_CLASSES
 from data.errors import UserError
 from data.feeding.contract import arrays_of
 from data.feeding.feed import Feed
@@ -246,7 +245,7 @@ class Training:
 def _evaluate(
     model: SeldModel, config: TrialConfig, session: Session, validation: Feed
 ) -> tuple[dict[str, float], float, np.ndarray, dict[str, np.ndarray]]:
-    """Scores and latency, and loss over the whole validation split, the thresholds (13,) to use the model with, and
+    """Scores and latency, and loss over the whole validation split, the thresholds (C,) to use the model with, and
     what this worker predicted for its first recording."""
     default = config.inference.threshold
     tried = (default, *(THRESHOLD_GRID if config.inference.tune_thresholds else ()))
@@ -259,8 +258,8 @@ def _evaluate(
     counts, axes, (loss_sum, num_labels, seconds) = total[:-6], total[-6:-3], total[-3:]
     at_default, *on_grid = [counts_from_array(part) for part in np.split(counts, len(tried))]
     latency_ms = 1000 * seconds / max(num_labels / config.inputs.window_labels, 1)
-    scored = flat_scores(at_default) | flat_axis_errors(axes) | {LATENCY: float(latency_ms)}
-    thresholds = best_thresholds(on_grid, default) if on_grid else np.full(NUM_CLASSES, default)
+    scored = flat_scores(at_default, config.classes) | flat_axis_errors(axes) | {LATENCY: float(latency_ms)}
+    thresholds = best_thresholds(on_grid, default) if on_grid else np.full(len(config.classes), default)
     return scored, float(loss_sum / max(num_labels, 1)), thresholds, mine.example
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.labels import Events
 from data.stores.build import build
 from data.stores.chunks import Store
@@ -52,7 +52,10 @@ class NoisyClips:
         labels = round(self.clip_s * LABEL_RATE_HZ)
         label = np.tile(np.arange(labels), 2)
         second = label // LABEL_RATE_HZ + labels * np.repeat([0, 1], labels)
-        class_index, azimuth_deg = rng.integers(NUM_CLASSES, size=3 * labels), rng.integers(-180, 180, size=3 * labels)
+        class_index, azimuth_deg = (
+            rng.integers(len(STARSS23), size=3 * labels),
+            rng.integers(-180, 180, size=3 * labels),
+        )
         return Events.build(
             label,
             class_index[second],

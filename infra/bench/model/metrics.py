@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.geometry import unit_vector
 from data.timing import LABEL_RATE_HZ
 from infra.bench.measure import OURS, alternate, parser, result, show
@@ -65,13 +65,13 @@ class SegmentEvaluator:
 
     def __init__(self) -> None:
         names = ("true_positive", "far", "false_positive", "false_negative", "reference", "matched", "error_deg")
-        self._sums = {name: np.zeros(NUM_CLASSES) for name in names}
+        self._sums = {name: np.zeros(len(STARSS23)) for name in names}
         self._errors = 0
 
     def add(self, reference: Segments, predicted: Segments) -> None:
         for true_segment, predicted_segment in zip(reference, predicted, strict=True):
             extra = missed = 0
-            for class_index in range(NUM_CLASSES):
+            for class_index in range(len(STARSS23)):
                 true = true_segment.get(class_index)
                 found = predicted_segment.get(class_index)
                 true_tracks = max(map(len, true.values())) if true else 0
@@ -161,7 +161,7 @@ def write_scenes(folder: Path, recordings: int, seconds: int, polyphony: int = 3
             while label < seconds * LABEL_RATE_HZ:
                 stop = min(label + int(rng.integers(10, 80)), seconds * LABEL_RATE_HZ)
                 class_index, azimuth, elevation = (
-                    int(rng.integers(NUM_CLASSES)),
+                    int(rng.integers(len(STARSS23))),
                     rng.uniform(-180, 180),
                     rng.normal(0, 20),
                 )
@@ -171,7 +171,7 @@ def write_scenes(folder: Path, recordings: int, seconds: int, polyphony: int = 3
                     azimuth = (azimuth + speed + 180) % 360 - 180
                     true_rows.append((at, class_index, source, round(azimuth), round(np.clip(elevation, -89, 89))))
                     if heard and rng.random() < 0.95:
-                        said = (class_index + confused) % NUM_CLASSES
+                        said = (class_index + confused) % len(STARSS23)
                         seen_at = (
                             azimuth + rng.normal(0, spread),
                             np.clip(elevation + rng.normal(0, spread / 2), -89, 89),

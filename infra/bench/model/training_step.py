@@ -25,7 +25,7 @@ import torchaudio
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.classes import NUM_CLASSES
+from data.classes import STARSS23
 from data.errors import UserError
 from data.labels import NUM_DUMMY_TRACKS
 from infra.bench.measure import OURS, alternate, parser, result, show
@@ -118,7 +118,7 @@ def make_batch(model: SeldModel, windows: int) -> tuple[Tensor, Tensor, Tensor]:
     feature_frames = labels * inputs.features_per_label
     features = torch.randn(windows, NUM_FEATURE_CHANNELS, feature_frames, inputs.n_mels, generator=generator)
     embedding = torch.randn(windows, labels, embedding_width, generator=generator).abs()
-    target = torch.randn(windows, labels, NUM_DUMMY_TRACKS, 4, NUM_CLASSES, generator=generator)
+    target = torch.randn(windows, labels, NUM_DUMMY_TRACKS, 4, len(STARSS23), generator=generator)
     # Every tenth dummy track is active.
     target[:, :, :, 0] = (target[:, :, :, 0] > 1.3).float()
     return features.to(device), embedding.to(device), target.to(device)

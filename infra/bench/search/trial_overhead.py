@@ -33,7 +33,7 @@ import torch
 from ray import tune
 
 import infra.sweep.search
-from data.classes import SHORT_NAMES
+from data.classes import STARSS23
 from data.scenes.synth import SynthSettings, synthesise
 from infra.bench.measure import OURS, parser, result, show
 from infra.stack.settings import Settings, load_settings
@@ -57,7 +57,7 @@ SCENES = SynthSettings(
 
 def scores(epoch: int) -> dict[str, float]:
     """A report as long as a real one. They are all alike, so that early stopping judges them and stops none."""
-    names = [*REPORT_KEYS, *(f"class/{sound}/{score}" for sound in SHORT_NAMES for score in ("F", "LE", "LR"))]
+    names = [*REPORT_KEYS, *(f"class/{sound}/{score}" for sound in STARSS23.short_names for score in ("F", "LE", "LR"))]
     return {**dict.fromkeys(names, 0.5), "epoch": epoch}
 
 

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.classes import NUM_CLASSES
 from data.registry.parts import Registry
 from trainables.checks import check_positive, later
 from trainables.parts.contract import Part
@@ -36,10 +35,9 @@ class Output(Part):
     axes: ClassVar[int]
     """Of a vector: x, y, z, and, as the fourth, the distance in metres."""
 
-    @property
-    def width(self) -> int:
+    def width(self, num_classes: int) -> int:
         """Values in one label frame, e.g. 3 tracks x 3 axes x 13 classes = 117."""
-        return self.tracks * self.axes * NUM_CLASSES
+        return self.tracks * self.axes * num_classes
 
     @property
     def tells_distance(self) -> bool:
@@ -49,7 +47,7 @@ class Output(Part):
         """Bound the network's last layer (..., width): directions by tanh, distances from below by ReLU."""
         if not self.tells_distance:
             return torch.tanh(raw)
-        axes = raw.unflatten(-1, (self.tracks, self.axes, NUM_CLASSES))
+        axes = raw.unflatten(-1, (self.tracks, self.axes, -1))
         direction, distance = axes.split((NUM_DIRECTION_AXES, self.axes - NUM_DIRECTION_AXES), dim=-2)
         return torch.cat((torch.tanh(direction), F.relu(distance)), dim=-2).flatten(-3)
 
@@ -59,7 +57,7 @@ class Output(Part):
 
         Args:
             output: (B, T, width).
-            target: (B, T, 6, 5, 13), dummy tracks A0 B0 B1 C0 C1 C2; activity, x, y, z, distance in metres
+            target: (B, T, 6, 5, C), dummy tracks A0 B0 B1 C0 C1 C2; activity, x, y, z, distance in metres
                 (`data.labels.adpit_target`).
             valid: bool (B, T); only these frames count. None: all.
         """
@@ -69,10 +67,10 @@ class Output(Part):
 
         Args:
             output: (T, width), tracks x axes x classes; row i is label frame i.
-            threshold: one for all classes, or (13,).
+            threshold: one for all classes, or (C,).
         """
         values = output.detach().cpu().numpy() if isinstance(output, Tensor) else np.asarray(output)
-        shape = (len(values), self.tracks, self.axes, NUM_CLASSES)
+        shape = (len(values), self.tracks, self.axes, values.shape[-1] // (self.tracks * self.axes))
         tracks = values.astype(np.float64).reshape(shape).transpose(0, 3, 1, 2)
         length = np.linalg.norm(tracks[..., :NUM_DIRECTION_AXES], axis=-1)
         active = length > np.reshape(threshold, (-1, 1))
@@ -114,7 +112,7 @@ class VectorOutput(Output):
         check_positive(self, "output", "vertical_weight", "active_weight")
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-        tracks = output.unflatten(-1, (self.tracks, self.axes, NUM_CLASSES)).float()
+        tracks = output.unflatten(-1, (self.tracks, self.axes, -1)).float()
         target = target.float()
         if self.vertical_weight != 1.0:
             tracks, target = self._stretched(tracks, target)
@@ -126,10 +124,10 @@ class VectorOutput(Output):
 
     @abstractmethod
     def errors(self, tracks: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error of each label frame and class, (B, T, 13).
+        """Mean squared error of each label frame and class, (B, T, C).
 
         Args:
-            tracks: (B, T, tracks, axes, 13), float32.
+            tracks: (B, T, tracks, axes, C), float32.
             target: as that of `loss`, float32.
         """
 

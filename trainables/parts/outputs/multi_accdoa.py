@@ -52,11 +52,11 @@ class MultiAccdoa(VectorOutput):
 
 @torch.no_grad()
 def _nearest_target(tracks: Tensor, target: Tensor) -> Tensor:
-    """Of the allowed targets the one nearest to `tracks` (3 tracks, axes, B, T, 13), in that layout."""
+    """Of the allowed targets the one nearest to `tracks` (3 tracks, axes, B, T, C), in that layout."""
     activity, vectors = target.permute(2, 3, 0, 1, 4)[:, : 1 + tracks.shape[1]].split((1, tracks.shape[1]), dim=1)
     a0, b0, b1, c0, c1, c2 = activity * vectors
     sources = torch.stack((a0 + b0 + c0, a0 + b1 + c1, a0 + b0 + c2, a0 + b1 + c2))
-    # |track - source|^2 without |track|^2, which is the same for every order: (3 tracks, 4 sources, B, T, 13).
+    # |track - source|^2 without |track|^2, which is the same for every order: (3 tracks, 4 sources, B, T, C).
     distance = sources.square().sum(1) - 2.0 * (tracks.unsqueeze(1) * sources).sum(2)
     first, *others = [distance[0, i] + distance[1, j] + distance[2, k] for i, j, k in _ORDERS]
     # A running minimum is several times faster than argmin over a short leading axis.
