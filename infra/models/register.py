@@ -49,7 +49,7 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
 LEVEL = "level_db"
 """In a model's metadata: mean log-mel of W of the recordings that it was trained on; null where it does not matter."""
-WEIGHTS_TAG, EVIDENCE_TAG = "weights.sha256", "evidence.sha256"
+WEIGHTS_TAG, EVIDENCE_TAG, CLASSES_TAG = "weights.sha256", "evidence.sha256", "classes"
 KNOWN_NAMES = ("MLmodel", "registered_model_meta", "py.typed")
 KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
 """A model's files have these names, of MLflow and of its code, or are of these kinds: none is ever unpickled."""
@@ -97,11 +97,12 @@ def register_best(
             bundle = Path(folder) / "bundle"
             bundle.mkdir()
             fetch_bundle(store.best(epoch), bundle)
-            number, extra = _log_model(name, bundle, run_id)
+            number, config, extra = _log_model(name, bundle, run_id)
             weights = sha256_of(bundle / WEIGHTS_NAME)
         average = OBJECTIVE.split("/")[0]
         scores = {validation_tag(key): f"{best[key]:.6g}" for key in best if key.startswith(average)}
         told = {key: str(extra.get(key, "")) for key in ("data", "git.commit", "git.changed")}
+        told[CLASSES_TAG] = str(config.classes)
         # The origin comes last: a version that has it has everything.
         for key, value in {**scores, **told, WEIGHTS_TAG: weights, **origin}.items():
             client.set_model_version_tag(name, number, key, value)
@@ -263,8 +264,8 @@ def _nothing_there(client: mlflow.MlflowClient, name: str, version_or_alias: str
     return f"the registry has no model {name!r}; models there: {', '.join(models) or 'none'}"
 
 
-def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any]]:
-    """Log the bundle to the run as a model and register it; returns its version and what the bundle says of itself."""
+def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, TrialConfig, dict[str, Any]]:
+    """Log the bundle to the run as a model and register it; returns its version, and config and extra of the bundle."""
 
     from trainables import pyfunc_loader
     from trainables.config.tree import to_dict
@@ -304,7 +305,7 @@ def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, dict[str, Any
     version = client.create_model_version(
         name, logged.model_uri, run_id=run_id, model_id=logged.model_id, await_creation_for=0
     )
-    return str(version.version), extra
+    return str(version.version), config, extra
 
 
 def _signature(config: TrialConfig) -> ModelSignature:

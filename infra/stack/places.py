@@ -7,14 +7,23 @@ import re
 
 
 def is_name(place: str) -> bool:
-    """Whether it is a name, and not a URI, a path, or a folder from where the user stands."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*", place, re.ASCII) is not None and not os.path.exists(place)
+    """Whether it is a name, and not a URI, a path, or a store from where the user stands.
+
+    A tree of recordings often lies there by the name of the store that was made of it.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*", place, re.ASCII) is None:
+        return False
+    if not os.path.exists(place):
+        return True
+    from data.stores.chunks import MANIFEST_NAME  # pyarrow: a command that names no data needs none
+
+    return not os.path.exists(os.path.join(place, MANIFEST_NAME))
 
 
 def there_are(root: str) -> str:
     """The data sets below a root, for messages; UserError where it cannot be asked."""
     from data import storage
-    from data.stores.chunks import MANIFEST_NAME  # pyarrow: a command that names no data needs none
+    from data.stores.chunks import MANIFEST_NAME
 
     folders = storage.list_folders(f"{root}/data")
     named = [name for name in folders if storage.exists(f"{root}/data/{name}/{MANIFEST_NAME}")]

@@ -15,6 +15,7 @@ import optuna
 import pytest
 from rich.console import Console
 
+from data.files.class_map import read_class_map
 from data.files.yaml_files import read_mapping
 from data.registry.plugins import load_plugins
 from data.scenes.synth import SynthSettings, synthesise
@@ -213,6 +214,8 @@ def test_yaml_is_what_it_is_shown_as(block: Block, tmp_path: Path) -> None:
         assert len({space.suggest(study.ask()) for _ in range(8)}) > 1
     elif block.runs == "scenes":
         assert synth_settings(read_mapping(path, "fields"), str(path), {}, {})
+    elif block.runs == "classes":
+        assert read_class_map(path).classes.short_names == ("dog_bark", "voice", "knocking")
     else:
         assert block.runs == "rules"
         assert read_rules(path) == Rules()

@@ -4,7 +4,8 @@ What a block needs stands in comments right above it, which no reader sees:
 
     <!-- runs: here -->          Python that needs nothing but the project; YAML, see below
     <!-- runs: stack -->         commands or Python on the embedded stack, after those above it
-    <!-- runs: space -->         YAML that is a search space (`scenes`: of synthetic data, `rules`: of a gate)
+    <!-- runs: space -->         YAML that is a search space (`scenes`: of synthetic data, `rules`: of a gate,
+                                 `classes`: a list of them)
     <!-- file: my_space.py -->   what a file of that name holds, for blocks below it
     <!-- not run: why -->        commands are still checked against the command line that there is
     <!-- output -->              what the last command of the block above prints
@@ -27,7 +28,7 @@ README = REPOSITORY / "README.md"
 LANGUAGES = ("bash", "python", "yaml")
 """What has to say how it is run."""
 MARKS = ("runs", "file", "not run", "output")
-RUNS = ("here", "stack", "space", "scenes", "rules")
+RUNS = ("here", "stack", "space", "scenes", "rules", "classes")
 
 _FENCE = re.compile(r"(?P<above>(?:^<!-- [^\n]* -->\n)*)^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 _MARK = re.compile(r"<!-- (?P<key>[a-z ]+?)(?:: (?P<value>.*?))? -->")

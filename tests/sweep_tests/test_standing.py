@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from data.classes import STARSS23, ClassList
+from data.errors import UserError
+from data.stores.chunks import Manifest, Shard, Store
 from infra.record.budget import Budget, Ledger
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, FAILED, PRUNED, TrialRecord
 from infra.sweep.outcome import outcome_of
-from infra.sweep.standing import Standing, trials_owed
+from infra.sweep.standing import Standing, classes_fixed, trials_owed
 from infra.tracking.tracker import SweepTracker
+from support.tiny_models import tiny_config
+from trainables.config.tree import override
 
 
 def trials(*states: str) -> list[TrialRecord]:
@@ -60,3 +66,16 @@ def test_what_was_begun_ends_with_a_spent_budget_though_fewer_are_asked_for(tmp_
     assert [record.state for record in records] == [COMPLETE, FAILED]
     assert told == [1]
     assert SweepStore(str(tmp_path), "mine").trials() == records[1:]
+
+
+def test_the_classes_of_trials_are_those_of_their_data() -> None:
+    animals = ClassList.of(("Dog", "Cat"))
+    manifest = Manifest("made", {}, {}, Shard("index", "", 0, 0), classes=animals)
+    store, plain = Store("s3://somewhere", manifest), tiny_config("audio_only")
+    given = override(plain, classes_fixed([plain], store))
+    assert given.classes == animals
+    assert override(given, classes_fixed([given], store)) == given
+    assert classes_fixed([plain], Store("s3://somewhere", replace(manifest, classes=STARSS23))) == {}
+    own = replace(plain, classes=ClassList.of(("Wolf", "Cat")))
+    with pytest.raises(UserError, match=r"classes = wolf, cat: those of a trial are its data's \(dog, cat\)"):
+        classes_fixed([plain, own], store)
