@@ -97,7 +97,7 @@ def ingest(
     storage.check_root(out)
     tree = find_tree(READERS.find(reader, "--reader")(), root)
     clips, rooms = hold_out(tree, _as_before(tree, out, settings))
-    is_chosen = settings.val_rooms is None
+    is_chosen = settings.val_rooms is None and bool(rooms)
     settings = replace(settings, val_rooms=rooms)
     tasks = _tasks(reader, tree, clips, settings)
     made_of = settings.to_dict() | facts_of(reader)
