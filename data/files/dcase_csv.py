@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from data.timing import LABEL_HOP_S
 # Directions of labels have a length of 1 but for their rounding; those of predictions may have any.
 _ROUNDED = 0.02
 _FEWEST_COLUMNS = 4
+_HEADER_NAMES = ("frame", "class", "azimuth")
+_OTHER_SIGNS = re.compile(r"\d\"?\s*[;\t]|\"\d")
+_MOST_SHOWN = 100
+"""Characters of a line, for messages; a page of the web may be of one line."""
 _LARGEST_WHOLE = 2.0**53
 _POLAR_COLUMNS = {len(layout.names) for layout in LAYOUTS if layout.form == "polar"}
 
@@ -141,6 +146,11 @@ def _numbers(text: str, where: str) -> FloatArray:
     first, _, rest = text.lstrip().partition("\n")
     body = rest if _is_header(first, where) else text
     if not body.strip():
+        # Of a server's page too, a line may be of several cells without a number.
+        if body is not text and not any(
+            cell.strip('"#[ ').startswith(_HEADER_NAMES) for cell in first.lower().split(",")
+        ):
+            raise UserError(_no_numbers(first, where, 1))
         return np.zeros((0, _FEWEST_COLUMNS))
     columns = body.lstrip().partition("\n")[0].count(",") + 1
     # Whole numbers are read several times faster than others.
@@ -171,10 +181,17 @@ def _read_line_by_line(text: str, where: str) -> FloatArray:
         try:
             rows.append([_number(cell) for cell in cells])
         except ValueError as error:
-            raise UserError(f"{where}:{number}: expected numbers, got {line.strip()!r}") from error
+            raise UserError(_no_numbers(line, where, number)) from error
     # It may leave it out in some rows, too.
     most = max(map(len, rows))
     return np.array([row + [np.nan] * (most - len(row)) for row in rows])
+
+
+def _no_numbers(line: str, where: str, number: int) -> str:
+    fix = (
+        "; write plain numbers with commas between columns and points in decimals" if _OTHER_SIGNS.search(line) else ""
+    )
+    return f"{where}:{number}: expected numbers, got {line.strip()[:_MOST_SHOWN]!r}{fix}"
 
 
 def _number(cell: str) -> float:
