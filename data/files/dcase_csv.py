@@ -18,6 +18,7 @@ import numpy as np
 
 from data.classes import NUM_CLASSES
 from data.errors import UserError
+from data.files.angle_unit import like_radians
 from data.files.csv_layouts import LAYOUTS, FloatArray, Layout, choose_layout
 from data.files.distance_unit import unit_of
 from data.geometry import angles_deg, wrap_azimuth_deg
@@ -95,6 +96,7 @@ def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -
         "csv with CRLF": int(b"\r\n" in content),
         "csv without a last newline": int(bool(table.text) and not content.endswith(b"\n")),
         "rows with decimals in their angles": int((place[:, :2] % 1 != 0).any(axis=1).sum()) if is_polar else 0,
+        "csv with angles no larger than radians are": int(is_polar and any(like_radians(place[:, :2]))),
         "rows with an azimuth beyond 180 degrees": int((np.abs(place[:, 0]) > 180).sum()) if is_polar else 0,
         "exact duplicate rows dropped": len(table) - len(unique) if drop_duplicates else 0,
     }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
+from data.files.angle_unit import like_radians
 from data.files.csv_layouts import FloatArray, Form, Layout, choose_layout
 from data.files.dcase_csv import Table, check, read_table
 from data.files.distance_unit import unit_of
@@ -30,8 +31,6 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 
 LONGEST_LABELS = 24 * 3600 * LABEL_RATE_HZ
 """A day: scores take memory for every label frame."""
-_FEWEST_ANGLES = 20
-"""With fewer, small angles may be small by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,24 +129,15 @@ def _ask_for_radians(tables: Mapping[str, Table], layouts: Mapping[int, Layout],
     }
     every = np.concatenate([np.zeros((0, 2)), *angles.values()])
     # All in front, within three degrees, is possible, and rare; to say so is one word.
-    if _like_radians(every)[0]:
+    if like_radians(every)[0]:
         azimuth, elevation = np.abs(every).max(axis=0)
         raise UserError(
             f"{files[next(iter(angles))]} and the files beside it hold azimuths up to {azimuth:.3g}, elevations up to "
             f"{elevation:.3g}: are they radians? Convert them to degrees, or say form polar if they are"
         )
     # Of one recording less so.
-    if like := [str(files[name]) for name, own in angles.items() if any(_like_radians(own))]:
+    if like := [str(files[name]) for name, own in angles.items() if any(like_radians(own))]:
         logger.warning("azimuths or elevations are no larger than radians are, in %s; are they degrees?", some_of(like))
-
-
-def _like_radians(angles: FloatArray) -> tuple[bool, bool]:
-    """Whether azimuths, and elevations, have decimals and are all small."""
-    if len(angles) < _FEWEST_ANGLES:
-        return False, False
-    decimals = (angles != np.rint(angles)).any(axis=0)
-    azimuth, elevation = decimals & (np.abs(angles).max(axis=0) <= (np.pi + 0.001, np.pi / 2 + 0.001))
-    return bool(azimuth), bool(elevation)
 
 
 def _located(table: Table, layout: Layout, unit: Unit | None) -> LocatedEvents:
