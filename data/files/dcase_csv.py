@@ -7,6 +7,7 @@ reads them here: taking a data set in, comparing a prediction with the truth, an
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import warnings
@@ -25,9 +26,12 @@ from data.geometry import angles_deg, wrap_azimuth_deg
 from data.labels import MAX_TRACKS, Events
 from data.timing import LABEL_HOP_S
 
+logger = logging.getLogger(f"seldtune.{__name__}")
+
 # Directions of labels have a length of 1 but for their rounding; those of predictions may have any.
 _ROUNDED = 0.02
 _FEWEST_COLUMNS = 4
+_SMALL_ANGLES = "csv with angles no larger than radians are"
 _HEADER_NAMES = ("frame", "class", "azimuth")
 _OTHER_SIGNS = re.compile(r"\d\"?\s*[;\t]|\"\d")
 _MOST_SHOWN = 100
@@ -61,7 +65,10 @@ class Table:
 def read_events_csv(path: str | os.PathLike[str], drop_duplicates: bool = True) -> Events:
     """Read labels from a local file; see `parse_events_csv`."""
     path = os.fspath(path)
-    return parse_events_csv(_read_bytes(path), path, drop_duplicates)[0]
+    events, notes = parse_events_csv(_read_bytes(path), path, drop_duplicates)
+    if _SMALL_ANGLES in notes:
+        logger.warning("%s: angles are no larger than radians are; are they degrees?", path)
+    return events
 
 
 def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -> tuple[Events, dict[str, int]]:
@@ -96,7 +103,7 @@ def parse_events_csv(content: bytes, where: str, drop_duplicates: bool = True) -
         "csv with CRLF": int(b"\r\n" in content),
         "csv without a last newline": int(bool(table.text) and not content.endswith(b"\n")),
         "rows with decimals in their angles": int((place[:, :2] % 1 != 0).any(axis=1).sum()) if is_polar else 0,
-        "csv with angles no larger than radians are": int(is_polar and any(like_radians(place[:, :2]))),
+        _SMALL_ANGLES: int(is_polar and any(like_radians(place[:, :2]))),
         "rows with an azimuth beyond 180 degrees": int((np.abs(place[:, 0]) > 180).sum()) if is_polar else 0,
         "exact duplicate rows dropped": len(table) - len(unique) if drop_duplicates else 0,
     }

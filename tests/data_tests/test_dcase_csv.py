@@ -172,6 +172,8 @@ def test_a_recording_of_a_folder_that_may_be_in_radians_is_named(tmp_path, caplo
     odd = write(tmp_path / "b.csv", [(frame, 3, 0, azimuth, elevation) for frame in range(30)])
     assert len(read_folder({"a": degrees, "b": odd}).recordings["b"]) == 30
     assert f"no larger than radians are, in {odd}; are they degrees?" in caplog.text
+    assert len(read_events_csv(odd)) == 30
+    assert f"{odd}: angles are no larger than radians are" in caplog.text
     assert parse_events_csv(odd.read_bytes(), "b.csv")[1]["csv with angles no larger than radians are"] == 1
     assert "csv with angles no larger than radians are" not in parse_events_csv(degrees.read_bytes(), "a.csv")[1]
     caplog.clear()
