@@ -75,6 +75,8 @@ class VideoInfo:
     rate_hz: float
     turned_deg: int
     """By what its rotation flag turns it, counter-clockwise."""
+    is_mirrored: bool
+    """Whether the flag turns it upside down before that, as of a mirror."""
     late_s: float
     """By how much its first picture comes after the first sound of the file."""
 
@@ -98,6 +100,8 @@ def _info(container: Any, stream: Any, decoded: Any, stereoscopic: Stereoscopic 
     pixel = float(stream.sample_aspect_ratio or 1)
     width, height = round(decoded.width * pixel), decoded.height
     turned_deg = round(decoded.rotation / 90) * 90 % 360
+    matrix = decoded.side_data.get("DISPLAYMATRIX")
+    a, b, _, c, d = np.frombuffer(matrix, "<i4")[:5].astype(float) if matrix else (1.0, 0.0, 0.0, 0.0, 1.0)
     if turned_deg % 180:
         width, height = height, width
     if stereoscopic == "top-bottom":
@@ -106,7 +110,8 @@ def _info(container: Any, stream: Any, decoded: Any, stereoscopic: Stereoscopic 
         width //= 2
     late_s = float(decoded.pts * stream.time_base) - (container.start_time or 0) / 1_000_000
     is_late = container.start_time is not None and late_s > _LATE_S
-    return VideoInfo(width, height, float(stream.average_rate or 0), turned_deg, late_s if is_late else 0.0)
+    rate_hz = float(stream.average_rate or 0)
+    return VideoInfo(width, height, rate_hz, turned_deg, a * d < b * c, late_s if is_late else 0.0)
 
 
 def check_panorama(path: str | os.PathLike[str], info: VideoInfo, stereoscopic: Stereoscopic | None = None) -> None:
@@ -218,6 +223,8 @@ def _shown(decoded: Any, width: int, height: int, info: VideoInfo, stereoscopic:
     if info.turned_deg % 180:
         size = size[::-1]
     whole = decoded.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="AREA")
+    if info.is_mirrored:
+        whole = whole[::-1]
     if info.turned_deg:
         whole = np.ascontiguousarray(np.rot90(whole, info.turned_deg // 90))
     return np.ascontiguousarray(whole[:height, :width])

@@ -1,5 +1,6 @@
 """Stored pictures agree with the labels, and video files keep their time."""
 
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -127,6 +128,32 @@ def test_the_rotation_flag_turns_the_picture(tmp_path, turned_deg):
     written(tmp_path / "turned.mp4", [stored] * 3, [0, 1, 2], turned_deg=turned_deg)
     assert video_info(tmp_path / "turned.mp4").turned_deg == turned_deg % 360
     picture = next(video_pictures(tmp_path / "turned.mp4", 128, 64, 10.0)).astype(int)
+    np.testing.assert_allclose(picture[8:24, 8:56], 220, atol=6)
+    np.testing.assert_allclose(picture[40:56, 72:120], 30, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "stored"),
+    [
+        ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+        ((1, 0, 0, -1), lambda picture: picture[::-1]),
+        ((0, 1, 1, 0), lambda picture: picture.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda picture: picture[::-1, ::-1].transpose(1, 0, 2)),
+        ((-1, 0, 0, -1), lambda picture: picture[::-1, ::-1]),
+    ],
+)
+def test_a_mirror_in_the_flag_mirrors_the_picture(tmp_path, matrix, stored):
+    upright = plain(30)
+    upright[:32, :64] = 220  # the upper left
+    path = tmp_path / "mirrored.mp4"
+    written(path, [np.ascontiguousarray(stored(upright))] * 3, [0, 1, 2])
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # in a box of version 0
+    a, b, c, d = (0x10000 * part for part in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    assert video_info(path).is_mirrored == (matrix != (-1, 0, 0, -1))
+    picture = next(video_pictures(path, 128, 64, 10.0)).astype(int)
     np.testing.assert_allclose(picture[8:24, 8:56], 220, atol=6)
     np.testing.assert_allclose(picture[40:56, 72:120], 30, atol=6)
 
