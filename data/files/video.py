@@ -23,6 +23,8 @@ JPEG_QUALITY = 85
 _ASPECT_TOLERANCE: Final = 0.05
 _LATE_S: Final = 0.1
 """From a label frame on: encoders of sound begin some milliseconds before it, and of pictures with a frame or two."""
+_BLACK: Final = 16
+"""Of 255; coders leave a little light."""
 _HEADER_BYTES: Final = 1 << 20
 """At either end of a file; its header lies there."""
 
@@ -132,6 +134,18 @@ def check_panorama(path: str | os.PathLike[str], info: VideoInfo, stereoscopic: 
     raise UserError(f"{os.fspath(path)} has pictures of {info.width} x {info.height}: {fix}")
 
 
+def _check_stitched(path: str | os.PathLike[str], picture: Picture) -> None:
+    """UserError for two round pictures side by side, which have the shape of a panorama: light within, black around."""
+    height, width, _ = picture.shape
+    y, x = (2 * (np.arange(height) + 0.5) / height - 1)[:, None], 4 * (np.arange(width) + 0.5) / width % 2 - 1
+    level, radius = picture.mean(axis=-1), np.hypot(y, x)
+    if (level[radius > 1.05] < _BLACK).mean() > 0.98 and level[radius < 0.95].mean() > 2 * _BLACK:
+        raise UserError(
+            f"{os.fspath(path)} shows two round pictures, as a camera with two lenses takes them: make them into one "
+            "equirectangular picture, or leave videos out (--no-video)"
+        )
+
+
 def _projection(path: str | os.PathLike[str]) -> str | None:
     """What Google's spherical metadata (V1: XML in a uuid box, V2: st3d and sv3d) say, which ffmpeg keeps to itself."""
     with open(path, "rb") as file:
@@ -175,6 +189,7 @@ def video_pictures(
             if info is None:
                 info = _info(container, stream, decoded, stereoscopic)
                 check_panorama(path, info, stereoscopic)
+                _check_stitched(path, _shown(decoded, width, height, info, stereoscopic))
                 start = float(decoded.pts * stream.time_base) - info.late_s
                 frame_s = float(1 / (stream.base_rate or stream.average_rate or TREE_RATE_HZ))
             now = float(decoded.pts * stream.time_base) - start

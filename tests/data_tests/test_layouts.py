@@ -131,9 +131,10 @@ def test_rooms_numbered_anew_in_each_synthetic_fold_are_told_apart(tmp_path: Pat
 def test_what_macos_leaves_beside_files_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = ("foa_dev/dev-train-tau/fold3_room1_mix001.wav", "metadata_dev/dev-train-tau/fold3_room1_mix001.csv")
     beside = [path.replace("/fold3", "/._fold3") for path in files]
+    beside += ["foa_dev/.DS_Store", "foa_dev/.Trashes/fold3_room9_mix001.wav"]
     with caplog.at_level(logging.INFO, logger="seldtune"):
         assert list(found(written(tmp_path, *files, *beside))) == ["fold3_room1_mix001"]
-    assert "2 files whose names begin with a dot are passed over" in caplog.text
+    assert "4 files whose names begin with a dot are passed over" in caplog.text
 
 
 def test_a_thousand_other_names_are_one_line_and_their_labels_no_orphans(tmp_path: Path) -> None:
