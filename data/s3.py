@@ -34,15 +34,18 @@ _PIECE_BYTES = 2**20
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
+_SESSION = ", AWS_SESSION_TOKEN"
+_ALLOWED = ", and what they are allowed to do there"
+# Codes of refused credentials, and what to check beside the keys themselves.
 _CREDENTIAL_CODES = {
-    "401",
-    "403",
-    "AccessDenied",
-    "AuthorizationHeaderMalformed",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
+    "401": "",
+    "403": _ALLOWED,
+    "AccessDenied": _ALLOWED,
+    "AuthorizationHeaderMalformed": ", AWS_REGION",
+    "ExpiredToken": _SESSION,
+    "InvalidAccessKeyId": "",
+    "InvalidToken": _SESSION,
+    "SignatureDoesNotMatch": "",
 }
 
 # The condition does not hold, or another conditional write of the same name is under way.
@@ -55,6 +58,11 @@ _NO_ANSWER = (
     aiohttp.ClientError,
     TimeoutError,
 )
+
+_ON_THE_WAY = {
+    botocore.SSLError: "AWS_ENDPOINT_URL and AWS_CA_BUNDLE",
+    botocore.ProxyConnectionError: "HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+}
 
 
 class S3Files(S3FileSystem):
@@ -158,18 +166,21 @@ def explain(uri: str, service: str, error: Exception) -> Exception:
         return UserError(f"{uri} is no valid S3 URI: {' '.join(str(error).split())}")
     if isinstance(error, _NOT_S3) or isinstance(error.__context__, RecursionError):
         return UserError(f"{service} answers, but not as S3 does (asked for {uri}); check AWS_ENDPOINT_URL")
+    said = " ".join(str(error).split())
+    for kind, variables in _ON_THE_WAY.items():
+        if isinstance(error, kind):
+            return UserError(f"{service} cannot be asked for {uri}: {said}; check {variables}")
     # No connection, or none that lasts; ValueError: an endpoint that is no URL at all.
     if isinstance(error, (*_NO_ANSWER, ValueError)):
         return UserError(f"{service} does not answer (asked for {uri}); check AWS_ENDPOINT_URL")
     if isinstance(error, botocore.BotoCoreError):
-        said = " ".join(str(error).split())
         return UserError(f"{service} cannot be asked for {uri}: {said}; check AWS_PROFILE and the other AWS_*")
     return error
 
 
 def _explain_answer(uri: str, service: str, answer: botocore.ClientError) -> Exception:
     told = answer.response.get("Error", {})
-    code, detail = str(told.get("Code", "")), str(told.get("Message", ""))
+    code, detail = str(told.get("Code") or ""), str(told.get("Message") or "")
     bucket = split_uri(uri)[0]
     if code in ("NoSuchKey", "404"):
         return FileNotFoundError(f"no file {uri}")
@@ -177,15 +188,14 @@ def _explain_answer(uri: str, service: str, answer: botocore.ClientError) -> Exc
         return UserError(f"no bucket {bucket!r} at {service}; make it or correct {uri}")
     if code in _CONDITION_CODES or code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
         return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), uri)
-    if code == "AccessDenied" and detail:
-        return UserError(
-            f"{service} refuses the credentials for {uri} ({code}: {detail}); "
-            "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they are allowed to do there"
-        )
     if code in _CREDENTIAL_CODES:
+        reason = f"{code}: {detail}" if detail else code
         return UserError(
-            f"{service} refuses the credentials for {uri} ({code}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            f"{service} refuses the credentials for {uri} ({reason}); "
+            f"check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY{_CREDENTIAL_CODES[code]}"
         )
+    # A page of a proxy, say, has neither.
+    code = code or f"HTTP {answer.response.get('ResponseMetadata', {}).get('HTTPStatusCode')}"
     # What many services say of a full disk too.
     hint = "; look at its log, and whether its disk is full" if code == "InternalError" else ""
     return UserError(f"{service} refuses {uri}: {code} {detail}".rstrip(". ") + hint)

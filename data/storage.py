@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from data import object_stores
 from data.errors import UserError
+from data.names import is_hidden, some_of
 from data.object_stores import Access
 
 # What a full disk, a used-up quota and a limit on the size of files are called.
@@ -218,15 +219,30 @@ def list_versions(root: str) -> dict[str, str]:
 
 
 def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str]]:
-    """Path relative to `root`, bytes, and time of change or ETag of every file below."""
+    """Path relative to `root`, bytes, and time of change or ETag of every file below.
+
+    Raises:
+        UserError: a link leads nowhere, as one to a disk that is not there or to a file that git-annex did not fetch.
+    """
     if not is_remote(root):
         base = _local(root)
+        nowhere = []
         for path in _files_below(base):
-            # Others may write and delete here meanwhile.
-            with suppress(FileNotFoundError):
+            name = path.relative_to(base).as_posix()
+            try:
                 found = path.stat()
-                if stat.S_ISREG(found.st_mode) and (half_written or not path.match(_HALF_WRITTEN)):
-                    yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
+            except OSError as error:
+                if path.is_symlink():
+                    nowhere += [] if is_hidden(name) else [name]
+                elif not isinstance(error, FileNotFoundError):  # others may delete here meanwhile
+                    raise
+                continue
+            if stat.S_ISREG(found.st_mode) and (half_written or not path.match(_HALF_WRITTEN)):
+                yield name, found.st_size, str(found.st_mtime_ns)
+        if nowhere:
+            raise UserError(
+                f"{root} holds links that lead nowhere: {some_of(nowhere)}; remove them, or bring back the files"
+            )
         return
     try:
         with object_stores.opened(root) as (files, name):
@@ -246,13 +262,16 @@ def _files_below(base: Path) -> Iterator[Path]:
     A link to a folder that it lies in itself is not followed.
     """
     for folder, below, names in os.walk(base, followlinks=True):
-        own = os.path.realpath(folder)
-        below[:] = [name for name in below if not _leads_back(os.path.join(folder, name), own)]
+        below[:] = [name for name in below if not _leads_back(os.path.join(folder, name))]
         yield from (Path(folder, name) for name in names)
 
 
-def _leads_back(path: str, folder: str) -> bool:
-    return os.path.islink(path) and f"{folder}/".startswith(f"{os.path.realpath(path)}/")
+def _leads_back(path: str) -> bool:
+    """Whether it is a link to a folder that it lies in, or that a link on the way to it does."""
+    if not os.path.islink(path):
+        return False
+    target = f"{os.path.realpath(path)}/"
+    return any(f"{os.path.realpath(folder)}/".startswith(target) for folder in Path(path).parents)
 
 
 def list_folders(root: str) -> list[str]:

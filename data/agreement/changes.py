@@ -87,6 +87,11 @@ CHANGES: Final = (
         directed(lambda a, e: np.rad2deg(a), lambda a, e: np.rad2deg(e)),
     ),
     Change(
+        "degrees = 57.3 x the labels' azimuth",
+        "is the azimuth of the labels in radians?",
+        directed(lambda a, e: np.rad2deg(a), lambda a, e: e),
+    ),
+    Change(
         "elevation -> 90 - elevation",
         "do labels count elevation from the top?",
         directed(lambda a, e: a, lambda a, e: 90 - e),

@@ -30,6 +30,9 @@ _CHANNELS: Final = {(order + 1) ** 2 for order in range(1, 8)}
 """Of ambisonic sound, by its order."""
 _LOUDEST: Final = 100.0
 """Full scale is 1: samples beyond this were never divided."""
+_INTEGER_SCALES: Final = (1 << 15, 1 << 23, 1 << 31)
+_QUIETEST: Final = 2.0**-13
+"""Four steps of 16 bit: sound that is never louder was divided once too often."""
 _MOST_BEYOND: Final = 0.01
 """Share of samples that may lie beyond full scale, and are clipped."""
 _MOST_FRAMES: Final = 1 << 40
@@ -48,7 +51,7 @@ def read_foa_wav(
 
     Raises:
         UserError: naming the file, unless it holds such channels at 24 kHz with at least one sample, no NaN or
-            infinity, full scale 1, and as many samples as its header says.
+            infinity, full scale 1, what 16 bit can hold, and as many samples as its header says.
     """
     path = os.fspath(path)
     audio, rate_hz, header = _read(path, "float32")
@@ -100,8 +103,13 @@ def _converted(
     peak, beyond = float(size.max()), float((size > 1).mean())
     if peak > _LOUDEST:
         raise UserError(
-            f"{path} holds float samples up to {peak:,.0f}, where full scale is 1: divide them by 32768, and write it "
-            "again"
+            f"{path} holds float samples up to {peak:,.0f}, where full scale is 1: divide them by "
+            f"{next((scale for scale in _INTEGER_SCALES if peak <= scale), round(peak))}, and write it again"
+        )
+    if 0 < peak < _QUIETEST:
+        raise UserError(
+            f"{path} is too quiet for 16 bit: its samples reach {peak:.2g}, where full scale is 1; if they were "
+            "divided by 32768 twice, multiply them by it, and write it again"
         )
     if beyond > _MOST_BEYOND:
         raise UserError(

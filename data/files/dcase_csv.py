@@ -7,7 +7,9 @@ reads them here: taking a data set in, comparing a prediction with the truth, an
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
+from data.files.angle_unit import like_radians
 from data.files.class_map import DEFAULT_CLASSES, DROPPED, UNKNOWN, ClassMap
 from data.files.csv_layouts import LAYOUTS, FloatArray, Layout, choose_layout
 from data.files.distance_unit import unit_of
@@ -24,9 +27,16 @@ from data.geometry import angles_deg, wrap_azimuth_deg
 from data.labels import MAX_TRACKS, Events, cells_of
 from data.timing import LABEL_HOP_S
 
+logger = logging.getLogger(f"seldtune.{__name__}")
+
 # Directions of labels have a length of 1 but for their rounding; those of predictions may have any.
 _ROUNDED = 0.02
 _FEWEST_COLUMNS = 4
+_SMALL_ANGLES = "csv with angles no larger than radians are"
+_HEADER_NAMES = ("frame", "class", "azimuth")
+_OTHER_SIGNS = re.compile(r"\d\"?\s*[;\t]|\"\d")
+_MOST_SHOWN = 100
+"""Characters of a line, for messages; a page of the web may be of one line."""
 _LARGEST_WHOLE = 2.0**53
 _CLASS_COLUMN = 1
 _POLAR_COLUMNS = {len(layout.names) for layout in LAYOUTS if layout.form == "polar"}
@@ -66,7 +76,10 @@ def read_events_csv(
 ) -> Events:
     """Read labels from a local file; see `parse_events_csv`."""
     path = os.fspath(path)
-    return parse_events_csv(_read_bytes(path), path, drop_duplicates, classes)[0]
+    events, notes = parse_events_csv(_read_bytes(path), path, drop_duplicates, classes)
+    if _SMALL_ANGLES in notes:
+        logger.warning("%s: angles are no larger than radians are; are they degrees?", path)
+    return events
 
 
 def parse_events_csv(
@@ -106,6 +119,7 @@ def parse_events_csv(
         "csv with CRLF": int(b"\r\n" in content),
         "csv without a last newline": int(bool(table.text) and not content.endswith(b"\n")),
         "rows with decimals in their angles": int((place[:, :2] % 1 != 0).any(axis=1).sum()) if is_polar else 0,
+        _SMALL_ANGLES: int(is_polar and any(like_radians(place[:, :2]))),
         "rows with an azimuth beyond 180 degrees": int((np.abs(place[:, 0]) > 180).sum()) if is_polar else 0,
         "exact duplicate rows dropped": len(table) - len(unique) if drop_duplicates else 0,
     }
@@ -163,6 +177,11 @@ def _numbers(text: str, where: str, classes: ClassMap) -> Table:
     first, _, rest = text.lstrip().partition("\n")
     body = rest if _is_header(first, where) else text
     if not body.strip():
+        # Of a server's page too, a line may be of several cells without a number.
+        if body is not text and not any(
+            cell.strip('"#[ ').startswith(_HEADER_NAMES) for cell in first.lower().split(",")
+        ):
+            raise UserError(_no_numbers(first, where, 1))
         return Table(where, text, np.zeros((0, _FEWEST_COLUMNS)), classes)
     columns = body.lstrip().partition("\n")[0].count(",") + 1
     # Whole numbers are read several times faster than others.
@@ -184,7 +203,7 @@ def _read_line_by_line(text: str, where: str, classes: ClassMap) -> Table:
     """For the rare file that the fast way does not take: it is read with more patience, or its fault is named."""
     rows: list[list[float]] = []
     lines = list(_lines(text, where))
-    named = classes.of_names if lines and not _is_number((*lines[0][1].split(","), "")[_CLASS_COLUMN]) else None
+    named = classes.of_names if lines and _is_word((*lines[0][1].split(","), "")[_CLASS_COLUMN]) else None
     for number, line in lines:
         cells = line.split(",")
         columns = len(rows[0]) if rows else len(cells)
@@ -201,11 +220,22 @@ def _read_line_by_line(text: str, where: str, classes: ClassMap) -> Table:
         try:
             rows.append([_number(cell) for cell in cells])
         except ValueError as error:
-            raise UserError(f"{where}:{number}: expected numbers, got {line.strip()!r}") from error
+            raise UserError(_no_numbers(line, where, number)) from error
     # It may leave it out in some rows, too.
     most = max(map(len, rows))
     values = np.array([row + [np.nan] * (most - len(row)) for row in rows])
     return Table(where, text, values, named or classes)
+
+
+def _is_word(cell: str) -> bool:
+    return any(sign.isalpha() for sign in cell) and not _is_number(cell)
+
+
+def _no_numbers(line: str, where: str, number: int) -> str:
+    fix = (
+        "; write plain numbers with commas between columns and points in decimals" if _OTHER_SIGNS.search(line) else ""
+    )
+    return f"{where}:{number}: expected numbers, got {line.strip()[:_MOST_SHOWN]!r}{fix}"
 
 
 def _number(cell: str) -> float:

@@ -6,6 +6,7 @@ What a folder holds is decided from all its files together, so that a file of th
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,21 @@ from numpy.typing import NDArray
 
 from data import storage
 from data.errors import UserError
+from data.files.angle_unit import like_radians
 from data.files.class_map import DEFAULT_CLASSES, DROPPED, ClassMap
 from data.files.csv_layouts import FloatArray, Form, Layout, choose_layout
 from data.files.dcase_csv import Table, check, read_table
 from data.files.distance_unit import unit_of
 from data.geometry import unit_vector
+from data.names import some_of
 from data.timing import LABEL_RATE_HZ
 
 Unit = Literal["auto", "m", "cm"]
 
+logger = logging.getLogger(f"seldtune.{__name__}")
+
 LONGEST_LABELS = 24 * 3600 * LABEL_RATE_HZ
 """A day: scores take memory for every label frame."""
-_FEWEST_ANGLES = 20
-"""With fewer, small angles may be small by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,19 +127,23 @@ def read_folder(
 
 
 def _ask_for_radians(tables: Mapping[str, Table], layouts: Mapping[int, Layout], files: Mapping[str, Path]) -> None:
-    """UserError where all angles of a folder are such as angles in radians are, in every direction."""
-    polar = {name: table for name, table in tables.items() if layouts[table.columns].form == "polar"}
-    angles = [table.values[:, layouts[table.columns].place :][:, :2] for table in polar.values()]
-    azimuth, elevation = np.abs(np.concatenate([np.zeros((0, 2)), *angles])).T
-    whole = (azimuth == np.rint(azimuth)) & (elevation == np.rint(elevation))
-    if len(azimuth) < _FEWEST_ANGLES or azimuth.max() > np.pi + 0.001 or elevation.max() > np.pi / 2 + 0.001:
-        return
+    """UserError where all azimuths of a folder are such as azimuths in radians are; a warning names single files."""
+    angles = {
+        name: table.values[:, layouts[table.columns].place :][:, :2]
+        for name, table in tables.items()
+        if layouts[table.columns].form == "polar"
+    }
+    every = np.concatenate([np.zeros((0, 2)), *angles.values()])
     # All in front, within three degrees, is possible, and rare; to say so is one word.
-    if not whole.all():
+    if like_radians(every)[0]:
+        azimuth, elevation = np.abs(every).max(axis=0)
         raise UserError(
-            f"{files[next(iter(polar))]} and the files beside it hold azimuths up to {azimuth.max():.3g}, elevations "
-            f"up to {elevation.max():.3g}: are they radians? Convert them to degrees, or say form polar if they are"
+            f"{files[next(iter(angles))]} and the files beside it hold azimuths up to {azimuth:.3g}, elevations up to "
+            f"{elevation:.3g}: are they radians? Convert them to degrees, or say form polar if they are"
         )
+    # Of one recording less so.
+    if like := [str(files[name]) for name, own in angles.items() if any(like_radians(own))]:
+        logger.warning("azimuths or elevations are no larger than radians are, in %s; are they degrees?", some_of(like))
 
 
 def _located(table: Table, layout: Layout, unit: Unit | None) -> LocatedEvents:

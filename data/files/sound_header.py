@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 _B_FORMAT: Final = {bytes.fromhex(f"0{kind}000000 2107 d311 8644 c8c1ca000000".replace(" ", "")) for kind in (1, 3)}
 _W64_DATA: Final = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _W64_HEADER: Final = 16 + 8
-# The lengths that streams leave lie this near below 2 GiB or 4 GiB, or just beyond 2 GiB.
+# The lengths that streams leave lie this near below 2 GiB or 4 GiB, or just beyond 2 GiB, or as near to 2^63 and 2^64.
 _NEAR: Final = 1 << 16
 _SHORTEST_STREAM: Final = 64
 """Bytes; with fewer behind it, a length of 0 means what it says."""
@@ -74,11 +74,11 @@ def _riff(file: BinaryIO, size: int) -> SoundHeader:
                 header = replace(header, mask=mask, is_b_format=extension[6:] in _B_FORMAT)
         elif name == b"data":
             there = size - start
-            if length == 0xFFFFFFFF and long is not None and not long[1] and there >= _SHORTEST_STREAM:
-                told = (long[0], struct.pack("<Q", there))
-                return replace(header, is_stream=True, changes=(*header.changes, told))
             if length == 0xFFFFFFFF and long is not None:
-                return replace(header, announced=long[1], there=there)
+                offset, announced = long
+                if there < _SHORTEST_STREAM or (announced and not _is_stand_in(announced, bits=64)):
+                    return replace(header, announced=announced, there=there)
+                return replace(header, is_stream=True, changes=(*header.changes, (offset, struct.pack("<Q", there))))
             if length == 0 and there >= _SHORTEST_STREAM:
                 told = (start - 4, struct.pack(f"{order}I", min(there, 2**32 - 1)))
                 return replace(header, is_stream=True, changes=(*header.changes, told))
@@ -94,12 +94,13 @@ def _chunks(file: BinaryIO, order: str, size: int) -> Iterator[tuple[bytes, int]
         yield struct.unpack(f"{order}4sI", file.read(8))
 
 
-def _is_stand_in(length: int) -> bool:
-    return 2**31 - _NEAR <= length <= 2**31 + _NEAR or length >= 2**32 - _NEAR
+def _is_stand_in(length: int, bits: int = 32) -> bool:
+    half = 1 << bits - 1
+    return half - _NEAR <= length <= half + _NEAR or length >= 2 * half - _NEAR
 
 
-def _announced(length: int, there: int) -> SoundHeader:
-    return SoundHeader(is_stream=True) if _is_stand_in(length) else SoundHeader(length, there)
+def _announced(length: int, there: int, bits: int = 32) -> SoundHeader:
+    return SoundHeader(is_stream=True) if _is_stand_in(length, bits) else SoundHeader(length, there)
 
 
 def _w64(file: BinaryIO, size: int) -> SoundHeader:
@@ -109,7 +110,7 @@ def _w64(file: BinaryIO, size: int) -> SoundHeader:
         start = file.tell()
         name, length = struct.unpack("<16sQ", file.read(_W64_HEADER))
         if name == _W64_DATA:
-            return SoundHeader(length - _W64_HEADER, size - file.tell())
+            return _announced(max(0, length - _W64_HEADER), size - file.tell(), bits=64)
         if length < _W64_HEADER:
             break
         file.seek(start + (length + 7) // 8 * 8)
@@ -129,6 +130,8 @@ def _aiff(file: BinaryIO, size: int) -> SoundHeader:
 def _au(file: BinaryIO, size: int) -> SoundHeader:
     order = ">" if file.read(4) == b".snd" else "<"
     offset, length = struct.unpack(f"{order}II", file.read(8))
+    if length == 0 and size - offset >= _SHORTEST_STREAM:
+        return SoundHeader(is_stream=True, changes=((8, b"\xff" * 4),))
     return _announced(length, size - offset)
 
 

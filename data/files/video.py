@@ -23,6 +23,8 @@ JPEG_QUALITY = 85
 _ASPECT_TOLERANCE: Final = 0.05
 _LATE_S: Final = 0.1
 """From a label frame on: encoders of sound begin some milliseconds before it, and of pictures with a frame or two."""
+_BLACK: Final = 16
+"""Of 255; coders leave a little light."""
 _HEADER_BYTES: Final = 1 << 20
 """At either end of a file; its header lies there."""
 
@@ -75,6 +77,8 @@ class VideoInfo:
     rate_hz: float
     turned_deg: int
     """By what its rotation flag turns it, counter-clockwise."""
+    is_mirrored: bool
+    """Whether the flag turns it upside down before that, as of a mirror."""
     late_s: float
     """By how much its first picture comes after the first sound of the file."""
 
@@ -98,6 +102,8 @@ def _info(container: Any, stream: Any, decoded: Any, stereoscopic: Stereoscopic 
     pixel = float(stream.sample_aspect_ratio or 1)
     width, height = round(decoded.width * pixel), decoded.height
     turned_deg = round(decoded.rotation / 90) * 90 % 360
+    matrix = decoded.side_data.get("DISPLAYMATRIX")
+    a, b, _, c, d = np.frombuffer(matrix, "<i4")[:5].astype(float) if matrix else (1.0, 0.0, 0.0, 0.0, 1.0)
     if turned_deg % 180:
         width, height = height, width
     if stereoscopic == "top-bottom":
@@ -106,7 +112,8 @@ def _info(container: Any, stream: Any, decoded: Any, stereoscopic: Stereoscopic 
         width //= 2
     late_s = float(decoded.pts * stream.time_base) - (container.start_time or 0) / 1_000_000
     is_late = container.start_time is not None and late_s > _LATE_S
-    return VideoInfo(width, height, float(stream.average_rate or 0), turned_deg, late_s if is_late else 0.0)
+    rate_hz = float(stream.average_rate or 0)
+    return VideoInfo(width, height, rate_hz, turned_deg, a * d < b * c, late_s if is_late else 0.0)
 
 
 def check_panorama(path: str | os.PathLike[str], info: VideoInfo, stereoscopic: Stereoscopic | None = None) -> None:
@@ -125,6 +132,18 @@ def check_panorama(path: str | os.PathLike[str], info: VideoInfo, stereoscopic: 
         half = "upper" if name == "top-bottom" else "left"
         fix = f"is each two panoramas? --stereoscopic {name} takes the {half} one"
     raise UserError(f"{os.fspath(path)} has pictures of {info.width} x {info.height}: {fix}")
+
+
+def _check_stitched(path: str | os.PathLike[str], picture: Picture) -> None:
+    """UserError for two round pictures side by side, which have the shape of a panorama: light within, black around."""
+    height, width, _ = picture.shape
+    y, x = (2 * (np.arange(height) + 0.5) / height - 1)[:, None], 4 * (np.arange(width) + 0.5) / width % 2 - 1
+    level, radius = picture.mean(axis=-1), np.hypot(y, x)
+    if (level[radius > 1.05] < _BLACK).mean() > 0.98 and level[radius < 0.95].mean() > 2 * _BLACK:
+        raise UserError(
+            f"{os.fspath(path)} shows two round pictures, as a camera with two lenses takes them: make them into one "
+            "equirectangular picture, or leave videos out (--no-video)"
+        )
 
 
 def _projection(path: str | os.PathLike[str]) -> str | None:
@@ -170,6 +189,7 @@ def video_pictures(
             if info is None:
                 info = _info(container, stream, decoded, stereoscopic)
                 check_panorama(path, info, stereoscopic)
+                _check_stitched(path, _shown(decoded, width, height, info, stereoscopic))
                 start = float(decoded.pts * stream.time_base) - info.late_s
                 frame_s = float(1 / (stream.base_rate or stream.average_rate or TREE_RATE_HZ))
             now = float(decoded.pts * stream.time_base) - start
@@ -218,6 +238,8 @@ def _shown(decoded: Any, width: int, height: int, info: VideoInfo, stereoscopic:
     if info.turned_deg % 180:
         size = size[::-1]
     whole = decoded.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="AREA")
+    if info.is_mirrored:
+        whole = whole[::-1]
     if info.turned_deg:
         whole = np.ascontiguousarray(np.rot90(whole, info.turned_deg // 90))
     return np.ascontiguousarray(whole[:height, :width])

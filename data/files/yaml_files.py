@@ -1,4 +1,7 @@
-"""YAML that users write, read in one way: no key twice, 1e-3 is a number, a date is text, and it is a plain tree."""
+"""YAML that users write, read in one way: no key twice, 1e-3 is a number, a date is text, and it is a plain tree.
+
+What YAML 1.1 reads otherwise than it looks is refused.
+"""
 
 from __future__ import annotations
 
@@ -93,18 +96,24 @@ class _Loader(yaml.SafeLoader):
                 seen.add((key.tag, key.value))
         return node
 
+    def construct_truth(self, node: yaml.ScalarNode) -> bool:
+        said = node.value.lower()
+        if said not in ("true", "false"):  # YAML 1.1 reads yes, no, on and off so, which may be meant as words
+            raise UserError(f"{node.value} in line {node.start_mark.line + 1}: write true or false, or use quotes")
+        return bool(said == "true")
+
     def construct_whole(self, node: yaml.ScalarNode) -> int:
-        self._refuse_other_bases(node)
+        self._refuse_other_readings(node)
         value = self.construct_yaml_int(node)
         if value.bit_length() > 64:
             raise UserError(f"a number in line {node.start_mark.line + 1} has more than 64 bits")
         return value
 
     def construct_real(self, node: yaml.ScalarNode) -> float:
-        self._refuse_other_bases(node)
+        self._refuse_other_readings(node)
         return float(self.construct_yaml_float(node))
 
-    def _refuse_other_bases(self, node: yaml.ScalarNode) -> None:
+    def _refuse_other_readings(self, node: yaml.ScalarNode) -> None:
         """What YAML 1.1 reads otherwise than it looks: 010 as eight, 12:00:00 as 43,200."""
         told = f"{node.value} in line {node.start_mark.line + 1}"
         if ":" in node.value:
@@ -113,6 +122,8 @@ class _Loader(yaml.SafeLoader):
             )
         if re.fullmatch(r"[-+]?0[0-7_]+", node.value):
             raise UserError(f"{told} would be read as an octal number; leave out the zeros in front, or use quotes")
+        if "_" in node.value and not re.fullmatch(r"[-+]?\d{1,3}(_\d{3})+(\.\d*)?", node.value):
+            raise UserError(f"{told} has underscores in other places than between thousands; leave them out")
 
 
 _Loader.yaml_constructors = {
@@ -124,6 +135,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_constructor("tag:yaml.org,2002:bool", _Loader.construct_truth)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_real)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "-+0123456789")

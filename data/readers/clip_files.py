@@ -85,7 +85,7 @@ def _pictures(
         "label frames after the end of the video": wanted - len(pictures),
         "pictures after the end of the sound dropped": beyond,
         "label frames before the video begins, with its first picture": int(info.late_s * LABEL_RATE_HZ + 0.5),
-        "video turned by its rotation flag": int(info.turned_deg != 0),
+        "video turned by its rotation flag": int(info.turned_deg != 0 or info.is_mirrored),
         "video of two panoramas, one of which is taken": int(stereoscopic is not None),
         "video of another size than 1920 x 960": int((info.width, info.height) != (TREE_WIDTH, TREE_HEIGHT)),
         "video at another rate than 29.97 Hz": int(abs(info.rate_hz - float(TREE_RATE_HZ)) > 0.01),

@@ -102,7 +102,7 @@ def ingest(
         known = " or ".join(f"--classes {name}" for name in DATA_SETS)
         raise UserError(f"{root}: {tree.asks_classes}; say which they are: {known}, or a YAML file of your own")
     clips, rooms = hold_out(tree, _as_before(tree, out, settings))
-    is_chosen = settings.val_rooms is None
+    is_chosen = settings.val_rooms is None and bool(rooms)
     settings = replace(settings, val_rooms=rooms)
     tasks = _tasks(reader, tree, clips, settings)
     made_of = settings.to_dict() | facts_of(reader)

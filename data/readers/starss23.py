@@ -6,10 +6,11 @@ Sound, labels and videos lie in folders of their own, in which a recording's fil
     foa_eval/mix{NNN}.wav                            (not published)                     video_eval/<name>.mp4
 
 Others call them foa, labels or metadata, and video, or have the sound in target_noisy/foa. Names of recordings begin
-with fold and room (or scene). The split is what the folder says: dev-train-*, dev-val-* or dev-test-*. In other folders
-folds 1 and 3 are for training, 2 and 4 for testing; where there are six, as in 2020, 3 to 6 are for training, 2 is
-validation and 1 for testing. A room is named by its number; rooms of training and testing are disjoint. Synthetic
-folds, 1 and 2, have rooms of their own: where a number comes again in another set, the name says from where.
+with fold and room (or scene). The split is what the nearest folder says that says one: dev-train-*, dev-val-* or
+dev-test-*, or train, validation and test. In other folders folds 1 and 3 are for training, 2 and 4 for testing; where
+there are six, as in 2020, 3 to 6 are for training, 2 is validation and 1 for testing. A room is named by its number;
+rooms of training and testing are disjoint. Synthetic folds, 1 and 2, have rooms of their own: where a number comes
+again in another set, the name says from where.
 
 Sources: the READMEs of STARSS23 (Shimada et al., 2023), of TAU-NIGENS 2020 and 2021 (Politis et al.), and of the
 generator of DCASE 2022.
@@ -36,7 +37,7 @@ logger = logging.getLogger(f"seldtune.{__name__}")
 _SOUND = re.compile(r"(?:target_noisy/)?foa(?:_(dev|eval))?/(.+)\.wav", re.IGNORECASE)
 _LABELS, _VIDEOS = ("metadata", "labels"), ("video",)
 _NAME = re.compile(r"fold(\d+)_((?:room|scene)\d+)_\w+", re.IGNORECASE)
-_FOLDER = re.compile(r"(?:.*/)?dev-(train|val|test)(?:-([^/]+))?/[^/]+", re.IGNORECASE)
+_FOLDER = re.compile(r"(?:dev[-_])?(train|val|test)(?:ing|id(?:ation)?)?(?:[-_](.+))?", re.IGNORECASE)
 _FOLDS = {1: "train", 2: "test", 3: "train", 4: "test"}
 _SIX_FOLDS = {1: "test", 2: "val", 3: "train", 4: "train", 5: "train", 6: "train"}
 _SYNTHETIC_FOLDS = (1, 2)
@@ -66,21 +67,24 @@ class _Sound:
         return match[2].lower() if (match := _NAME.fullmatch(self.name)) else UNKNOWN_ROOM
 
     @property
+    def folder(self) -> re.Match[str] | None:
+        """The nearest folder around it that says a split, and perhaps a data set."""
+        return next((m for part in self.stem.split("/")[-2::-1] if (m := _FOLDER.fullmatch(part))), None)
+
+    @property
     def split_of_folder(self) -> str | None:
-        return match[1].lower() if (match := _FOLDER.fullmatch(self.stem)) else None
+        return self.folder[1].lower() if self.folder else None
 
     @property
     def group(self) -> str:
         """Whose numbering its fold belongs to: that of its data set, or of its folder."""
-        match = _FOLDER.fullmatch(self.stem)
-        return f"dev-{(match[2] or '').lower()}" if match else self.stem.rpartition("/")[0]
+        return f"dev-{(self.folder[2] or '').lower()}" if self.folder else self.stem.rpartition("/")[0]
 
     @property
     def set(self) -> str:
         """The data set that its room belongs to: as its folder is called, and each synthetic fold its own."""
-        match = _FOLDER.fullmatch(self.stem)
         fold = f"fold{self.fold}" if self.fold in _SYNTHETIC_FOLDS else ""
-        return "-".join(part for part in (((match and match[2]) or "").lower(), fold) if part)
+        return "-".join(part for part in (((self.folder and self.folder[2]) or "").lower(), fold) if part)
 
     def beside(self, kind: str, end: str) -> str:
         """Where its labels or its video lie."""

@@ -1,4 +1,4 @@
-"""Recordings of events in a folder `<class>/*.wav`, in the place of the procedural sources; FLAC, AIFF and Ogg as well.
+"""Recordings of events in a folder `<class>/*.wav`, in the place of the procedural sources; or FLAC, AIFF, Ogg and MP3.
 
 Files may have any sample rate and any number of channels: they are mixed to mono and brought to 24 kHz, and silence
 before and after is cut off. A process reads and resamples a file once, when it is first needed, and remembers it as
@@ -20,7 +20,7 @@ import numpy as np
 from data import storage
 from data.classes import STARSS23
 from data.errors import UserError
-from data.names import is_hidden
+from data.names import is_hidden, some_of
 from data.scenes.waveforms import Signal, block_power, levelled
 from data.timing import RATE_HZ, SAMPLES_PER_LABEL
 
@@ -29,7 +29,7 @@ _REMEMBERED: Final = 256
 # Blocks this much quieter than the loudest one count as silence: 40 dB.
 _SILENCE: Final = 1e-4
 _BLOCK: Final = RATE_HZ // 50
-_SOUNDS: Final = (".wav", ".flac", ".aif", ".aiff", ".ogg")
+_SOUNDS: Final = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".opus", ".mp3")
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
@@ -66,18 +66,29 @@ def event_files(folder: str, classes: Sequence[int]) -> Mapping[int, tuple[str, 
 
 
 @cache
+def tell_unused(folder: str) -> None:
+    """Name what is passed over, once in a process: folders that no class is called after, files that are no sounds."""
+    names = [name for name in storage.list_files(folder) if not is_hidden(name)]
+    sounds = {path.relative_to(folder).as_posix() for path in _sound_files(folder)}
+    unknown = {name.rpartition("/")[0] for name in sounds if _class_of(name) is None}
+    if unknown:
+        logger.warning("%s: no class has the names of these folders: %s", folder, ", ".join(sorted(unknown)))
+    if other := sorted(set(names) - sounds):
+        logger.warning("%s: passed over, as no sounds in a class's folder: %s", folder, some_of(other))
+
+
+def _class_of(name: str) -> int | None:
+    """By the outermost folder that is called after one: others are there for train and test."""
+    found = (STARSS23.named(part) for part in name.split("/")[:-1])
+    return next((index for index in found if index is not None), None)
+
+
+@cache
 def _files_by_class(folder: str) -> dict[int, tuple[str, ...]]:
     files: dict[int, list[str]] = {}
-    unknown = set()
     for path in _sound_files(folder):
-        top = path.relative_to(folder).parts[0]
-        class_index = STARSS23.named(top)
-        if class_index is None:
-            unknown.add(top)
-        else:
-            files.setdefault(class_index, []).append(str(path))
-    if unknown and files:
-        logger.warning("%s: no class has the names of these folders: %s", folder, ", ".join(sorted(unknown)))
+        if (index := _class_of(path.relative_to(folder).as_posix())) is not None:
+            files.setdefault(index, []).append(str(path))
     return {c: tuple(paths) for c, paths in files.items()}
 
 

@@ -24,7 +24,7 @@ from data.fields import typed, wording
 from data.files.audio import write_foa_wav
 from data.files.dcase_csv import write_events_csv
 from data.files.video import write_mp4
-from data.scenes.event_folder import event_files, event_folder_sha256
+from data.scenes.event_folder import event_files, event_folder_sha256, tell_unused
 from data.scenes.mixing import render_audio
 from data.scenes.parts import Scene
 from data.scenes.sampling import make_room, sample_scene, scene_events, scene_facts
@@ -105,6 +105,7 @@ class SynthSettings:
         scene = asdict(self.scene_settings())
         if scene["events"] is not None:
             event_files(scene["events"], scene["classes"])
+            tell_unused(scene["events"])
             scene["events"] = event_folder_sha256(scene["events"])
         document = {**asdict(self), "scene": scene, "generator_version": GENERATOR_VERSION}
         return json.loads(json.dumps(document))

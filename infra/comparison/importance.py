@@ -1,8 +1,9 @@
 """Which of the suggested parameters a score depends on, over all trials and within each variant.
 
 Two questions, two measures. fANOVA (Hutter et al., 2014): how much of the spread of all scores does a parameter
-explain by itself? PED-ANOVA (Watanabe et al., 2023): how much does it matter for being among the best tenth? Both see
-only parameters that every trial of a scope has; those that exist in one variant alone are weighed within that variant.
+explain by itself? PED-ANOVA (Watanabe et al., 2023): how much does it matter for being among the best tenth? Both take
+parameters that every trial has. A trial without one that others have is given a value of it at random, on which its
+score does not depend: were such a parameter left out, the others would share what it explains.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache
 import optuna
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+from optuna.samplers import RandomSampler
 
 from infra.record.trials import TrialRecord
 
@@ -26,7 +28,7 @@ EVERYTHING = "all trials"
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """Of the parameters that all trials of a scope have, summing up to one."""
+    """Of the parameters that vary among the trials of a scope, summing up to one."""
 
     scope: str
     """`EVERYTHING` or a variant."""
@@ -53,14 +55,16 @@ def importances(trials: Sequence[tuple[TrialRecord, str, float | None]]) -> list
 
 def _importance(scope: str, trials: list[tuple[TrialRecord, float]]) -> Importance | None:
     scores = {score for _, score in trials}
-    names = [name for name in (trials[0][0].params if trials else {}) if _varies(name, trials)]
+    names = [
+        name for name in dict.fromkeys(name for record, _ in trials for name in record.params) if _varies(name, trials)
+    ]
     if len(trials) < FEWEST_TRIALS or len(names) < 2 or len(scores) < 2:
         return None
     ordered = sorted(trials, key=lambda trial: trial[1])
     few = [ordered[i * len(ordered) // MOST_TRIALS] for i in range(MOST_TRIALS)] if len(ordered) > MOST_TRIALS else None
     forest = FanovaImportanceEvaluator(n_trees=24, max_depth=32, seed=0)
-    spread = get_param_importances(_study(few or ordered), evaluator=forest, params=names)
-    top = get_param_importances(_study(ordered), evaluator=PedAnovaImportanceEvaluator(), params=names)
+    spread = get_param_importances(_study(few or ordered, names), evaluator=forest, params=names)
+    top = get_param_importances(_study(ordered, names), evaluator=PedAnovaImportanceEvaluator(), params=names)
     return Importance(
         scope=scope,
         trials=len(trials),
@@ -70,22 +74,26 @@ def _importance(scope: str, trials: list[tuple[TrialRecord, float]]) -> Importan
 
 
 def _varies(name: str, trials: list[tuple[TrialRecord, float]]) -> bool:
-    """Whether all trials have the parameter, from one distribution, and not all have the same value."""
-    texts = {record.distributions.get(name) for record, _ in trials}
-    return len(texts) == 1 and None not in texts and len({record.params[name] for record, _ in trials}) > 1
+    """Whether all trials that have the parameter have it from one distribution, and not all the same value."""
+    having = [record for record, _ in trials if name in record.params]
+    texts = {record.distributions.get(name) for record in having}
+    return len(texts) == 1 and None not in texts and len({record.params[name] for record in having}) > 1
 
 
-def _study(trials: list[tuple[TrialRecord, float]]) -> optuna.Study:
+def _study(trials: list[tuple[TrialRecord, float]], names: Sequence[str]) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    distributions = {
+        name: _distribution(record.distributions[name])
+        for record, _ in trials
+        for name in names
+        if name in record.params
+    }
+    drawn = optuna.create_study(sampler=RandomSampler(seed=0))
     study = optuna.create_study(direction="minimize")
-    study.add_trials(
-        optuna.trial.create_trial(
-            value=score,
-            params=record.params,
-            distributions={name: _distribution(text) for name, text in record.distributions.items()},
-        )
-        for record, score in trials
-    )
+    for record, score in trials:
+        missing = {name: own for name, own in distributions.items() if name not in record.params}
+        params = drawn.ask(missing).params | {name: record.params[name] for name in names if name in record.params}
+        study.add_trial(optuna.trial.create_trial(value=score, params=params, distributions=distributions))
     return study
 
 

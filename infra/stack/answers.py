@@ -18,6 +18,7 @@ from infra.stack.settings import Settings
 
 TIMEOUT_S = 4.0
 _BEGINNING = 500
+_MOST_SHOWN = 100
 
 
 def http_status(
@@ -79,6 +80,10 @@ def mlflow_login_refused(uri: str | None) -> str | None:
             f"MLflow at {uri} takes no requests for the host name {host}: start the server with --allowed-hosts "
             f"{host} (or MLFLOW_SERVER_ALLOWED_HOSTS={host}), or reach it under a name that it allows"
         )
+    if status == 403:
+        reason = " ".join(said.split())[:_MOST_SHOWN]
+        fix = f"correct {login}" if headers else f"set {login} if it wants a login"
+        return f"MLflow at {uri} takes no requests from here (403: {reason}): {fix}, or ask who runs it to let you in"
     wrong = f"refuses {login} of this environment: correct them" if headers else f"asks for a login: set {login}"
     return f"MLflow at {uri} {wrong}"
 

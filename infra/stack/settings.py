@@ -6,6 +6,7 @@ one's endpoint never meets the other's keys. The environment wins.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,8 @@ from data.errors import UserError
 from data.object_stores import KINDS
 from data.storage import is_s3
 from infra.stack.home import StackState, find_home, read_state
+
+logger = logging.getLogger(f"seldtune.{__name__}")
 
 DEFAULT_ROOT = "s3://seldtune"
 SERVICE_NAMES = ("s3", "mlflow", "ray")
@@ -125,6 +128,11 @@ def embedded_urls(state: StackState | None) -> dict[str, str]:
     return urls
 
 
+def _given_by() -> list[str]:
+    """The variables that say so of an object store."""
+    return [name for name in S3_VARIABLES if os.environ.get(name)]
+
+
 def given_services(state: StackState | None) -> set[str]:
     """The services that the environment gives.
 
@@ -132,9 +140,7 @@ def given_services(state: StackState | None) -> set[str]:
     """
     environ, own = os.environ, embedded_urls(state)
     given = set()
-    if any(environ.get(name) for name in S3_VARIABLES) and (
-        environ.get("AWS_ENDPOINT_URL") != own.get("s3") or "s3" not in own
-    ):
+    if _given_by() and (environ.get("AWS_ENDPOINT_URL") != own.get("s3") or "s3" not in own):
         given.add("s3")
     if environ.get("MLFLOW_TRACKING_URI") not in (None, "", own.get("mlflow")):
         given.add("mlflow")
@@ -203,6 +209,8 @@ def load_settings(need: Iterable[str] = SERVICE_NAMES) -> Settings:
     records = state.services if state else {}
     running = {name for name, record in records.items() if recorded_process(record)}
     settings = settings_from(home, state, running)
+    if settings.sources["s3"] == "environment" and "s3" in running and _given_by() == ["AWS_PROFILE"]:
+        logger.warning("AWS_PROFILE is set: S3 is Amazon's, not that of `seldtune up`; unset it to use the latter")
     missing = [name for name in SERVICE_NAMES if name in need and settings.sources[name] == "missing"]
     if missing:
         what = (

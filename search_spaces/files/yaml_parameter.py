@@ -60,9 +60,10 @@ class Parameter:
         """
         if self.choices:
             label = _label(said)
-            if label not in self.choices:
-                raise UserError(f"{key} = {said!r}: choose one of {', '.join(map(str, self.choices))}")
-            return label
+            for known in self.choices:
+                if known == label and isinstance(known, bool) == isinstance(label, bool):
+                    return known
+            raise UserError(f"{key} = {said!r}: choose one of {', '.join(map(str, self.choices))}")
         if not is_number(said) or not self.low <= said <= self.high or (self.whole and said != int(said)):
             kind = "whole number" if self.whole else "number"
             raise UserError(f"{key} = {said!r}: has to be a {kind} from {self.low:g} to {self.high:g}")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from infra.cli import app
 from infra.comparison.classes import compare_classes
 from infra.comparison.compare import Comparison, compare
 from infra.comparison.cost import search_cost
-from infra.comparison.importance import EVERYTHING, importances
 from infra.comparison.report import FOLDER, load_sweeps, log_comparison, report_files, write_files
 from infra.comparison.statistics import BETTER, REFERENCE, TOO_FEW, WORSE
 from infra.comparison.tables import WIDTH, p_text, summary_lines, terminal_table, trials_csv, variants_csv
@@ -180,31 +178,6 @@ def test_pareto_fronts_weigh_score_against_size_and_time() -> None:
         "parameters": ["planted/0", "planted/1"],
         "seconds": ["planted/0", "planted/2", "planted/1"],
     }
-
-
-def test_importance_finds_what_a_planted_score_depends_on() -> None:
-    rng = np.random.default_rng(0)
-    records = []
-    for number in range(60):
-        fusion = ["audio_only", "gru"][number % 2]
-        lr, depth = float(np.exp(rng.uniform(np.log(4e-4), np.log(4e-3)))), int(rng.integers(1, 3))
-        gate = {"gate": float(rng.uniform())} if fusion == "gru" else {}
-        score = 0.3 + 0.2 * abs(math.log10(lr / 4e-4)) + 0.01 * depth + (0.5 * gate["gate"] if gate else 0.0)
-        records.append(trial(number, fusion, [score], lr=lr, depth=depth, extra=gate))
-    found = {
-        each.scope: each
-        for each in importances([(r, str(r.params["fusion"]), r.reports[0]["present/SELD"]) for r in records])
-    }
-    assert set(found) == {EVERYTHING, "gru", "audio_only"}
-    assert "gate" not in found[EVERYTHING].spread
-    assert "schedule" not in found[EVERYTHING].spread  # the same everywhere
-    assert next(iter(found["gru"].spread)) == "gate"
-    assert list(found["audio_only"].spread) == ["lr", "depth"]
-    assert found["audio_only"].spread["lr"] > 0.9
-    assert max(found["gru"].top, key=lambda name: found["gru"].top[name]) == "gate"
-    assert sum(found["gru"].spread.values()) == pytest.approx(1)
-    assert importances([(r, "gru", 0.5) for r in records]) == []
-    assert importances([(r, "gru", float(r.number)) for r in records[:9]]) == []
 
 
 def classes_of(**each: tuple[float, float, float]) -> dict[str, float]:

@@ -77,6 +77,7 @@ PLANTED: dict[str, tuple[Callable[[Audio, Events], Recording], str]] = {
     "from the top": (turned(lambda a, e: a, lambda a, e: 90 - e), "do labels count elevation from the top?"),
     "columns swapped": (turned(lambda a, e: e, lambda a, e: np.clip(a, -90, 90)), "two columns of the labels swapped?"),
     "radians": (turned(lambda a, e: np.deg2rad(a), lambda a, e: np.deg2rad(e)), "are the labels in radians?"),
+    "azimuth in radians": (turned(lambda a, e: np.deg2rad(a)), "is the azimuth of the labels in radians?"),
     "turned array": (turned(lambda a, e: a + 40), "they agree after azimuth -> azimuth - "),
     "FuMa": (mixed(FUMA), "is it FuMa's order (ingest --ambisonics fuma)?"),
     "FuMa's W": (mixed(FUMA), "is W 3 dB lower, as FuMa has it (ingest --ambisonics fuma)?"),

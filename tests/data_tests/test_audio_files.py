@@ -100,7 +100,7 @@ def test_what_is_whole_is_read_and_what_is_cut_off_is_refused(tmp_path, kind):
             read_foa_wav(cut)
 
 
-@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFF])
+@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFE, 0xFFFFFFFF])
 def test_a_stream_ends_where_it_ends(tmp_path, length):
     path = written(tmp_path / "a.wav", "wav")
     content = bytearray(path.read_bytes())
@@ -151,17 +151,29 @@ def test_of_a_higher_order_the_first_is_taken(tmp_path):
 
 
 def test_float_at_the_scale_of_integers_or_beyond_full_scale_is_refused_with_the_fix(tmp_path):
-    soundfile.write(tmp_path / "i.wav", SOUND * 32768, 24_000, subtype="FLOAT")
     soundfile.write(tmp_path / "l.wav", SOUND * 8, 24_000, subtype="FLOAT")
     for read in (read_foa_wav, read_foa_int16):
-        with pytest.raises(UserError, match=r"i\.wav holds float samples up to 9,83\d, .*divide them by 32768"):
-            read(tmp_path / "i.wav")
+        for scale, peak in ((32768, r"9,83\d"), (1 << 23, r"2,51\d,\d{3}"), (1 << 31, r"64\d,\d{3},\d{3}")):
+            soundfile.write(tmp_path / "i.wav", SOUND * scale, 24_000, subtype="FLOAT")
+            with pytest.raises(UserError, match=rf"i\.wav holds float samples up to {peak}, .*divide them by {scale},"):
+                read(tmp_path / "i.wav")
         with pytest.raises(UserError, match=r"l\.wav is too loud: 5\d\.\d% of its samples lie beyond full scale"):
             read(tmp_path / "l.wav")
     peaks = SOUND.copy()
     peaks[::1000] = 1.5
     soundfile.write(tmp_path / "p.wav", peaks, 24_000, subtype="FLOAT")
     assert read_foa_int16(tmp_path / "p.wav")[1]["samples beyond full scale clipped"] == 96
+
+
+@pytest.mark.parametrize(("sound", "subtype"), [(SOUND / 32768, "FLOAT"), (SOUND * 2.0**-20, "PCM_32")])
+def test_what_sixteen_bits_would_lose_is_refused(tmp_path, sound, subtype):
+    """Divided once too often; silence is no such thing."""
+    soundfile.write(tmp_path / "q.wav", sound, 24_000, subtype=subtype)
+    for read in (read_foa_wav, read_foa_int16):
+        with pytest.raises(UserError, match=r"q\.wav is too quiet for 16 bit: its samples reach \S+e-0\d, where full"):
+            read(tmp_path / "q.wav")
+    soundfile.write(tmp_path / "s.wav", 0 * sound, 24_000, subtype=subtype)
+    assert not read_foa_int16(tmp_path / "s.wav")[0].any()
 
 
 def test_loudspeakers_in_the_header_are_noted(tmp_path):
@@ -184,15 +196,28 @@ def test_a_flac_stream_without_its_length_is_refused_with_the_fix(tmp_path):
         read_foa_wav(path)
 
 
-def test_an_rf64_whose_length_nobody_filled_in_is_a_stream(tmp_path):
-    path = written(tmp_path / "a.wav", "rf64")
+@pytest.mark.parametrize(
+    ("kind", "chunk", "length"),
+    [
+        ("rf64", b"ds64", bytes(24)),
+        ("rf64", b"ds64", 24 * b"\xff"),
+        ("w64", b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a", 8 * b"\xff"),
+        ("w64", b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a", 7 * b"\xff" + b"\x7f"),
+        ("au", b".snd", 4 * b"\x00"),
+        ("au", b".snd", 4 * b"\xff"),
+        ("aiff", b"SSND", 4 * b"\xff"),
+    ],
+)
+def test_other_files_whose_length_nobody_filled_in_are_streams(tmp_path, kind, chunk, length):
+    path = written(tmp_path / "a.wav", kind)
     content = bytearray(path.read_bytes())
-    at = content.index(b"ds64") + 8
-    content[at : at + 24] = bytes(24)
-    content[content.index(b"data") + 4 :][:4] = b"\xff\xff\xff\xff"
+    # Behind the chunk's own length, and behind the place where the samples begin.
+    at = content.index(chunk) + len(chunk) + (4 if kind in ("rf64", "au") else 0)
+    content[at : at + len(length)] = length
     path.write_bytes(content)
     audio, notes = read_foa_int16(path)
     assert (audio.shape, notes["audio of a stream, without its length"]) == ((4, 24_000), 1)
+    np.testing.assert_allclose(audio.T / 32768, SOUND, atol=1e-4)
 
 
 def test_ogg_without_the_end_of_its_last_page_is_truncated(tmp_path):

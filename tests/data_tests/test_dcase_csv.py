@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from data.files.dcase_csv import read_events_csv, read_table
+from data.files.dcase_csv import parse_events_csv, read_events_csv, read_table
 from data.files.label_folder import find_recordings, read_folder
 from data.geometry import unit_vector
 from data.readers.contract import IngestSettings
@@ -111,12 +111,32 @@ def test_small_angles_in_labels_are_no_vectors(tmp_path):
     assert read_events_csv(path).azimuth_deg.tolist() == [0.5, 0.75]
 
 
-def test_a_servers_sentence_is_no_header(tmp_path):
+@pytest.mark.parametrize(
+    "page",
+    [
+        "404: Not Found",
+        '{"error": "gone", "code": "NoSuchKey", "host": "x", "hint": "none"}',
+        "<html><body>Sorry, the page, that you want, is gone</body></html>",
+        "<?xml version='1.0'?><Error><Message>Access, denied, by, rule</Message></Error>\n",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n",
+    ],
+)
+def test_a_servers_sentence_is_no_header(tmp_path, page):
     path = tmp_path / "a.csv"
-    path.write_text("404: Not Found")
+    path.write_text(page)
     for read in (read_events_csv, lambda path: read_folder({"a": path})):
-        with pytest.raises(UserError, match=r"a\.csv:1: expected numbers, got '404: Not Found'"):
+        with pytest.raises(UserError, match=r"a\.csv:1: expected numbers, got "):
             read(path)
+
+
+@pytest.mark.parametrize(
+    "row", ["0;3;1;20;10", "0\t3\t1\t20\t10", "0;3;1;20,5;10,0", '0,3,1,"20,5","10,0"', '"0","3","1"']
+)
+def test_other_separators_are_refused_with_the_fix(tmp_path, row):
+    (tmp_path / "a.csv").write_text(f"{row}\n")
+    for read in (read_events_csv, lambda path: read_folder({"a": path})):
+        with pytest.raises(UserError, match=r"a\.csv:1: expected numbers, got .*; write plain numbers with commas"):
+            read(tmp_path / "a.csv")
 
 
 def test_only_predicted_distances_may_be_negative(tmp_path):
@@ -141,6 +161,24 @@ def test_angles_of_a_whole_folder_in_radians_are_asked_about(tmp_path):
         read_folder(files)
     assert read_folder(files, form="polar").form == "polar"
     assert read_folder({"a": write(tmp_path / "few.csv", rows[-5:])}).form == "polar"
+    write(tmp_path / "a.csv", [(frame, 3, 0, azimuth, 12) for frame, _, _, azimuth, _ in rows])
+    with pytest.raises(UserError, match=r"azimuths up to 2\.25, elevations up to 12: are they radians\?"):
+        read_folder(files)
+
+
+@pytest.mark.parametrize(("azimuth", "elevation"), [(1.745, 0.2094), (1.745, 12), (100, 0.2094)])
+def test_a_recording_of_a_folder_that_may_be_in_radians_is_named(tmp_path, caplog, azimuth, elevation):
+    degrees = write(tmp_path / "a.csv", [(frame, 3, 0, 100 + frame, 12) for frame in range(30)])
+    odd = write(tmp_path / "b.csv", [(frame, 3, 0, azimuth, elevation) for frame in range(30)])
+    assert len(read_folder({"a": degrees, "b": odd}).recordings["b"]) == 30
+    assert f"no larger than radians are, in {odd}; are they degrees?" in caplog.text
+    assert len(read_events_csv(odd)) == 30
+    assert f"{odd}: angles are no larger than radians are" in caplog.text
+    assert parse_events_csv(odd.read_bytes(), "b.csv")[1]["csv with angles no larger than radians are"] == 1
+    assert "csv with angles no larger than radians are" not in parse_events_csv(degrees.read_bytes(), "a.csv")[1]
+    caplog.clear()
+    read_folder({"a": degrees, "b": write(tmp_path / "b.csv", [(frame, 3, 0, 1, 1) for frame in range(30)])})
+    assert not caplog.text
 
 
 def test_small_angles_with_small_distances_are_no_vectors(tmp_path):

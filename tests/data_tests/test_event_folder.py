@@ -7,7 +7,7 @@ import soundfile
 from data.classes import STARSS23
 from data.errors import UserError
 from data.scenes import event_folder
-from data.scenes.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt
+from data.scenes.event_folder import draw_excerpt, event_files, event_folder_sha256, read_excerpt, tell_unused
 from data.scenes.mixing import render_audio, render_stems
 from data.scenes.sampling import make_room, sample_scene, scene_events
 from data.scenes.settings import SceneSettings
@@ -69,8 +69,8 @@ def test_missing_classes_are_listed_with_what_was_found(folder):
         sample_scene(SceneSettings(events=str(folder)), make_room(SceneSettings(), "room1", 0), 0)
 
 
-def test_the_names_and_folders_of_public_generators_are_known_and_what_is_not_used_is_named(tmp_path, caplog):
-    places = {
+PLACES = {
+    "of generators": {
         "doorCupboard/train/a.wav": 7,
         "musicInstrument/test/b.flac": 9,
         "Walk_and_footsteps/c.wav": 6,
@@ -79,14 +79,32 @@ def test_the_names_and_folders_of_public_generators_are_known_and_what_is_not_us
         "bell/._f.wav": None,
         "bell/notes.txt": None,
         "bell/g.WAV": 11,
-    }
-    for place in places:
+    },
+    "below train and test": {
+        "train/waterTap/a.wav": 10,
+        "test/Female_speech_and_woman_speaking/b.mp3": 0,
+        "train/Doorbell/e.wav": None,
+        "all/knock/deep/c.opus": 12,
+        "knock.wav": None,
+        "all/knock/c.m4a": None,
+    },
+}
+TOLD = {
+    "of generators": ("these folders: Doorbell\n", "in a class's folder: bell/notes.txt\n"),
+    "below train and test": ("these folders: train/Doorbell\n", "in a class's folder: all/knock/c.m4a, knock.wav\n"),
+}
+
+
+@pytest.mark.parametrize("which", PLACES)
+def test_the_names_and_folders_of_public_generators_are_known_and_what_is_not_used_is_named(tmp_path, caplog, which):
+    for place in PLACES[which]:
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(b"sound")
-    found = event_files(str(tmp_path), (5, 6, 7, 9, 11))
-    expected = {index: (str(tmp_path / place),) for place, index in places.items() if index is not None}
-    assert found == expected
-    assert "no class has the names of these folders: Doorbell" in caplog.text
+    expected = {index: (str(tmp_path / place),) for place, index in PLACES[which].items() if index is not None}
+    assert event_files(str(tmp_path), sorted(expected)) == expected
+    tell_unused(str(tmp_path))
+    for told in TOLD[which]:
+        assert told in caplog.text
 
 
 @pytest.mark.parametrize("use", [event_folder_sha256, lambda folder: event_files(folder, [0])])

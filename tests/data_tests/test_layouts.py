@@ -37,15 +37,19 @@ def found(root: str) -> dict[str, tuple[str, str, bool, bool]]:
     return {clip.name: (clip.split, clip.room, clip.csv is not None, clip.video is not None) for clip in tree.clips}
 
 
-def test_folders_of_2021_say_what_is_validation(tmp_path: Path) -> None:
-    names = [("dev-train", f"fold{fold}_room1_mix001") for fold in (1, 2, 3, 4)]
-    names += [("dev-val", "fold5_room2_mix001"), ("dev-test", "fold6_room3_mix001")]
-    paths = [
-        f"{kind}/{folder}/{name}.{end}"
-        for folder, name in names
-        for kind, end in (("foa_dev", "wav"), ("metadata_dev", "csv"))
-    ]
-    root = written(tmp_path / "tree", *paths)
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("dev-train", "dev-val", "dev-test"),
+        ("train", "validation", "test"),
+        ("Dev_Training/hall", "valid-own/hall", "testing/hall"),
+    ],
+)
+def test_folders_say_which_split_a_fold_is_for(tmp_path: Path, train: str, val: str, test: str) -> None:
+    """As in 2021, where fold 5 is validation, 6 for testing, and all others are for training."""
+    names = [(train, f"fold{fold}_room1_mix001") for fold in (1, 2, 3, 4)]
+    names += [(val, "fold5_room2_mix001"), (test, "fold6_room3_mix001")]
+    root = written(tmp_path / "tree", *heard(*(f"{folder}/{name}" for folder, name in names)))
     splits = {name: split for name, (split, *_) in found(root).items()}
     assert [splits[name] for _, name in names] == ["train"] * 4 + ["val", "test"]
     settings = IngestSettings(with_video=False, classes=read_class_map("dcase2021"))
@@ -55,6 +59,24 @@ def test_folders_of_2021_say_what_is_validation(tmp_path: Path) -> None:
         "val": 1,
         "test": 1,
     }
+    assert not [remark for remark in built.report["remarks"] if "--val-rooms" in remark]
+
+
+def test_links_are_followed_or_refused_by_name(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    written(root, *heard("fold3_room1_mix001", "fold4_room2_mix001"), ".git/annex/x")
+    (root / "foa_dev" / "up").symlink_to(root)
+    for name, to in (("near", "far"), ("far", "near")):  # a circle, without a link to a folder that it lies in
+        (root / name).mkdir()
+        (root / name / to).symlink_to(root / to)
+    (root / "foa_dev" / ".#lock").symlink_to("user@host.1")
+    assert list(found(str(root))) == ["fold3_room1_mix001", "fold4_room2_mix001"]
+    for place, to in (("foa_dev/fold4_room2_mix001.wav", "../.git/annex/y"), ("video_dev", "/nowhere"), ("own", "own")):
+        (root / place).unlink(missing_ok=True)
+        (root / place).symlink_to(to)
+        with pytest.raises(UserError, match=rf"tree holds links that lead nowhere: {place}; remove them, or"):
+            find_clips(str(root))
+        (root / place).unlink()
 
 
 def test_six_folds_without_folders_are_those_of_2020(tmp_path: Path) -> None:
@@ -111,9 +133,10 @@ def test_rooms_numbered_anew_in_each_synthetic_fold_are_told_apart(tmp_path: Pat
 def test_what_macos_leaves_beside_files_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = ("foa_dev/dev-train-tau/fold3_room1_mix001.wav", "metadata_dev/dev-train-tau/fold3_room1_mix001.csv")
     beside = [path.replace("/fold3", "/._fold3") for path in files]
+    beside += ["foa_dev/.DS_Store", "foa_dev/.Trashes/fold3_room9_mix001.wav"]
     with caplog.at_level(logging.INFO, logger="seldtune"):
         assert list(found(written(tmp_path, *files, *beside))) == ["fold3_room1_mix001"]
-    assert "2 files whose names begin with a dot are passed over" in caplog.text
+    assert "4 files whose names begin with a dot are passed over" in caplog.text
 
 
 def test_a_thousand_other_names_are_one_line_and_their_labels_no_orphans(tmp_path: Path) -> None:

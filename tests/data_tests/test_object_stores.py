@@ -1,17 +1,13 @@
 """One factory of clients: stores beside others that write to them, other schemes, forked children, pickles, the end."""
 
 import ast
-import http.server
 import os
 import pickle
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
 
 from data import object_stores, storage
 from data.errors import UserError
@@ -237,71 +233,6 @@ def test_a_scheme_that_is_not_known_is_said():
         storage.read_bytes("gs:///a")
 
 
-def test_a_profile_that_is_not_there_is_said(monkeypatch):
-    set_environment(monkeypatch, "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(UserError, match=r"profile \(nobody\) could not be found; check AWS_PROFILE"):
-        storage.check_root("s3://store/data")
-
-
-@contextmanager
-def answered_by(handler, monkeypatch):
-    """A server of the handler's in place of the S3."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as stub:
-        threading.Thread(target=stub.serve_forever, daemon=True).start()
-        set_environment(monkeypatch, f"http://127.0.0.1:{stub.server_port}")
-        yield
-        stub.shutdown()
-
-
-class NoList(http.server.BaseHTTPRequestHandler):
-    """An S3 whose user may not list: what is not there is refused, with the reason."""
-
-    def do_GET(self):
-        body = b"<Error><Code>AccessDenied</Code><Message>not authorized: s3:ListBucket</Message></Error>"
-        self.send_response(403)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def test_a_right_that_is_missing_is_passed_on_in_the_words_of_s3(monkeypatch):
-    with answered_by(NoList, monkeypatch):
-        for action in (storage.check_root, storage.read_bytes):
-            with pytest.raises(UserError, match=r"\(AccessDenied: not authorized: s3:ListBucket\); check AWS_A"):
-                action("s3://mine/data")
-
-
-class Page(http.server.BaseHTTPRequestHandler):
-    """Something else than an S3: it has a page for every question, or leads back to where it was asked."""
-
-    status = 200
-
-    def do_GET(self):
-        self.send_response(self.status)
-        self.send_header("Content-Length", "13")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(b"<html></html>")
-
-    do_HEAD = do_GET
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.mark.parametrize("status", [200, 301])
-def test_what_answers_and_is_no_s3_is_said(monkeypatch, status):
-    monkeypatch.setattr(Page, "status", status)
-    with answered_by(Page, monkeypatch):
-        for action in (storage.size, storage.list_files):
-            with pytest.raises(UserError, match=r"answers, but not as S3 does .*; check AWS_ENDPOINT_URL"):
-                action("s3://mine/data")
-
-
 def test_clients_are_made_in_one_place():
     made_with = {"boto3", "botocore", "aiobotocore", "s3fs", "fsspec"}
     users = {}
@@ -314,10 +245,3 @@ def test_clients_are_made_in_one_place():
                     users[path.name] = path
     # The benchmark's boto3 is what it compares with.
     assert set(users) == {"object_stores.py", "s3.py", "object_store.py"}
-
-
-def test_a_fault_of_the_store_says_where_to_look():
-    answer = {"Error": {"Code": "InternalError", "Message": "We encountered an internal error, please try again."}}
-    said = str(KINDS["s3"].explain("s3://b/key", "http://store", ClientError(answer, "PutObject")))
-    assert said.startswith("http://store refuses s3://b/key: InternalError We encountered"), said
-    assert said.endswith("; look at its log, and whether its disk is full")

@@ -1,5 +1,6 @@
 """Stored pictures agree with the labels, and video files keep their time."""
 
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -67,8 +68,8 @@ def plain(level, height=64, width=128):
     return np.full((height, width, 3), level, np.uint8)
 
 
-def written(path, pictures, starts, *, tick=Fraction(1, 10), last=None, sound_s=0.0, turned_deg=0):
-    """A video whose pictures begin at `starts`, in ticks; with a sound of its own from time 0 on if so."""
+def written(path, pictures, starts, *, tick=Fraction(1, 10), last=None, sound_s=0.0, sound_at=0, turned_deg=0):
+    """A video whose pictures begin at `starts`, in ticks; with a sound of its own from `sound_at` on if so."""
     import av
 
     with av.open(str(path), "w", format="mp4") as out:
@@ -90,7 +91,7 @@ def written(path, pictures, starts, *, tick=Fraction(1, 10), last=None, sound_s=
             hum = av.AudioFrame.from_ndarray(
                 np.zeros((1, int(24_000 * sound_s)), np.float32), format="fltp", layout="mono"
             )
-            hum.sample_rate, hum.pts = 24_000, 0
+            hum.sample_rate, hum.pts, hum.time_base = 24_000, int(24_000 * sound_at * tick), Fraction(1, 24_000)
             packets += [*sound.encode(hum), *sound.encode(None)]
         for packet in packets:
             out.mux(packet)
@@ -110,13 +111,20 @@ def test_a_picture_stays_as_long_as_the_file_says(tmp_path):
     np.testing.assert_allclose(levels(tmp_path / "gap.mp4"), [20, 60, *20 * [100], 140], atol=3)
 
 
-def test_a_video_that_begins_after_its_sound_is_as_late_as_it_is(tmp_path):
+@pytest.mark.parametrize(
+    ("first", "sound", "late"),
+    [(5, 0, 0.5), (3, 0, 0.3), (55, 50, 0.5), (0, 5, 0.0), (45, 50, 0.0), (50, 50, 0.0), (5, None, 0.0)],
+)
+def test_a_video_that_begins_after_its_sound_is_as_late_as_it_is(tmp_path, first, sound, late):
+    """And not where both begin late, or the sound alone does. Encoders of sound begin some milliseconds early."""
     pictures = [plain(40 * i + 20) for i in range(4)]
-    written(tmp_path / "late.mp4", pictures, [5, 6, 7, 8], sound_s=1.0)
-    assert video_info(tmp_path / "late.mp4").late_s == pytest.approx(0.5, abs=0.05)
-    np.testing.assert_allclose(levels(tmp_path / "late.mp4"), [*6 * [20], 60, 100, 140], atol=3)
-    written(tmp_path / "alone.mp4", pictures, [5, 6, 7, 8])
-    np.testing.assert_allclose(levels(tmp_path / "alone.mp4"), [20, 60, 100, 140], atol=3)
+    path = tmp_path / "late.mp4"
+    written(path, pictures, range(first, first + 4), sound_s=0.0 if sound is None else 1.0, sound_at=sound or 0)
+    assert video_info(path).late_s == pytest.approx(late, abs=0.05)
+    shown = levels(path)
+    before = round(10 * late)
+    np.testing.assert_allclose(shown[: 4 + before], [*(before + 1) * [20], 60, 100, 140], atol=3)
+    assert shown[4 + before :] in ([], shown[-1:])
 
 
 @pytest.mark.parametrize("turned_deg", [90, 180, -90])
@@ -127,6 +135,32 @@ def test_the_rotation_flag_turns_the_picture(tmp_path, turned_deg):
     written(tmp_path / "turned.mp4", [stored] * 3, [0, 1, 2], turned_deg=turned_deg)
     assert video_info(tmp_path / "turned.mp4").turned_deg == turned_deg % 360
     picture = next(video_pictures(tmp_path / "turned.mp4", 128, 64, 10.0)).astype(int)
+    np.testing.assert_allclose(picture[8:24, 8:56], 220, atol=6)
+    np.testing.assert_allclose(picture[40:56, 72:120], 30, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "stored"),
+    [
+        ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+        ((1, 0, 0, -1), lambda picture: picture[::-1]),
+        ((0, 1, 1, 0), lambda picture: picture.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda picture: picture[::-1, ::-1].transpose(1, 0, 2)),
+        ((-1, 0, 0, -1), lambda picture: picture[::-1, ::-1]),
+    ],
+)
+def test_a_mirror_in_the_flag_mirrors_the_picture(tmp_path, matrix, stored):
+    upright = plain(30)
+    upright[:32, :64] = 220  # the upper left
+    path = tmp_path / "mirrored.mp4"
+    written(path, [np.ascontiguousarray(stored(upright))] * 3, [0, 1, 2])
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # in a box of version 0
+    a, b, c, d = (0x10000 * part for part in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    assert video_info(path).is_mirrored == (matrix != (-1, 0, 0, -1))
+    picture = next(video_pictures(path, 128, 64, 10.0)).astype(int)
     np.testing.assert_allclose(picture[8:24, 8:56], 220, atol=6)
     np.testing.assert_allclose(picture[40:56, 72:120], 30, atol=6)
 
@@ -148,6 +182,21 @@ def test_what_is_no_panorama_is_refused(tmp_path):
         UserError, match=r"phone\.mp4 has pictures of 128 x 72: equirectangular pictures are twice as wide"
     ):
         levels(tmp_path / "phone.mp4")
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "refused"), [(120, 0, True), (60, 5, True), (120, 60, False), (10, 0, False)]
+)
+def test_two_round_pictures_side_by_side_are_no_panorama(tmp_path, inside, outside, refused):
+    y, x = np.mgrid[:64, :128]
+    within = np.hypot(y - 31.5, x % 64 - 31.5) < 32
+    picture = np.repeat(np.where(within, inside, outside).astype(np.uint8)[..., None], 3, axis=2)
+    written(tmp_path / "lenses.mp4", [picture] * 3, [0, 1, 2])
+    if refused:
+        with pytest.raises(UserError, match=r"lenses\.mp4 shows two round pictures, as a camera with two lenses"):
+            levels(tmp_path / "lenses.mp4")
+    else:
+        assert len(levels(tmp_path / "lenses.mp4")) == 3
 
 
 def spherical(content, box):

@@ -11,10 +11,10 @@ from data.files.yaml_files import DEEPEST, MOST, parse_yaml, read_mapping, read_
 
 
 def test_values_are_plain_and_numbers_may_have_exponents() -> None:
-    assert parse_yaml("{a: '010', b: '12:30', c: 0, d: 0.5, e: -0}") == [
-        {"a": "010", "b": "12:30", "c": 0, "d": 0.5, "e": 0}
+    assert parse_yaml("{a: '010', b: '12:30', c: 0, d: 0.5, e: -0, f: 'no', g: 1_000.5}") == [
+        {"a": "010", "b": "12:30", "c": 0, "d": 0.5, "e": 0, "f": "no", "g": 1000.5}
     ]
-    (document,) = parse_yaml("{a: 1e-2, b: -2E3, c: 1_000, d: yes, e: 2026-01-01, f: null, g: [1, x]}")
+    (document,) = parse_yaml("{a: 1e-2, b: -2E3, c: 1_000, d: True, e: 2026-01-01, f: null, g: [1, x]}")
     assert document == {"a": 0.01, "b": -2000.0, "c": 1000, "d": True, "e": "2026-01-01", "f": None, "g": [1, "x"]}
 
 
@@ -36,6 +36,13 @@ def test_a_mapping_goes_before_what_it_takes_from_another() -> None:
         ("a: 1\nseed: 010", "010 in line 2 would be read as an octal number; leave out the zeros in front"),
         ("budget: 12:00:00", "12:00:00 in line 1 would be read as a number to base 60; write a time like 90s"),
         ("share: 1:30.5", "1:30.5 in line 1 would be read as a number to base 60"),
+        ("a: 1\nschedule: no", "no in line 2: write true or false, or use quotes"),
+        ("log: Yes", "Yes in line 1: write true or false"),
+        ("choices: [off, cosine]", "off in line 1: write true or false"),
+        ("a: !!bool b", "b in line 1: write true or false"),
+        ("trials: 1_0", "1_0 in line 1 has underscores in other places than between thousands"),
+        ("lr: 0.1_5", "0.1_5 in line 1 has underscores in other places"),
+        ("a: 0x_1", "0x_1 in line 1 has underscores in other places"),
         ("a: !!int b", "is no YAML: .*'b'"),
         (f"a: 1\nb: {'7' * 400}", "a number in line 2 has more than 64 bits"),
         (f"a: {'7' * 5000}", "is no YAML: .*5000 digits"),

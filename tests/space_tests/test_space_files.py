@@ -290,6 +290,53 @@ def test_a_yaml_space_is_refused_with_key_and_value(tmp_path: Path, old: str, ne
         find_space(write(tmp_path, YAML.replace(old, new)))
 
 
+ONE = """
+name: one
+base: {preset: resnet-gru, size: small}
+parameters: {FIELD: HOW}
+first: [{FIELD: SAID}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "how", "said", "point"),
+    [
+        ("fusion.layers", "{low: 1, high: 8, step: 2}", "3", 3),
+        ("fusion.layers", "{low: 1, high: 8, step: 2}", "2", "2 lies between two steps of 2: write 1 or 3"),
+        ("fusion.layers", "{low: 1, high: 8, step: 2}", "8", "8 lies between two steps of 2: write 7"),
+        ("fusion.layers", "{low: 1, high: 8, log: true}", "3.0", 3),
+        ("fusion.layers", "{low: 1, high: 8, log: true}", "1.5", "1.5: has to be a whole number from 1 to 8"),
+        ("optimiser.lr", "{low: 0.1, high: 0.9, step: 0.1}", "0.3", 0.3),
+        (
+            "optimiser.lr",
+            "{low: 1e-4, high: 3e-3, log: true}",
+            "4e-3",
+            "0.004: has to be a number from 0.0001 to 0.003",
+        ),
+        ("optimiser.lr", "{low: 1e-4, high: 3e-3, log: true}", "'1e-3'", "'1e-3': has to be a number"),
+        ("optimiser.lr", "{choices: [1, 2]}", "1.0", 1),
+        ("optimiser.lr", "{choices: [1, 2]}", "true", "True: choose one of 1, 2"),
+        ("schedule.name", "{choices: [cosine, one_cycle]}", "Cosine", "'Cosine': choose one of cosine, one_cycle"),
+    ],
+)
+def test_a_first_point_is_one_that_its_parameter_has(
+    tmp_path: Path, field: str, how: str, said: str, point: float | str
+) -> None:
+    path = write(tmp_path, ONE.replace("FIELD", field).replace("HOW", how).replace("SAID", said))
+    if isinstance(point, str):
+        with pytest.raises(UserError, match=rf"first\[0\]\.{field} = {point}"):
+            find_space(path)
+        return
+    space = find_space(path)
+    assert [(type(value), value) for value in space.first[0].values()] == [(type(point), point)]
+    study = optuna.create_study()
+    study.enqueue_trial(space.first[0])
+    trial = study.ask()
+    space.suggest(trial)
+    # What Optuna takes back when a sweep goes on from its record.
+    study.add_trial(optuna.trial.create_trial(value=1.0, params=trial.params, distributions=trial.distributions))
+
+
 def test_the_example_in_the_documentation_is_one(tmp_path: Path) -> None:
     from search_spaces.files import yaml_space
 

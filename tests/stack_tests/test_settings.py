@@ -89,6 +89,23 @@ def test_endpoint_and_keys_are_never_mixed(stack: StackState, monkeypatch: pytes
     assert settings.s3_secret_key is None
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"AWS_PROFILE": "work"}, True), ({"AWS_PROFILE": "work", "AWS_ENDPOINT_URL": "http://x"}, False)],
+)
+def test_a_profile_alone_that_leads_away_from_the_stack_is_told(
+    stack: StackState,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    given: dict[str, str],
+    told: bool,
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().sources["s3"] == "environment"
+    assert ("AWS_PROFILE is set: S3 is Amazon's, not that of `seldtune up`" in caplog.text) == told
+
+
 def test_own_settings_in_the_environment_are_not_foreign(stack: StackState, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in load_settings().environment().items():
         monkeypatch.setenv(name, value)
