@@ -97,7 +97,7 @@ def ingest(
     storage.check_root(out)
     tree = find_tree(READERS.find(reader, "--reader")(), root)
     clips, rooms = hold_out(tree, _as_before(tree, out, settings))
-    is_chosen = settings.val_rooms is None
+    is_chosen = settings.val_rooms is None and bool(rooms)
     settings = replace(settings, val_rooms=rooms)
     tasks = _tasks(reader, tree, clips, settings)
     made_of = settings.to_dict() | facts_of(reader)
@@ -105,7 +105,7 @@ def ingest(
     def review(store: Store, recordings: Mapping[str, Any]) -> Review:
         _require_splits(store, clips)
         reviewed = review_labels(store, recordings, trust_labels)
-        # Whoever names the rooms knows what is in them.
+        # Whoever names the rooms, or has a folder for them, knows what is in them.
         one_sided = one_sided_classes(store.manifest.splits) if is_chosen else ()
         return replace(reviewed, remarks=(*one_sided, *reviewed.remarks))
 

@@ -160,7 +160,9 @@ def _split(sound: _Sound, folds: int) -> tuple[str, str | None]:
     if sound.fold is None:
         return "", "is no name of a recording, such as fold3_room21_mix001.wav; rename it"
     by_folder, by_fold = sound.split_of_folder, (_SIX_FOLDS if folds == 6 else _FOLDS).get(sound.fold)
-    if by_folder and by_fold and folds <= max(_FOLDS) and by_folder != by_fold:
+    # Validation is held out of training.
+    differ = by_folder and by_fold and (by_folder == "test") != (by_fold == "test")
+    if differ and folds <= max(_FOLDS):
         return (
             "",
             f"is of fold {sound.fold}, which is for {by_fold}, but its folder says {by_folder}; move or rename it",
