@@ -224,6 +224,8 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
         for path in _files_below(base):
             # Others may write and delete here meanwhile.
             with suppress(FileNotFoundError):
+                if not path.exists():  # a link that leads nowhere, or to itself
+                    continue
                 found = path.stat()
                 if stat.S_ISREG(found.st_mode) and (half_written or not path.match(_HALF_WRITTEN)):
                     yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
@@ -249,6 +251,15 @@ def _files_below(base: Path) -> Iterator[Path]:
         own = os.path.realpath(folder)
         below[:] = [name for name in below if not _leads_back(os.path.join(folder, name), own)]
         yield from (Path(folder, name) for name in names)
+
+
+def broken_links(root: str) -> dict[str, str]:
+    """Links below a local folder that lead nowhere: path relative to `root` -> where they point."""
+    if is_remote(root):
+        return {}
+    base = _local(root)
+    links = (path for path in _files_below(base) if path.is_symlink() and not path.exists())
+    return {path.relative_to(base).as_posix(): os.readlink(path) for path in sorted(links)}
 
 
 def _leads_back(path: str, folder: str) -> bool:

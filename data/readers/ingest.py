@@ -135,6 +135,10 @@ def _require_splits(store: Store, clips: Sequence[Clip]) -> None:
 
 def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:
     remarks = [f"{storage.join(tree.root, orphan)} belongs to no recording" for orphan in tree.orphans]
+    remarks += [
+        f"{storage.join(tree.root, link)} is a link to {target}, where nothing is"
+        for link, target in storage.broken_links(tree.root).items()
+    ]
     rooms = {split: {clip.room for clip in clips if clip.split == split} for split in ("train", "val", "test")}
     both = sorted(rooms["train"] & (rooms["val"] | rooms["test"]))
     if both:

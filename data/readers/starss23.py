@@ -113,6 +113,7 @@ def find_clips(root: str) -> Tree:
     sounds = [_Sound(match[0], (match[1] or "").lower(), match[2]) for match in matches]
     if not sounds:
         top = sorted({path.partition("/")[0] for path in versions})
+        top += [f"{link}, a link to {target} where nothing is" for link, target in storage.broken_links(root).items()]
         raise UserError(
             f"{root} holds no recordings: foa_dev/<folder>/*.wav or foa_eval/*.wav are expected, found "
             f"{', '.join(top[:8]) or 'nothing'}; name the folder that holds foa_dev"

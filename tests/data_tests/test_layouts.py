@@ -11,7 +11,7 @@ from data.errors import UserError
 from data.readers.contract import IngestSettings
 from data.readers.ingest import ingest
 from data.readers.starss23 import find_clips
-from support.starss23_tree import noise, write_text, write_wav
+from support.starss23_tree import Tree, noise, write_text, write_wav
 
 
 def written(root: Path, *paths: str) -> str:
@@ -175,3 +175,19 @@ def test_a_tree_that_grows_keeps_the_rooms_that_are_held_out(tmp_path: Path) -> 
     )
     grown = ingest(root, str(tmp_path / "out"), settings).store.manifest.splits
     assert (grown["val"].rooms, grown["train"].clips + grown["val"].clips) == (held, 9)
+
+
+def test_a_link_that_leads_nowhere_is_named_with_where_it_points(tmp_path):
+    tree = Tree(tmp_path / "tree")
+    tree.add("fold3_room1_mix001", video=False)
+    (tree.root / "foa_dev" / "lost.wav").symlink_to("/gone/lost.wav")
+    (tree.root / "foa_dev" / "round.wav").symlink_to("round.wav")
+    (tree.root / "video_dev").symlink_to("/gone/video_dev")
+    remarks = ingest(str(tree.root), str(tmp_path / "out")).report["remarks"]
+    assert f"{tree.root}/foa_dev/lost.wav is a link to /gone/lost.wav, where nothing is" in remarks
+    assert f"{tree.root}/video_dev is a link to /gone/video_dev, where nothing is" in remarks
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "foa_dev").symlink_to("/gone/foa_dev")
+    with pytest.raises(UserError, match="found foa_dev, a link to /gone/foa_dev where nothing is; name the folder"):
+        ingest(str(empty), str(tmp_path / "none"))
