@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 
 from data import object_stores
 from data.errors import UserError
-from data.names import is_hidden, some_of
 from data.object_stores import Access
 
 # What a full disk, a used-up quota and a limit on the size of files are called.
@@ -219,30 +218,19 @@ def list_versions(root: str) -> dict[str, str]:
 
 
 def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str]]:
-    """Path relative to `root`, bytes, and time of change or ETag of every file below.
-
-    Raises:
-        UserError: a link leads nowhere, as one to a disk that is not there or to a file that git-annex did not fetch.
-    """
+    """Path relative to `root`, bytes, and time of change or ETag of every file below."""
     if not is_remote(root):
         base = _local(root)
-        nowhere = []
         for path in _files_below(base):
-            name = path.relative_to(base).as_posix()
             try:
                 found = path.stat()
             except OSError as error:
-                if path.is_symlink():
-                    nowhere += [] if is_hidden(name) else [name]
-                elif not isinstance(error, FileNotFoundError):  # others may delete here meanwhile
-                    raise
-                continue
+                # Others may delete here meanwhile; `broken_links` tells of the links.
+                if isinstance(error, FileNotFoundError) or path.is_symlink():
+                    continue
+                raise
             if stat.S_ISREG(found.st_mode) and (half_written or not path.match(_HALF_WRITTEN)):
-                yield name, found.st_size, str(found.st_mtime_ns)
-        if nowhere:
-            raise UserError(
-                f"{root} holds links that lead nowhere: {some_of(nowhere)}; remove them, or bring back the files"
-            )
+                yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
         return
     try:
         with object_stores.opened(root) as (files, name):
@@ -272,6 +260,15 @@ def _leads_back(path: str) -> bool:
         return False
     target = f"{os.path.realpath(path)}/"
     return any(f"{os.path.realpath(folder)}/".startswith(target) for folder in Path(path).parents)
+
+
+def broken_links(root: str) -> dict[str, str]:
+    """Links below a local folder that lead nowhere: path relative to `root` -> where they point."""
+    if is_remote(root):
+        return {}
+    base = _local(root)
+    links = (path for path in _files_below(base) if path.is_symlink() and not path.exists())
+    return {path.relative_to(base).as_posix(): os.readlink(path) for path in sorted(links)}
 
 
 def list_folders(root: str) -> list[str]:

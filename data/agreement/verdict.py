@@ -63,6 +63,12 @@ class Agreement:
         """Whether there were enough frames to tell."""
         return self.frames >= FEWEST_FRAMES
 
+    @property
+    def certain(self) -> bool:
+        """Whether more sound would not say anything else."""
+        close = self.median_deg is not None and self.median_deg < NEAR_DEG / 2
+        return self.told and close and self.near >= CERTAINLY_NEAR and not self.doubts
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it; `text` is the line for people."""
         return {**asdict(self), "doubts": list(self.doubts), "text": str(self)}

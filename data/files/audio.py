@@ -54,8 +54,10 @@ def read_foa_wav(
             infinity, full scale 1, what 16 bit can hold, and as many samples as its header says.
     """
     path = os.fspath(path)
-    audio, rate_hz, header = _read(path, "float32")
-    return _converted(path, audio, rate_hz, resample, "fuma" if header.is_b_format else ambisonics)
+    sound, header = _opened(path)
+    with sound:
+        audio = _samples(path, sound, header, "float32")
+    return _converted(path, audio, sound.samplerate, resample, "fuma" if header.is_b_format else ambisonics)
 
 
 def read_foa_int16(
@@ -63,27 +65,29 @@ def read_foa_int16(
 ) -> tuple[NDArray[np.int16], dict[str, int]]:
     """The same as (4, N) int16, and what is unusual about the file: what it is -> how often.
 
-    Samples of 16 bit at 24 kHz in W, Y, Z, X come as they are in the file; others are rounded to 16 bit.
+    Samples of 16 bit at 24 kHz in W, Y, Z, X come as they are in the file, and lie in memory as they do there: one
+    instant after the other. Others are rounded to 16 bit.
     """
     path = os.fspath(path)
     sound, header = _opened(path)
-    with sound:
-        kind, subtype, rate_hz, channels = sound.format, sound.subtype, sound.samplerate, sound.channels
     given: Ambisonics = "fuma" if header.is_b_format else ambisonics
+    with sound:
+        as_it_is = sound.subtype == "PCM_16" and sound.samplerate == RATE_HZ and given == "ambix"
+        samples = _samples(path, sound, header, "int16" if as_it_is else "float32")
     notes = {
-        "audio with a WAVE_EXTENSIBLE header": int(kind == "WAVEX" and not header.is_b_format),
+        "audio with a WAVE_EXTENSIBLE header": int(sound.format == "WAVEX" and not header.is_b_format),
         "audio whose header names loudspeakers": int(header.mask not in (0, _FFMPEGS_MASK)),
         "audio of a stream, without its length": int(header.is_stream),
-        "audio of a higher order, of which the first is taken": int(channels > 4),
+        "audio of a higher order, of which the first is taken": int(sound.channels > 4),
         "audio in FuMa's order and scale converted": int(given == "fuma"),
         "audio in N3D converted": int(given == "n3d"),
-        "audio resampled": int(rate_hz != RATE_HZ),
-        "audio rounded to 16 bit": int(subtype != "PCM_16"),
+        "audio resampled": int(sound.samplerate != RATE_HZ),
+        "audio rounded to 16 bit": int(sound.subtype != "PCM_16"),
     }
-    if subtype == "PCM_16" and rate_hz == RATE_HZ and given == "ambix":
-        audio = np.ascontiguousarray(_read(path, "int16")[0].T)
+    if as_it_is:
+        audio = samples.T
     else:
-        scaled = np.rint(32768.0 * read_foa_wav(path, resample, ambisonics))
+        scaled = np.rint(32768.0 * _converted(path, samples, sound.samplerate, resample, given))
         notes["samples beyond full scale clipped"] = int(((scaled < -32768) | (scaled > 32768)).sum())
         audio = np.clip(scaled, -32768, 32767).astype(np.int16)
     return audio, {what: count for what, count in notes.items() if count}
@@ -150,26 +154,24 @@ def _opened(path: str) -> tuple[Any, SoundHeader]:
         raise UserError(f"cannot read the recording {path}: {error}") from error
 
 
-def _read(path: str, dtype: str) -> tuple[NDArray[Any], int, SoundHeader]:
-    """Samples (N, 4), rate, and what the header says besides."""
+def _samples(path: str, sound: Any, header: SoundHeader, dtype: str) -> NDArray[Any]:
+    """(N, 4) of an opened file."""
     import soundfile
 
-    sound, header = _opened(path)
-    with sound:
-        channels, frames, rate_hz = sound.channels, sound.frames, sound.samplerate
-        if channels not in _CHANNELS:
-            raise UserError(f"{path} has {channels} channels; first-order ambisonics has 4 (W, Y, Z, X)")
-        if header.is_truncated:
-            raise UserError(
-                f"{path} is truncated: its header announces {header.announced:,} bytes of sound, {header.there:,} are "
-                "there; copy or download it again"
-            )
-        if frames > _MOST_FRAMES:  # what libsndfile makes of a FLAC file without a length
-            raise UserError(f"{path} does not say how long it is, as of a pipe; write it again to a file, or as wav")
-        try:
-            audio = sound.read(dtype=dtype, always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise UserError(f"{path} is damaged or truncated ({error}); copy or download it again") from error
+    if sound.channels not in _CHANNELS:
+        raise UserError(f"{path} has {sound.channels} channels; first-order ambisonics has 4 (W, Y, Z, X)")
+    if header.is_truncated:
+        raise UserError(
+            f"{path} is truncated: its header announces {header.announced:,} bytes of sound, {header.there:,} are "
+            "there; copy or download it again"
+        )
+    frames = sound.frames
+    if frames > _MOST_FRAMES:  # what libsndfile makes of a FLAC file without a length
+        raise UserError(f"{path} does not say how long it is, as of a pipe; write it again to a file, or as wav")
+    try:
+        audio = sound.read(dtype=dtype, always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path} is damaged or truncated ({error}); copy or download it again") from error
     # Of a compressed file, libsndfile decodes what it can.
     if header.announced is None and not header.is_stream and len(audio) < frames:
         raise UserError(
@@ -178,7 +180,7 @@ def _read(path: str, dtype: str) -> tuple[NDArray[Any], int, SoundHeader]:
         )
     if not len(audio):
         raise UserError(f"{path} is empty: it holds no samples")
-    return audio[:, :4], rate_hz, header
+    return audio[:, :4]
 
 
 def write_foa_wav(path: str | os.PathLike[str], audio: NDArray) -> None:

@@ -11,11 +11,13 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from data import storage
 from data.errors import UserError
 from data.files.class_map import DATA_SETS
+from data.names import is_hidden
 from data.readers import READERS
 from data.readers.checks import find_tree, read_recording
 from data.readers.contract import DEFAULT, Clip, IngestSettings, Tree
@@ -110,13 +112,14 @@ def ingest(
     def review(store: Store, recordings: Mapping[str, Any]) -> Review:
         _require_splits(store, clips)
         reviewed = review_labels(store, recordings, trust_labels)
-        # Whoever names the rooms knows what is in them.
+        # Whoever names the rooms, or has a folder for them, knows what is in them.
         one_sided = one_sided_classes(store.manifest.splits, store.manifest.classes) if is_chosen else ()
         return replace(reviewed, remarks=(*one_sided, *reviewed.remarks))
 
     remarks = _remarks(tree, clips)
     classes = settings.class_map.classes
-    return build(out, reader, made_of, tasks, run, tree.faults, remarks, review, may_replace, classes)
+    faults = (*tree.faults, *_lost_files(tree))
+    return build(out, reader, made_of, tasks, run, faults, remarks, review, may_replace, classes)
 
 
 def _as_before(tree: Tree, out: str, settings: IngestSettings) -> IngestSettings:
@@ -138,6 +141,14 @@ def _require_splits(store: Store, clips: Sequence[Clip]) -> None:
             f"nothing new is published at {store.root}: none of the {len(own)} recordings for {split} ({rooms}) could "
             "be read; mend what is named above, or hold out other rooms with --val-rooms"
         )
+
+
+def _lost_files(tree: Tree) -> Iterator[Fault]:
+    """Links that lead nowhere, as to a disk that is not there, or to a file that git-annex did not fetch."""
+    for link, target in storage.broken_links(tree.root).items():
+        if not is_hidden(link):
+            place = storage.join(tree.root, link)
+            yield Fault(PurePosixPath(link).stem, f"{place} is a link to {target}, where nothing is; bring that back")
 
 
 def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:

@@ -117,6 +117,7 @@ def find_clips(root: str) -> Tree:
     sounds = [_Sound(match[0], (match[1] or "").lower(), match[2]) for match in matches]
     if not sounds:
         top = sorted({path.partition("/")[0] for path in versions})
+        top += [f"{link}, a link to {target} where nothing is" for link, target in storage.broken_links(root).items()]
         raise UserError(
             f"{root} holds no recordings: foa_dev/<folder>/*.wav or foa_eval/*.wav are expected, found "
             f"{', '.join(top[:8]) or 'nothing'}; name the folder that holds foa_dev"
@@ -166,7 +167,9 @@ def _split(sound: _Sound, folds: int) -> tuple[str, str | None]:
     if sound.fold is None:
         return "", "is no name of a recording, such as fold3_room21_mix001.wav; rename it"
     by_folder, by_fold = sound.split_of_folder, (_SIX_FOLDS if folds == 6 else _FOLDS).get(sound.fold)
-    if by_folder and by_fold and folds <= max(_FOLDS) and by_folder != by_fold:
+    # Validation is held out of training.
+    differ = by_folder and by_fold and (by_folder == "test") != (by_fold == "test")
+    if differ and folds <= max(_FOLDS):
         return (
             "",
             f"is of fold {sound.fold}, which is for {by_fold}, but its folder says {by_folder}; move or rename it",

@@ -194,16 +194,16 @@ TreeRun = Callable[[Callable[[ClipFiles], str], Sequence[ClipFiles]], Iterable[s
 def write_tree(settings: SynthSettings, out_dir: str, run: TreeRun = map) -> Path:
     """The same scenes as files in the layout of STARSS23, below the local folder `out_dir`.
 
-    `foa_dev/dev-{train,test}-synth/fold3_room1_mix001.wav`, likewise `metadata_dev` (csv, distance in centimetres) and,
-    with video, `video_dev` (mp4, 1920 x 960, 29.97 pictures a second). Train and val are both `dev-train`, as rooms
-    tell them apart. Files that an earlier run finished are kept.
+    `foa_dev/dev-{train,val,test}-synth/fold3_room1_mix001.wav`, likewise `metadata_dev` (csv, distance in centimetres)
+    and, with video, `video_dev` (mp4, 1920 x 960, 29.97 pictures a second). What an earlier run finished is kept.
 
     Raises:
         UserError: the folder holds the scenes of other settings, or cannot be written.
     """
     root = Path(storage.absolute(out_dir))
     made_of = root / _TREE_SETTINGS
-    text = json.dumps(settings.to_dict(), indent=1, sort_keys=True) + "\n"
+    # Trees without `dev-val-synth` are older: their clips for validation would lie there twice.
+    text = json.dumps({**settings.to_dict(), "folders": SYNTH_SPLITS}, indent=1, sort_keys=True) + "\n"
     if made_of.exists() and made_of.read_text(encoding="utf-8") != text:
         raise UserError(f"{root} holds scenes of other settings ({made_of}); choose another folder, or delete it")
     storage.write_bytes(str(made_of), text.encode())
@@ -217,7 +217,7 @@ def write_tree(settings: SynthSettings, out_dir: str, run: TreeRun = map) -> Pat
 def write_clip(clip: ClipFiles) -> str:
     """Write the files of a clip that are not there yet, each whole or not at all; its name."""
     name, scene = make_scene(clip.settings, clip.split, clip.clip)
-    folder = f"dev-{'test' if clip.split == 'test' else 'train'}-synth"
+    folder = f"dev-{clip.split}-synth"
     wav, csv, mp4 = (
         Path(clip.root) / f"{kind}_dev" / folder / f"{name}.{ending}"
         for kind, ending in (("foa", "wav"), ("metadata", "csv"), ("video", "mp4"))

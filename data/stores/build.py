@@ -173,8 +173,8 @@ def build(
     for key, record in run(write_task, left):
         records[key] = record
         progress.tell(key, sum(shard.bytes for shard in record.shards))
-        for fault in record.faults:
-            logger.warning("%s", fault.reason)
+        for told in told_together(record.faults):
+            logger.warning("%s", told)
     ordered = [records[task.key] for task in tasks]
     report = _report(ordered, faults, remarks)
     if not report["recordings"]:

@@ -251,11 +251,12 @@ def write_manifest(root: str, manifest: Manifest) -> Store:
     return store
 
 
-def read_index(store: Store, split: str) -> pa.Table:
-    """The entries of a split (`INDEX_SCHEMA`), in the order of its shards and of the rows in them."""
-    store.split(split)
+def read_index(store: Store, split: str | None = None) -> pa.Table:
+    """The entries of a split, or of all (`INDEX_SCHEMA`), in the order of its shards and of the rows in them."""
+    if split is not None:
+        store.split(split)
     table = pq.read_table(pa.BufferReader(read_whole(store.root, store.manifest.index)))
-    return table.filter(pc.field("split") == split)
+    return table if split is None else table.filter(pc.field("split") == split)
 
 
 def read_shard(

@@ -168,11 +168,11 @@ def encode_flac(audio: NDArray[np.int16]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_flac(content: bytes) -> NDArray[np.int16]:
-    """Inverse of `encode_flac`."""
+def decode_flac(content: bytes, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
+    """Inverse of `encode_flac`, of the samples from `start` to before `stop`, as far as there are."""
     import soundfile
 
-    audio, _ = soundfile.read(io.BytesIO(content), dtype="int16", always_2d=True)
+    audio, _ = soundfile.read(io.BytesIO(content), start=start, stop=stop, dtype="int16", always_2d=True)
     return np.ascontiguousarray(audio.T)
 
 

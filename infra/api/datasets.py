@@ -267,7 +267,7 @@ def inspect(
 
     Args:
         root: a name below `<root>/data`, a folder or s3://bucket/path.
-        recording: the one that is drawn; the first if not given.
+        recording: the one that is looked at, and drawn; the store as a whole, and its first drawn, if not given.
         at_s: second to draw from; where it is busy if not given.
         seconds: how much of it is drawn.
         picture: whether one is drawn.

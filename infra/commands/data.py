@@ -179,7 +179,9 @@ def data_verify(
 @data_app.command("inspect")
 def data_inspect(
     root: Annotated[str, typer.Argument(help="A chunk store: its name, a folder or s3://bucket/path.")],
-    recording: Annotated[str | None, typer.Option(help="Recording to draw; the first if not given.")] = None,
+    recording: Annotated[
+        str | None, typer.Option(help="The one to look at; all, and the first drawn, if not given.")
+    ] = None,
     at: Annotated[float | None, typer.Option(help="Second to draw from; where it is busy if not given.")] = None,
     seconds: Annotated[float, typer.Option(help="How much of it to draw.")] = 20.0,
     out: Annotated[

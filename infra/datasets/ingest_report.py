@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from data.stores.build import Built
-from data.stores.source import Fault, told_together
+from data import storage
+from data.stores.build import REPORT_NAME, Built
 from infra.datasets.inspection import Listener, describe, show
 from infra.datasets.rows import read_rows
 
@@ -36,7 +36,7 @@ def unusual(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def show_ingest(document: Mapping[str, Any]) -> None:
-    """Print the document for people."""
+    """Print the document for people. Remarks and faults are not said again: the log has them as they were found."""
     from rich.console import Console
     from rich.table import Table
 
@@ -50,7 +50,7 @@ def show_ingest(document: Mapping[str, Any]) -> None:
         for what, counts in document["unusual"].items():
             table.add_row(what, f"{counts['recordings']:,}", f"{counts['times']:,}")
         console.print(table)
-    for remark in document["remarks"]:
-        console.print(f"note: {remark}", markup=False, soft_wrap=True)
-    for told in told_together([Fault(**fault) for fault in document["faults"]]):
-        console.print(f"left out: {told}", markup=False, soft_wrap=True)
+    counts = {"remark": len(document["remarks"]), "fault": len(document["faults"])}
+    if kept := [f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count]:
+        report = storage.join(document["root"], REPORT_NAME)
+        console.print(f"{' and '.join(kept)}, named above and in {report}", markup=False, soft_wrap=True)

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.agreement.stored import agreement_of
+from data.labels import cells_of
 from data.stores.chunks import Store, open_store
 from data.stores.rows import decode_flac
-from data.timing import SAMPLES_PER_LABEL
+from data.timing import LABEL_HOP_S, SAMPLES_PER_LABEL
 from infra.datasets.picture import draw_recording
 from infra.datasets.rows import RowFacts, read_rows, read_whole, rows_of_recording, split_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FULL_SCALE = 32_768
 SILENCE_DBFS = -120.0
@@ -54,7 +58,8 @@ def inspect_store(
     Args:
         model: what the store's recordings are compared with in loudness.
         sound_rows: rows of each split whose sound is measured; nothing: all.
-        recording, at_s, seconds: what the picture shows; if not given the first recording, from where it is busy on.
+        recording: what is looked at; if not given the store as a whole, with a picture of its first recording.
+        at_s, seconds: what the picture shows; from where it is busy on, if not given.
         out: the picture's file; `<recording>.png` in the working directory if not given.
 
     Returns a document ready for JSON.
@@ -64,12 +69,52 @@ def inspect_store(
     """
     store = open_store(root)
     rows = read_rows(store)
+    if recording is not None:
+        rows = rows_of_recording(rows, recording)
     shown = None
-    if picture and (rows or recording is not None):
+    if picture and rows:
         chosen = rows_of_recording(rows, recording)
         shown = draw_recording(store, chosen, at_s, seconds, out or Path(f"{chosen[0].recording}.png"))
+    if recording is not None:
+        return {**describe_recording(store, rows, sound_rows, model), "picture": shown}
     described = describe(store, rows, sound_rows, model)
     return {**described, "agreement": agreement_of(store).to_dict(), "picture": shown}
+
+
+def describe_recording(
+    store: Store, rows: Sequence[RowFacts], sound_rows: int | None = SOUND_ROWS, model: Listener | None = None
+) -> dict[str, Any]:
+    """What belongs to the recording that the rows are of; levels of at most `sound_rows` of them."""
+    events = [row.events for row in rows]
+    firsts = [(one, np.unique(cells_of(one), return_index=True)[1]) for one in events]
+    sounding = np.concatenate([one.class_index[first] for one, first in firsts])
+    names = store.manifest.classes.names
+    frames = np.bincount(sounding, minlength=len(names)).tolist()
+    contents = _heard_and_seen(store, rows, sound_rows, model)
+    return {
+        "root": store.root,
+        "recording": rows[0].recording,
+        "split": rows[0].split,
+        "seconds": sum(row.num_labels for row in rows) * LABEL_HOP_S,
+        "has_video": any(row.has_video for row in rows),
+        "model": None if model is None else model.uri,
+        "rows": len(rows),
+        "class_frames": {name: count for name, count in zip(names, frames, strict=True) if count},
+        **contents,
+        "far_levels": _far_levels({rows[0].recording: contents}, model),
+    }
+
+
+def _heard_and_seen(
+    store: Store, rows: Sequence[RowFacts], sound_rows: int | None, model: Listener | None
+) -> dict[str, Any]:
+    """What is said alike of a split and of a recording."""
+    return {
+        "polyphony_frames": polyphony(rows),
+        "elevation_deg": spread(np.concatenate([[], *(row.events.elevation_deg for row in rows)])),
+        "distance_m": spread(np.concatenate([[], *(row.events.distance_cm / 100 for row in rows)])),
+        **_sound(store, rows, sound_rows, model),
+    }
 
 
 def describe(
@@ -93,10 +138,7 @@ def describe(
             "shards": [{"path": shard.path, "bytes": shard.bytes, "rows": shard.rows} for shard in split.shards],
             "without_video": sorted({row.recording for row in own if not row.has_video}),
             "class_frames": dict(zip(manifest.classes.names, split.class_frames, strict=True)),
-            "polyphony_frames": polyphony(own),
-            "elevation_deg": spread(np.concatenate([[], *(row.events.elevation_deg for row in own)])),
-            "distance_m": spread(np.concatenate([[], *(row.events.distance_cm / 100 for row in own)])),
-            **_sound(store, own, sound_rows, model),
+            **_heard_and_seen(store, own, sound_rows, model),
         }
     return {
         "root": store.root,
@@ -166,9 +208,35 @@ def show(document: Mapping[str, Any]) -> None:
 
     console = Console(highlight=False)
     width = min(console.width, 110)
+    say = partial(console.print, markup=False, soft_wrap=True)  # a path broken at the screen's edge cannot be copied
+    if "recording" in document:
+        _show_recording(document, console, width, say)
+    else:
+        _show_store(document, console, width, say)
+    shown = document["picture"]
+    if shown:
+        stop_s = shown["start_s"] + shown["seconds"]
+        say(f"{shown['recording']} ({shown['split']}), {shown['start_s']:.1f} to {stop_s:.1f} s: {shown['path']}")
+
+
+def _show_recording(document: Mapping[str, Any], console: Console, width: int, say: Callable[[str], None]) -> None:
+    name, video = document["recording"], "with video" if document["has_video"] else "without video"
+    say(f"{document['root']}\n{name} ({document['split']}), {document['seconds']:.1f} s, {video}\n")
+    at_once = [(str(n), frames) for n, frames in enumerate(document["polyphony_frames"])]
+    for table in (
+        _histogram("label frames", {name: list(document["class_frames"].items())}, width),
+        _histogram("sources at a time", {name: at_once}, width),
+        _spreads({name: document}),
+    ):
+        console.print(table)
+        console.print()
+    for remark in document["far_levels"]:
+        say(remark)
+
+
+def _show_store(document: Mapping[str, Any], console: Console, width: int, say: Callable[[str], None]) -> None:
     splits = document["splits"]
     identity = f"{document['source']}, schema {document['schema_version']}, manifest {document['manifest'][:12]}"
-    say = partial(console.print, markup=False, soft_wrap=True)  # a path broken at the screen's edge cannot be copied
     say(f"{document['root']}\n{identity}\n")
     for table in (
         _overview(splits),
@@ -194,10 +262,6 @@ def show(document: Mapping[str, Any]) -> None:
         if blind:
             more = f" and {len(blind) - 5} more" if len(blind) > 5 else ""
             say(f"{name}: no video of {', '.join(blind[:5])}{more}")
-    shown = document["picture"]
-    if shown:
-        stop_s = shown["start_s"] + shown["seconds"]
-        say(f"{shown['recording']} ({shown['split']}), {shown['start_s']:.1f} to {stop_s:.1f} s: {shown['path']}")
 
 
 def _table(*headings: str) -> Any:

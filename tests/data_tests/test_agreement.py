@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from data.agreement.changes import FROM_CAPSULES
-from data.agreement.directions import listen
-from data.agreement.verdict import Agreement, compare
+from data.agreement.directions import listen, listen_to_some
+from data.agreement.verdict import Agreement, compare, compare_once
 from data.geometry import unit_vector
 from data.labels import Events
 from data.scenes.mixing import render_audio
@@ -123,6 +123,7 @@ def test_noise_and_silence_say_nothing(easy: list[Recording]) -> None:
     for audio in (as_int16(noise), np.zeros_like(easy[0][0])):
         found = heard([(audio, easy[0][1])])
         assert (found.told, found.doubts) == (False, ())
+    assert compare_once(listen_to_some(easy[0][0], Events.build(), 100)) == Agreement(0, None, 0.0)
     assert str(heard([])) == "sound and labels: too few frames of one clear source to compare them (0)"
 
 

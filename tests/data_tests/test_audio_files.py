@@ -8,6 +8,8 @@ import pytest
 import soundfile
 
 from data.errors import UserError
+from data.files import audio as audio_files
+from data.files import sound_header
 from data.files.audio import read_foa_int16, read_foa_wav, write_foa_wav
 
 
@@ -22,6 +24,18 @@ def test_what_is_written_is_read_back(tmp_path):
     read = read_foa_wav(tmp_path / "a.wav")
     assert read.dtype == np.float32
     np.testing.assert_array_equal(np.rint(read * 32768), audio)
+
+
+def test_a_file_is_opened_once(tmp_path, monkeypatch):
+    opened: list[str] = []
+    plain = sound_header.sound_header
+    monkeypatch.setattr(audio_files, "sound_header", lambda path: opened.append(path) or plain(path))
+    for kind in ("PCM_16", "FLOAT"):
+        path = str(tmp_path / f"{kind}.wav")
+        soundfile.write(path, np.zeros((480, 4)), 24_000, subtype=kind)
+        read_foa_int16(path)
+        assert opened.pop() == path
+        assert not opened
 
 
 def test_wave_extensible_and_float_files_are_read(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from data.agreement import stored
 from data.agreement.stored import agreement_of
 from data.errors import UserError
 from data.readers.contract import IngestSettings
@@ -47,6 +48,24 @@ def test_a_clean_tree_says_that_they_agree(tmp_path, clean, caplog):
     assert built.report["agreement"]["doubts"] == []
     assert built.report["agreement"] == agreement_of(built.store).to_dict()
     assert [one["facts"]["agreement"]["near"] > 0.8 for one in built.report["recordings"].values()] == [True] * 6
+
+
+def test_whole_rows_are_listened_to_only_where_a_part_leaves_a_doubt(tmp_path, clean, monkeypatch):
+    listened: list[float] = []
+
+    def listen(audio, events):
+        listened.append(audio.shape[1] / 24_000)
+        return heard_by(audio, events)
+
+    heard_by = stored.listen
+    monkeypatch.setattr(stored, "listen", listen)
+    monkeypatch.setattr(stored, "_FIRST_LABELS", 150)
+    ingest(written(tmp_path / "tree", clean), str(tmp_path / "out"), SETTINGS)
+    assert listened == 4 * [15.0]
+    listened.clear()
+    mirrored = written(tmp_path / "mirrored", clean, lambda name: True)
+    ingest(mirrored, str(tmp_path / "trusted"), SETTINGS, trust_labels=True)
+    assert listened == 4 * [15.0] + 6 * [20.0]
 
 
 def test_a_mirrored_tree_is_refused_and_taken_when_it_is_to_be_trusted(tmp_path, clean):

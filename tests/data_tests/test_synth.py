@@ -10,6 +10,7 @@ import soundfile
 
 from data.errors import UserError
 from data.files.dcase_csv import read_events_csv
+from data.readers.ingest import ingest
 from data.scenes.sampling import scene_events
 from data.scenes.synth import SynthSettings, clip_tasks, make_scene, synthesise, write_tree
 from data.stores import build
@@ -257,10 +258,10 @@ def test_a_tree_has_the_layout_and_formats_of_starss23(tmp_path):
     assert found == [
         "foa_dev/dev-test-synth/fold4_room4_mix001.wav",
         "foa_dev/dev-train-synth/fold3_room1_mix001.wav",
-        "foa_dev/dev-train-synth/fold3_room3_mix001.wav",
+        "foa_dev/dev-val-synth/fold3_room3_mix001.wav",
         "metadata_dev/dev-test-synth/fold4_room4_mix001.csv",
         "metadata_dev/dev-train-synth/fold3_room1_mix001.csv",
-        "metadata_dev/dev-train-synth/fold3_room3_mix001.csv",
+        "metadata_dev/dev-val-synth/fold3_room3_mix001.csv",
         "synthetic.json",
     ]
     info = soundfile.info(tmp_path / found[1])
@@ -269,6 +270,15 @@ def test_a_tree_has_the_layout_and_formats_of_starss23(tmp_path):
     expected = scene_events(make_scene(settings, "train", 0)[1])
     np.testing.assert_allclose(labels.azimuth_deg, expected.azimuth_deg, atol=0.51)
     assert not np.isnan(labels.distance_cm).any()
+
+
+def test_a_tree_is_taken_in_with_the_splits_that_it_was_made_with(tmp_path):
+    write_tree(TINY, str(tmp_path / "tree"))
+    taken = ingest(str(tmp_path / "tree"), str(tmp_path / "taken"), trust_labels=True)
+    made = synthesise(TINY, str(tmp_path / "made"))
+    rooms = {name: split.rooms for name, split in made.manifest.splits.items()}
+    assert {name: split.rooms for name, split in taken.store.manifest.splits.items()} == rooms
+    assert not [remark for remark in taken.report["remarks"] if "held out" in remark]
 
 
 @pytest.mark.slow

@@ -135,6 +135,22 @@ class TestNumbers:
         assert agreement["text"] in text
         assert not [line for line in lines if "…" in line]
 
+    def test_of_a_recording_nothing_else_is_said(self, store, tmp_path, capsys):
+        out = tmp_path / "a.png"
+        document = inspect_store(store.root, recording="fold3_room1_mix001", seconds=8.0, out=out)
+        assert json.loads(json.dumps(document)) == document
+        whole = describe(store, read_rows(store))["splits"]["train"]["class_frames"]
+        there = {name: frames for name, frames in whole.items() if frames}
+        del there[STARSS23.names[3]]  # is in the other recording
+        assert document["class_frames"] == there
+        assert (document["seconds"], document["has_video"], document["sound_rows"]) == (70.0, True, 2)
+        show(document)
+        told = capsys.readouterr().out
+        assert "fold3_room1_mix001 (train), 70.0 s, with video" in told
+        assert str(out) in told
+        assert "fold3_room2" not in told
+        assert not [name for name in STARSS23.names if name in told and name not in there]
+
 
 class TestStretch:
     def test_it_is_put_together_across_rows(self, store):
