@@ -264,6 +264,8 @@ def launch_ray(home: Path, state: StackState, settings: Settings) -> Launch:
         f"--ray-client-server-port={ports['client']}",
         f"--runtime-env-agent-port={ports['runtime_env_agent']}",
         f"--metrics-export-port={ports['metrics']}",
+        # It would follow every worker's log for drivers that show them, which ours do not.
+        "--include-log-monitor=false",
         "--include-dashboard=true",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={ports['dashboard']}",
