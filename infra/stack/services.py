@@ -249,12 +249,7 @@ def launch_ray(home: Path, state: StackState, settings: Settings) -> Launch:
     ports = state.services["ray"].ports
     store_bytes = min(OBJECT_STORE_BYTES, int(OBJECT_STORE_SHARE * psutil.virtual_memory().total))
     command = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        "--head",
-        "--block",
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         "--disable-usage-stats",
         "--log-color=false",
         "--node-ip-address=127.0.0.1",
