@@ -41,6 +41,7 @@ _DECAY_LABELS: Final = 5
 """For so many label frames after an event a room still answers from where it was."""
 _DIRECTED: Final = 0.4
 """1 minus the diffuseness of a region in which a direction is heard."""
+_SHARP: Final = 1.02
 _FEWEST_DIRECTED: Final = 0.02
 _FEWEST_REGIONS: Final = 500
 
@@ -57,6 +58,8 @@ class Agreement:
     """Share of the frames in which it is within `NEAR_DEG`."""
     doubts: tuple[str, ...] = ()
     """What seems to be wrong, each a sentence."""
+    in_time: bool = False
+    """Whether it shows that labels are neither early nor late: that takes events that begin and end."""
 
     @property
     def told(self) -> bool:
@@ -67,7 +70,7 @@ class Agreement:
     def certain(self) -> bool:
         """Whether more sound would not say anything else."""
         close = self.median_deg is not None and self.median_deg < NEAR_DEG / 2
-        return self.told and close and self.near >= CERTAINLY_NEAR and not self.doubts
+        return self.told and close and self.near >= CERTAINLY_NEAR and self.in_time and not self.doubts
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it; `text` is the line for people."""
@@ -103,8 +106,9 @@ def compare(heard: Sequence[Heard]) -> Agreement:
         elif found.told and found.near < FEWEST_NEAR:
             doubts.append(f"{found.median_deg:.1f} deg over {found.frames:,} frames, and no usual change mends it")
             return Agreement(found.frames, found.median_deg, found.near, (*doubts, *_far(heard)))
-    doubts += [*_late(heard, views, change), *_scaled(heard, change), *_far(heard)]
-    return Agreement(found.frames, found.median_deg, found.near, tuple(doubts))
+    by_lag = _by_lag(heard, views, change)
+    doubts += [*_late(by_lag), *_scaled(heard, change), *_far(heard)]
+    return Agreement(found.frames, found.median_deg, found.near, tuple(doubts), _in_time(by_lag))
 
 
 def _best_change(heard: Sequence[Heard], views: Views, found: Agreement) -> tuple[Change | None, Agreement]:
@@ -223,19 +227,33 @@ def _turned(heard: Sequence[Heard], views: Views) -> Iterator[Change]:
     )
 
 
-def _late(heard: Sequence[Heard], views: Views, change: Change | None) -> list[str]:
-    """Whether labels, changed if so, are earlier or later than the sound, by their correlation."""
-    lags = np.arange(-LONGEST_LAG, LONGEST_LAG + 1)
-    total = np.zeros(len(lags))
+_LAGS: Final = np.arange(-LONGEST_LAG, LONGEST_LAG + 1)
+
+
+def _by_lag(heard: Sequence[Heard], views: Views, change: Change | None) -> Floats:
+    """How well directions go with labels, changed if so, that are taken for earlier ones by each of `_LAGS`."""
+    total = np.zeros(len(_LAGS))
     for one, (directions, clear) in zip(heard, views, strict=True):
         events = _single(change.relabel(one.events) if change and change.relabel else one.events)
         events = events.select((events.frame >= LONGEST_LAG) & (events.frame < len(clear) - LONGEST_LAG))
         labels = unit_vector(events.azimuth_deg, events.elevation_deg)
         sounding = directions * clear[:, None]
-        total += [(sounding[events.frame + lag] * labels).sum() for lag in lags]
-    best = int(np.argmax(total))
-    lag = int(lags[best])
-    if abs(lag) <= TOLERATED_LAG or total[best] < max(FEWEST_FRAMES, 1.05 * total[LONGEST_LAG]):
+        total += [(sounding[events.frame + lag] * labels).sum() for lag in _LAGS]
+    return total
+
+
+def _in_time(by_lag: Floats) -> bool:
+    """Whether they go best without a lag, and worse with a longer one than is tolerated."""
+    best = int(np.argmax(by_lag))
+    longer = by_lag[np.abs(_LAGS) == TOLERATED_LAG + 1].max()
+    return abs(int(_LAGS[best])) <= TOLERATED_LAG and by_lag[best] > max(FEWEST_FRAMES, _SHARP * longer)
+
+
+def _late(by_lag: Floats) -> list[str]:
+    """Whether labels are earlier or later than the sound."""
+    best = int(np.argmax(by_lag))
+    lag = int(_LAGS[best])
+    if abs(lag) <= TOLERATED_LAG or by_lag[best] < max(FEWEST_FRAMES, 1.05 * by_lag[LONGEST_LAG]):
         return []
     word = "earlier" if lag > 0 else "later"
     more = " or more" if abs(lag) == LONGEST_LAG else ""

@@ -13,6 +13,7 @@ Whatever goes by the names of parts needs them imported first: the process that 
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import shlex
 import sys
@@ -177,14 +178,6 @@ def describe(plugin: Plugin) -> dict[str, Any]:
     return {"name": plugin.name, "module": plugin.module, "identity": plugin.identity}
 
 
-def write_module(plugin: Plugin, folder: str | Path) -> Path:
-    """Write a file's text where Python, told of the folder, finds it under its module's name."""
-    assert plugin.source is not None
-    path = Path(folder) / f"{plugin.module}.py"
-    path.write_text(plugin.source, encoding="utf-8")
-    return path
-
-
 def require(described: dict[str, Any]) -> None:
     """See to it that a plugin is loaded which `describe` told of; a file may lie on Python's path under its module's
     name, as models bring it.
@@ -195,16 +188,16 @@ def require(described: dict[str, Any]) -> None:
     name, module, identity = described["name"], described["module"], described["identity"]
     if module not in _LOADED:
         try:
-            file = importlib.import_module(module).__file__
+            imported = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name != module.partition(".")[0] and error.name != module:
                 raise
             fix = f"give --plugin PATH/{name}" if module.startswith(PREFIX) else f"install {name} {identity}"
             raise UserError(f"parts of plugin {name} are needed, which is not here: {fix}") from error
-        source = None
+        path, source = str(imported.__file__), None
         if module.startswith(PREFIX):
-            source = Path(str(file)).read_text(encoding="utf-8")
+            source = inspect.getsource(imported)  # out of the archive that a model brings as well
             identity = code_identity(source)
-        _LOADED[module] = Plugin(name=name, module=module, identity=identity, path=str(file), source=source)
+        _LOADED[module] = Plugin(name=name, module=module, identity=identity, path=path, source=source)
     if module.startswith(PREFIX):
         _require_same(_LOADED[module], name, described["identity"])

@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import optuna
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.samplers import RandomSampler
 
 from infra.record.trials import TrialRecord
@@ -60,6 +59,9 @@ def _importance(scope: str, trials: list[tuple[TrialRecord, float]]) -> Importan
     ]
     if len(trials) < FEWEST_TRIALS or len(names) < 2 or len(scores) < 2:
         return None
+    # scikit-learn comes with it, most of a second that a sweep of few trials is spared.
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+
     ordered = sorted(trials, key=lambda trial: trial[1])
     few = [ordered[i * len(ordered) // MOST_TRIALS] for i in range(MOST_TRIALS)] if len(ordered) > MOST_TRIALS else None
     forest = FanovaImportanceEvaluator(n_trees=24, max_depth=32, seed=0)

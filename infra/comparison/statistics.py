@@ -2,6 +2,8 @@
 
 What is assumed is no more than it has to be: ranks instead of normal distributions, exact p-values where they can be
 had. Where a sample is so small that no outcome could have been significant, no verdict is given.
+
+`scipy.stats` is imported where it is needed: it takes a second, which a sweep of few trials is spared.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 ALPHA = 0.05
 """Significance level of the verdicts; the intervals cover one minus it."""
@@ -79,6 +80,8 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     """Of the mean over the seeds of one config, by Student's t."""
     if len(values) < FEWEST:
         return None
+    from scipy import stats
+
     mean, error = float(np.mean(values)), float(stats.sem(values))
     reach = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1)) * error
     of = f"mean of {len(values)} seeds"
@@ -91,6 +94,8 @@ def mann_whitney(ours: Sequence[float], theirs: Sequence[float]) -> RankTest:
     if len({*ours, *theirs}) == 1:
         statistic, p = n * m / 2, 1.0
     else:
+        from scipy import stats
+
         found = stats.mannwhitneyu(ours, theirs)
         statistic, p = float(found.statistic), float(found.pvalue)
     return RankTest(
@@ -110,6 +115,8 @@ def wilcoxon(ours: Sequence[float], theirs: Sequence[float]) -> RankTest:
     differences = np.asarray(ours) - np.asarray(theirs)
     statistic, p = 0.0, 1.0
     if differences.any():
+        from scipy import stats
+
         found = stats.wilcoxon(differences)
         statistic, p = float(found.statistic), float(found.pvalue)
     return RankTest(
@@ -153,6 +160,8 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def _bootstrap(sample: np.ndarray, method: str) -> tuple[float, float]:
     if sample.min() == sample.max():
         return float(sample[0]), float(sample[0])
+    from scipy import stats
+
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         interval = stats.bootstrap(

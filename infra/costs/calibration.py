@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 from data import storage
 from data.feeding.contract import PreparedRow
@@ -117,6 +116,8 @@ def fit(points: Sequence[Point], source: str) -> Calibration:
 
 def _line(flops: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
     """Overhead in seconds, and operations in a second."""
+    from scipy.optimize import nnls  # half a second, of which a sweep that forecasts nothing is spared
+
     x, y = np.array(flops), np.array(seconds)
     columns = np.stack([np.ones_like(x), x], axis=1) / y[:, None]
     # In operations of a billion, so that both columns are of one size.

@@ -27,7 +27,7 @@ def fault_of(folder: Path, rate_hz: int) -> str | None:
         rate_hz: of its sound.
     """
     try:
-        model = mlflow.pyfunc.load_model(str(folder))
+        model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
         schema = model.metadata.get_input_schema()
         samples = round(model.metadata.metadata["config"]["inputs"]["window_s"] * rate_hz)
         # One clip without pictures: the first free length of a sound is its samples, of anything else its pictures.

@@ -25,7 +25,8 @@ from data.files.dcase_csv import read_events_csv, write_events_csv
 from data.labels import Events
 from data.timing import LABEL_HOP_S, RATE_HZ, SAMPLES_PER_LABEL
 from infra.models.own_weights import MODEL_URI
-from infra.models.register import LEVEL, find_version
+from infra.models.packing import LEVEL
+from infra.models.register import find_version
 from trainables import pyfunc_loader
 from trainables.config import InputConfig, TrialConfig, VisualEncoder
 from trainables.config.tree import from_dict

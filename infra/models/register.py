@@ -5,7 +5,6 @@ Which of them a person makes `champion`, and how that is written down, is `infra
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -13,49 +12,36 @@ import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-import numpy as np
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.models import Model
 
-import data
-import trainables
 from data.errors import UserError
-from data.files.boxes import BOX_FIELDS, MAX_BOXES
-from data.registry.plugins import plugins_behind, write_module
 from data.timing import RATE_HZ
 from infra.models import model_check
 from infra.models.evidence import EVIDENCE_NAME, PROTOCOL, Evidence
+from infra.models.packing import strange_files, write_model
 from infra.provenance.secrets import secrets_of
 from infra.record.trials import TrialRecord
-from trainables.evaluation.bundle import WEIGHTS_NAME, fetch_bundle, load_bundle
+from trainables.evaluation.bundle import WEIGHTS_NAME, fetch_bundle
 from trainables.scores.flat import AVERAGES
 from trainables.scores.recordings import table_of
 from trainables.training.reports import OBJECTIVE
 
-if TYPE_CHECKING:  # torch comes with them: a dry run of a promotion needs none
-    from trainables.config import TrialConfig
+if TYPE_CHECKING:  # torch comes with it: a dry run of a promotion needs none
     from trainables.training.checkpoint import TrialStore
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
-LEVEL = "level_db"
-"""In a model's metadata: mean log-mel of W of the recordings that it was trained on; null where it does not matter."""
 WEIGHTS_TAG, EVIDENCE_TAG, CLASSES_TAG = "weights.sha256", "evidence.sha256", "classes"
-KNOWN_NAMES = ("MLmodel", "registered_model_meta", "py.typed")
-KNOWN_SUFFIXES = (".safetensors", ".json", ".npz", ".py", ".yaml", ".txt")
-"""A model's files have these names, of MLflow and of its code, or are of these kinds: none is ever unpickled."""
 LONGEST_CHECK_S = 600.0
 """A model that has not answered by then is refused."""
-REQUIREMENTS = ("torch", "torchaudio", "torchvision", "numpy", "safetensors", "soundfile", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,24 +77,27 @@ def register_best(
     assert best is not None, "a trial without a report has no model"
     epoch = int(best["epoch"])
     origin = {"sweep": sweep, "trial": str(record.number), "epoch": str(epoch), "run": run_id}
+    proof = {} if evidence is None else _evidence_tags(evidence)
+    if evidence is not None:
+        client.log_text(run_id, evidence.to_json(), EVIDENCE_NAME)
     chosen = next((v for v in _all_versions(client, name) if origin.items() <= v.tags.items()), None)
     if chosen is None:
+        from trainables.config.tree import classes_of
+
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
             bundle.mkdir()
             fetch_bundle(store.best(epoch), bundle)
-            number, config, extra = _log_model(name, bundle, run_id)
+            logged, extra = _log_model(client, bundle, run_id)
             weights = sha256_of(bundle / WEIGHTS_NAME)
         average = OBJECTIVE.split("/")[0]
         scores = {validation_tag(key): f"{best[key]:.6g}" for key in best if key.startswith(average)}
         told = {key: str(extra.get(key, "")) for key in ("data", "git.commit", "git.changed")}
-        told[CLASSES_TAG] = str(config.classes)
-        # The origin comes last: a version that has it has everything.
-        for key, value in {**scores, **told, WEIGHTS_TAG: weights, **origin}.items():
-            client.set_model_version_tag(name, number, key, value)
-        chosen = _version(client.get_model_version(name, number))
-    if evidence is not None:
-        _attach(client, chosen, evidence)
+        told[CLASSES_TAG] = str(classes_of(record.config))
+        chosen = _register(client, name, logged, run_id, {**scores, **told, WEIGHTS_TAG: weights, **origin, **proof})
+    for key, value in proof.items():
+        if chosen.tags.get(key) != value:
+            client.set_model_version_tag(name, chosen.version, key, value)
     if alias is not None:
         client.set_registered_model_alias(name, alias, chosen.version)
     return find_version(name, chosen.version)
@@ -119,16 +108,15 @@ def validation_tag(key: str) -> str:
     return f"validation.{key.replace('/', '.')}"
 
 
-def _attach(client: mlflow.MlflowClient, version: ModelVersion, evidence: Evidence) -> None:
-    """Evidence as a file of the version's run, and what matters of it as tags for the UI."""
-    client.log_text(version.run_id, evidence.to_json(), EVIDENCE_NAME)
+def _evidence_tags(evidence: Evidence) -> dict[str, str]:
+    """What matters of it for the UI."""
     tags = {"protocol": PROTOCOL, "test.sha256": evidence.test_sha256}
     for average in AVERAGES:
         values, bounds = table_of(evidence.per_recording, average)
         for name, score in values.items():
             interval = f" ({bounds[name][0]:.3f} to {bounds[name][1]:.3f})" if bounds else ""
             tags[f"test.{average}.{name}"] = f"{score:.3f}{interval}"
-    tags |= {
+    return tags | {
         "test.seeds": " ".join(map(str, evidence.seeds)),
         "latency.ms": f"{evidence.latency.ms:.1f}",
         "parameters": str(evidence.parameters),
@@ -136,8 +124,6 @@ def _attach(client: mlflow.MlflowClient, version: ModelVersion, evidence: Eviden
         # Last: evidence whose hash is there is complete.
         EVIDENCE_TAG: evidence.sha256,
     }
-    for key, value in tags.items():
-        client.set_model_version_tag(version.name, version.version, key, value)
 
 
 def evidence_of(version: ModelVersion) -> Evidence | None:
@@ -173,9 +159,8 @@ def faults_of(version: ModelVersion) -> list[str]:
             path = Path(mlflow.artifacts.download_artifacts(artifact_uri=version.uri, dst_path=folder))
         except Exception as error:
             return [f"the files of {version.uri} cannot be fetched: {str(error).splitlines()[0]}"]
-        files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-        faults = [f"{name} is of no known kind" for name, file in files.items() if not _is_known(file)]
-        weights = [file for file in files.values() if file.name == WEIGHTS_NAME]
+        faults = strange_files(path)
+        weights = list(path.rglob(WEIGHTS_NAME))
         if len(weights) != 1:
             return [*faults, f"{WEIGHTS_NAME} is missing"]
         registered, got = version.tags.get(WEIGHTS_TAG), sha256_of(weights[0])
@@ -184,10 +169,6 @@ def faults_of(version: ModelVersion) -> list[str]:
         elif registered != got:
             faults.append(f"{WEIGHTS_NAME} is not what was registered (SHA-256 {got[:12]}, was {registered[:12]})")
         return faults or _loading_faults(path)
-
-
-def _is_known(file: Path) -> bool:
-    return file.name in KNOWN_NAMES or file.suffix in KNOWN_SUFFIXES
 
 
 def _loading_faults(path: Path) -> list[str]:
@@ -264,59 +245,46 @@ def _nothing_there(client: mlflow.MlflowClient, name: str, version_or_alias: str
     return f"the registry has no model {name!r}; models there: {', '.join(models) or 'none'}"
 
 
-def _log_model(name: str, bundle: Path, run_id: str) -> tuple[str, TrialConfig, dict[str, Any]]:
-    """Log the bundle to the run as a model and register it; returns its version, and config and extra of the bundle."""
+def _log_model(client: mlflow.MlflowClient, bundle: Path, run_id: str) -> tuple[LoggedModel, dict[str, Any]]:
+    """Log the bundle to the run as a model; what MLflow knows of it, and what the bundle says of itself.
 
-    from trainables import pyfunc_loader
-    from trainables.config.tree import to_dict
-
-    model, config, extra = load_bundle(bundle)
-    # What is relative to its own level does not mind how loud it is.
-    level_db = float(model.feature_mean[0].mean()) if config.inputs.level == "absolute" else None
-    plugins = plugins_behind(getattr(config, field.name) for field in dataclasses.fields(config))
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # MLflow would like an input example as well; the signature says it all
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            loader_module=pyfunc_loader.__name__,
-            data_path=str(bundle),
-            # The model brings the code that builds it, so that it loads where seldtune is not installed.
-            code_paths=[
-                *(str(Path(package.__file__ or "").parent) for package in (data, trainables)),
-                *(str(write_module(plugin, folder)) for plugin in plugins if plugin.source is not None),
-            ],
-            signature=_signature(config),
-            metadata={
-                "config": to_dict(config),
-                LEVEL: level_db,
-                **{key: extra.get(key) for key in ("epoch", "data", "thresholds")},
-            },
-            pip_requirements=[
-                *(f"{package}=={installed_version(package).split('+')[0]}" for package in REQUIREMENTS),
-                *(f"{plugin.name}=={plugin.identity}" for plugin in plugins if plugin.source is None),
-            ],
+    `mlflow.pyfunc.log_model` would ask for every metric of the run, one by one, and set the run going again.
+    """
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(run.info.experiment_id, "model", source_run_id=run_id, params=run.data.params)
+    status = LoggedModelStatus.FAILED
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        described = Model(
+            artifact_path=logged.artifact_location,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+            run_id=run_id,
         )
-    client = mlflow.MlflowClient()
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            extra = write_model(bundle, described, folder)
+            client.log_model_artifacts(logged.model_id, str(folder))
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
+    return logged, extra
+
+
+def _register(
+    client: mlflow.MlflowClient, name: str, logged: LoggedModel, run_id: str, tags: dict[str, str]
+) -> ModelVersion:
+    """Make the model a version of the name, which is made if need be; its tags are there when it is."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = client.create_model_version(
-        name, logged.model_uri, run_id=run_id, model_id=logged.model_id, await_creation_for=0
+    return _version(
+        client.create_model_version(
+            name, logged.model_uri, run_id=run_id, tags=tags, model_id=logged.model_id, await_creation_for=0
+        )
     )
-    return str(version.version), config, extra
-
-
-def _signature(config: TrialConfig) -> ModelSignature:
-    inputs = [TensorSpec(np.dtype(np.float32), (-1, 4, -1), "audio")]
-    if config.visual.reads == "frames":
-        shape = (-1, -1, config.inputs.frame_height, config.inputs.frame_width, 3)
-        inputs.append(TensorSpec(np.dtype(np.uint8), shape, "frames"))
-    elif config.visual.reads == "boxes":
-        inputs.append(TensorSpec(np.dtype(np.float32), (-1, -1, MAX_BOXES, BOX_FIELDS), "boxes"))
-    output = TensorSpec(np.dtype(np.float32), (-1, -1, config.output.width(len(config.classes))))
-    return ModelSignature(Schema(inputs), Schema([output]))
 
 
 def _all_versions(client: mlflow.MlflowClient, name: str) -> list[ModelVersion]:

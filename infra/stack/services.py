@@ -249,12 +249,7 @@ def launch_ray(home: Path, state: StackState, settings: Settings) -> Launch:
     ports = state.services["ray"].ports
     store_bytes = min(OBJECT_STORE_BYTES, int(OBJECT_STORE_SHARE * psutil.virtual_memory().total))
     command = [
-        sys.executable,
-        "-m",
-        "ray.scripts.scripts",
-        "start",
-        "--head",
-        "--block",
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         "--disable-usage-stats",
         "--log-color=false",
         "--node-ip-address=127.0.0.1",
@@ -264,6 +259,8 @@ def launch_ray(home: Path, state: StackState, settings: Settings) -> Launch:
         f"--ray-client-server-port={ports['client']}",
         f"--runtime-env-agent-port={ports['runtime_env_agent']}",
         f"--metrics-export-port={ports['metrics']}",
+        # It would follow every worker's log for drivers that show them, which ours do not.
+        "--include-log-monitor=false",
         "--include-dashboard=true",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={ports['dashboard']}",

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -134,10 +135,22 @@ def test_what_needs_a_plugin_says_so_where_there_is_none():
         require({"name": "horns.py", "module": "seldtune_plugin_horns", "identity": "0" * 16})
 
 
-def test_a_plugin_that_lies_on_the_path_is_taken_if_it_is_the_same(tmp_path, monkeypatch):
+def laid_out(plugin, folder, archive):
+    """The plugin under its module's name, in a folder or an archive of its own; what Python's path has to have."""
+    name = f"{plugin.module}.py"
+    if archive:
+        with zipfile.ZipFile(folder / "code.zip", "w") as packed:
+            packed.writestr(name, plugin.source)
+        return str(folder / "code.zip")
+    (folder / "code").mkdir()
+    (folder / "code" / name).write_text(plugin.source)
+    return str(folder / "code")
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_plugin_that_lies_on_the_path_is_taken_if_it_is_the_same(tmp_path, monkeypatch, archive):
     plugin = read_plugin(written(tmp_path))
-    plugins.write_module(plugin, tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(laid_out(plugin, tmp_path, archive))
     require(plugins.describe(plugin))
     assert "horn" in SOUNDS
     with pytest.raises(UserError, match="is another than"):
@@ -181,6 +194,6 @@ def test_a_bundle_names_the_plugin_that_it_was_built_with(tmp_path):
     assert named == plugins.describe(read_plugin(str(example)))
     without = run(str(tmp_path), "")
     assert "parts of plugin parts.py are needed, which is not here: give --plugin PATH/parts.py" in without.stderr
-    plugins.write_module(read_plugin(str(example)), tmp_path)
-    there = run(str(tmp_path), "", path=str(tmp_path))
-    assert there.stdout.strip() == "seldtune_plugin_parts", there.stderr
+    for archive in (False, True):
+        there = run(str(tmp_path), "", path=laid_out(read_plugin(str(example)), tmp_path, archive))
+        assert there.stdout.strip() == "seldtune_plugin_parts", there.stderr

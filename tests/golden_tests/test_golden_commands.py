@@ -62,6 +62,8 @@ OF_THIS_MACHINE = (
     (re.compile(r"^(classes\[\]): .*(\n\1: .*)*", re.MULTILINE), r"\1: <classes>"),
     (re.compile(r"^.*axes/LE_.*\n", re.MULTILINE), ""),
 )
+# A second process that imports PyTorch takes longer than what it would train.
+RESOURCES = ("--cpus", "1", "--concurrency", "1")
 CLIPS = ("--train-clips", "2", "--val-clips", "1", "--test-clips", "1", "--clip-s", "3", "--no-video")
 
 
@@ -139,7 +141,7 @@ def tree(commands: Commands) -> Path:
 @pytest.fixture(scope="module")
 def swept(commands: Commands, data: str) -> tuple[str, ...]:
     """A finished sweep, and the command that ran it."""
-    command = ("sweep", "heard.yaml", "--data", data, "--cpus", "1", "--stopper", "none", "--model", "heard")
+    command = ("sweep", "heard.yaml", "--data", data, *RESOURCES, "--stopper", "none", "--model", "heard")
     commands.say("sweep-json", *command, "--json")
     commands.logged("sweep-log")
     return command
@@ -175,7 +177,7 @@ def test_plan_and_sweep(commands: Commands, swept: tuple[str, ...], data: str) -
 
 
 def test_finals_and_registry(commands: Commands, swept: tuple[str, ...], data: str, tree: Path) -> None:
-    finals = ("finals", "heard", "--best", "1", "--seeds", "2", "--data", data, "--cpus", "1", "--model", "heard")
+    finals = ("finals", "heard", "--best", "1", "--seeds", "2", "--data", data, *RESOURCES, "--model", "heard")
     commands.say("finals-json", *finals, "--json")
     commands.logged("finals-log")
     commands.say("finals", *finals)
@@ -208,7 +210,7 @@ def test_finals_and_registry(commands: Commands, swept: tuple[str, ...], data: s
 
 
 def test_published_systems(commands: Commands, data: str) -> None:
-    command = ("table1", "--data", data, "--only", "audio_only", "--size", "small", "--cpus", "1")
+    command = ("table1", "--data", data, "--only", "audio_only", "--size", "small", *RESOURCES)
     small = ("--set", "training.epochs=1", "--set", "training.epoch_windows=8", "--set", "training.batch_size=4")
     commands.say("table1-json", *command, *small, "--json")
     commands.say("table1", *command, *small)

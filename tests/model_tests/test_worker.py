@@ -37,7 +37,7 @@ CONFIG = TrialConfig(
         conformer=ConformerConfig(layers=1, heads=2, feed_forward=16, kernel=3),
     ),
     schedule=Cosine(),
-    training=TrainingConfig(epochs=3, batch_size=8, seed=3),
+    training=TrainingConfig(epochs=2, batch_size=8, seed=3),
 )
 CPUS = 4
 
@@ -106,7 +106,7 @@ def test_streamed_trials_train_to_their_ends_or_stop_early_and_leave_nothing(
     results = run(store, tmp_path, workers, trials=3, ask=ask)
     assert not results.errors, results.errors
     first, second, stopped = (result.metrics for result in results)
-    assert first["epoch"] == second["epoch"] == 3
+    assert first["epoch"] == second["epoch"] == 2
     assert stopped["epoch"] == 1
     assert set(REPORT_KEYS) <= first.keys()
     assert np.isfinite(first["train_loss"])

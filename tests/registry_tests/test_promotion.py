@@ -6,12 +6,12 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
-import torch
 from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
@@ -23,16 +23,15 @@ from infra.models.aliases import history, promote, rollback
 from infra.models.gate import failed
 from infra.models.history import PROMOTE, ROLLBACK, AliasLog, Move
 from infra.models.import_weights import bring_own_weights
-from infra.models.register import FINALIST, evidence_of, faults_of, find_version, register_best
-from infra.record.trials import COMPLETE, TrialRecord
+from infra.models.packing import CODE
+from infra.models.register import FINALIST, evidence_of, faults_of, find_version
 from support.checked_models import each_model_loaded_once
+from support.registered_models import change_member, register_untrained
 from support.tested_models import evidence
 from support.tiny_models import tiny_config
-from trainables.config.tree import override, to_dict
+from trainables.config.tree import override
 from trainables.networks.model import SeldModel
 from trainables.networks.pretrained import load_pretrained
-from trainables.training.checkpoint import TrialStore
-from trainables.training.reports import OBJECTIVE
 from trainables.weights.files import parse_state
 
 REPOSITORY = Path(__file__).parents[2]
@@ -82,18 +81,11 @@ def places(tmp_path_factory):
         patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         client = mlflow.MlflowClient()
         experiment = client.create_experiment("seldtune", artifact_location=(folder / "artifacts").as_uri())
-        config = tiny_config("gru")
-        torch.manual_seed(0)
-        model = SeldModel(config)
         for number in range(MODELS):
-            store = TrialStore(f"{folder}/work/{number:05d}")
-            store.save_best(3, model, config, {"thresholds": [0.5] * 13}, {"output": np.zeros(1)})
-            record = TrialRecord(number=number, params={}, distributions={}, config=to_dict(config), state=COMPLETE)
-            record.add_report({"epoch": 3, OBJECTIVE: 0.5, "epoch_s": 1.0})
             run = client.create_run(experiment)
             tested = evidence(0.3 + 0.05 * number, seed=number, trial=number)
-            version = register_best(
-                "seld", record, store, run.info.run_id, "search-finals", alias=FINALIST, evidence=tested
+            version = register_untrained(
+                folder, run.info.run_id, number, "search-finals", alias=FINALIST, evidence=tested
             )
             assert version.version == str(number + 1)
             assert evidence_of(version) == tested
@@ -204,12 +196,11 @@ def test_damaged_models_stay_where_they_are_even_by_force(root, places):
 
 @pytest.fixture
 def shipped(places):
-    """The code that version 5 brings, to be changed."""
+    """The archive of the code that version 5 brings, to be changed."""
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=find_version("seld", "5").uri))
-    (code,) = folder.rglob("code/trainables/networks/model.py")
-    content = code.read_text()
-    yield code
-    code.write_text(content)
+    content = (folder / CODE).read_bytes()
+    yield folder / CODE
+    (folder / CODE).write_bytes(content)
 
 
 @pytest.mark.slow
@@ -217,19 +208,25 @@ def test_a_model_is_judged_by_the_code_that_it_brings(root, shipped, monkeypatch
     """Today's code, which is loaded here and installed in this environment, would load it."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2")
     version, path = find_version("seld", "5"), list(sys.path)
-    content = shipped.read_text()
-    shipped.write_text(content + "\nraise ValueError('broken since it was shipped')\n")
+    code = "trainables/networks/model.py"
+    content = zipfile.ZipFile(shipped).read(code).decode()
+    change_member(shipped, code, content + "\nraise ValueError('broken since it was shipped')\n")
     with pytest.raises(GateError, match=r"FAILED files: .*ValueError: broken since it was shipped"):
         promote(root, "seld", "5", "champion", "no matter what", force=True)
-    shipped.write_text(content + "\nimport os\nos._exit(7)\n")
+    change_member(shipped, code, content + "\nimport os\nos._exit(7)\n")
     assert faults_of(version) == ["the model does not load and predict: exit code 7: nothing said"]
     # What it is given, and where the rest comes from.
     given = "import os, sys\nassert 'AWS_SECRET_ACCESS_KEY' not in os.environ\n"
     elsewhere = f"sys.path.append({str(REPOSITORY)!r})\nimport infra.console.output\n"
-    shipped.write_text(f"{content}\n{given}{elsewhere}")
+    change_member(shipped, code, f"{content}\n{given}{elsewhere}")
     (said,) = faults_of(version)
     assert "does not bring all of its code: infra, infra.console, infra.console.output came from elsewhere" in said
     assert sys.path == path
+    # What lies in the archive is of known kinds as well.
+    change_member(shipped, "data/more.pkl", "")
+    assert faults_of(version) == ["code/code.zip/data/more.pkl is of no known kind"]
+    shipped.write_bytes(shipped.read_bytes()[:-100])
+    assert faults_of(version) == ["code/code.zip cannot be read: File is not a zip file"]
 
 
 @pytest.mark.slow

@@ -24,8 +24,9 @@ def each_model_loaded_once() -> Iterator[None]:
 
 
 def _remembered(path: Path) -> list[str]:
-    """Versions of one model differ by the ids in `MLmodel` alone, which is left out."""
-    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "MLmodel")
+    """Versions of one model differ in what MLflow says of them alone, which is left out."""
+    told = ("MLmodel", "registered_model_meta")
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in told)
     content = tuple((str(f.relative_to(path)), hashlib.sha256(f.read_bytes()).hexdigest()) for f in files)
     if content not in _FAULTS:
         _FAULTS[content] = _check(path)

@@ -26,8 +26,8 @@ class Stack:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.said = ""
-        """What the last command in this process said on stderr."""
+        self.said = self.printed = ""
+        """What the last command in this process said on stderr and on stdout."""
         self.environment = bare_environment() | {"SELDTUNE_HOME": str(home)}
         if "PYTHONPATH" in os.environ:
             self.environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
@@ -76,5 +76,5 @@ class Stack:
             os.environ.update(before)
         said = f"{arguments}: exit code {ended.value.code}\n{out.getvalue()}\n{err.getvalue()}"
         assert (ended.value.code or 0) == code, said
-        self.said = err.getvalue()
-        return out.getvalue() if code == 0 else self.said
+        self.said, self.printed = err.getvalue(), out.getvalue()
+        return self.printed if code == 0 else self.said

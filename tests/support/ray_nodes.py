@@ -118,6 +118,7 @@ class Cluster:
                 f"--dashboard-agent-listen-port={ports[f'agent{index}']}",
                 "--min-worker-port=0",
                 "--max-worker-port=0",
+                "--include-log-monitor=false",
             ]
             if index == 0:
                 arguments += ["--head", f"--port={ports['gcs']}", f"--ray-client-server-port={ports['client']}"]

@@ -28,12 +28,14 @@ pytestmark = pytest.mark.slow
 DATA = "s3://seldtune/data/watched"
 TEST_FILES = "/seldtune/data/watched/test/"
 TINY = SynthSettings(train_clips=4, val_clips=2, test_clips=3, clip_s=6.0, train_rooms=2, clips_per_task=1)
+# A second process that imports PyTorch takes longer than what it would train.
+ONE_BY_ONE = ("--concurrency", "1")
 SWEEP = (
-    *("sweep", "quickstart", "--name", "search", "--data", DATA, "--trials", "2", "--stopper", "none"),
+    *("sweep", "quickstart", "--name", "search", "--data", DATA, "--trials", "2", "--stopper", "none", *ONE_BY_ONE),
     # With so low a threshold what has hardly trained finds something, and is worth registering.
     *("--set", "training.epochs=1", "--set", "training.epoch_windows=16", "--set", "inference.threshold=0.02"),
 )
-FINALS = ("finals", "search", "--data", DATA, "--best", "2", "--seeds", "3", "--json")
+FINALS = ("finals", "search", "--data", DATA, "--best", "2", "--seeds", "3", *ONE_BY_ONE, "--json")
 SEARCHING = {
     "sweep": SWEEP,
     "the same sweep again": SWEEP,
@@ -206,7 +208,7 @@ def test_the_finalist_is_registered_with_its_evidence_and_promoted(
     assert "no sweep 'nothing'" in stack.run("finals", "nothing", code=2)
 
 
-DECIDE = ("decide", "search", "--data", DATA, "--seeds", "4", "--json")
+DECIDE = ("decide", "search", "--data", DATA, "--seeds", "4", *ONE_BY_ONE, "--json")
 
 
 @pytest.fixture(scope="module")

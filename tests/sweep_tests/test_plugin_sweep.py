@@ -14,6 +14,8 @@ import pytest
 
 from data.files.audio import write_foa_wav
 from data.registry.plugins import read_plugin
+from infra.record.folder import SweepStore
+from infra.record.trials import COMPLETE
 from support.embedded_stack import Stack
 
 pytestmark = pytest.mark.slow
@@ -106,13 +108,12 @@ def test_a_fusion_that_cannot_run_is_refused_before_anything_is_written(commands
     assert "there is no sweep 'ill-shaped'" in commands.run("status", "ill-shaped", code=2)[1]
 
 
-def test_a_sweep_with_a_plugin_and_its_model(commands: Commands) -> None:
-    found = json.loads(commands.run(*SWEEP, "--plugin", "parts.py", "--json")[0])
-    (trial,) = found["trials"]
-    assert (trial["fusion"], trial["epochs"], found["failed"]) == ("gated", 2, {})
-
-    # Its suggestion runs as it is printed.
+def test_a_sweep_with_a_plugin_and_its_model(commands: Commands, embedded_stack: Stack) -> None:
     told = commands.run(*SWEEP, "--plugin", "parts.py")[0]
+    with embedded_stack.active():
+        (record,) = SweepStore("s3://seldtune", "gates").trials()
+    assert (record.config["fusion"]["name"], len(record.reports), record.state) == ("gated", 2, COMPLETE)
+    # Its suggestion runs as it is printed.
     assert "next     seldtune finals gates --plugin parts.py --plugin patience.py\n" in told
 
     # It goes on with this plugin alone.

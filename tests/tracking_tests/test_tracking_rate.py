@@ -1,4 +1,4 @@
-"""What reaches a real server of a sweep's record: no more a second than is allowed, and no secret."""
+"""What reaches a real server of a sweep: no more a second than is allowed, a model with few requests, and no secret."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.entities import LoggedModelStatus, Metric, Param
 from optuna.distributions import CategoricalDistribution, distribution_to_json
 
+from infra.models.packing import CODE
+from infra.models.register import CHALLENGER, evidence_of, faults_of
 from infra.provenance.secrets import MASK
 from infra.record.trials import FAILED
 from infra.tracking.tracker import SweepTracker
 from infra.tracking.writer import Limits
+from support.registered_models import register_untrained
+from support.tested_models import evidence
 from support.tracked_trials import EXPERIMENT, end, new_record, report
 from support.tracking_server import Server
 from trainables.training.reports import OBJECTIVE
@@ -58,6 +63,37 @@ def test_many_trials_stay_below_the_rate(server: Server, moments: list[float]) -
     resting.update(records[0])
     assert resting.close("FINISHED")
     assert len(server.runs("rests")[1]) == 1
+
+
+@pytest.mark.slow
+def test_a_model_is_registered_and_fetched_with_few_requests(
+    server: Server, moments: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By files it was 320: one for each file of the code, and one for each metric of the run."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment("models")
+    run = client.create_run(experiment).info
+    client.log_batch(run.run_id, [Metric(f"metric/{n}", 0.5, 0, 1) for n in range(50)], [Param("lr", "0.1")])
+    client.set_terminated(run.run_id)
+    ended = client.get_run(run.run_id).info
+    moments.clear()
+    version = register_untrained(tmp_path, run.run_id, alias=CHALLENGER, evidence=evidence())
+    assert len(moments) <= 25
+    moments.clear()
+    fetched = Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(tmp_path / "fetched")))
+    assert len(moments) <= 20
+    assert (fetched / CODE).is_file()
+    assert faults_of(version) == []
+    assert evidence_of(version) == evidence()
+    # The run is as it was, and has the model.
+    assert client.get_run(run.run_id).info == ended
+    (logged,) = client.search_logged_models([experiment])
+    assert (logged.source_run_id, logged.params, logged.status) == (run.run_id, {"lr": "0.1"}, LoggedModelStatus.READY)
+    assert [model.model_id for model in client.get_run(run.run_id).outputs.model_outputs] == [logged.model_id]
+    # Once more: nothing is there twice.
+    assert register_untrained(tmp_path, run.run_id, alias=CHALLENGER, evidence=evidence()) == version
+    assert len(client.search_logged_models([experiment])) == 1
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import RandomSampler
-from scipy.stats import norm
 
 from data.errors import UserError
 from infra.search.forecast import Forecast, Forecasts
@@ -118,6 +117,8 @@ def choose(known: Known) -> Mapping[str, Any]:
     incumbent = min(in_full) if in_full else min(end.centre for end in ends.values())
     deviation = np.hypot(deviation, NOISE)
     ahead = (incumbent - mean) / deviation
+    from scipy.stats import norm  # takes a second to import
+
     return points[int(np.argmax(deviation * (ahead * norm.cdf(ahead) + norm.pdf(ahead))))].params
 
 
