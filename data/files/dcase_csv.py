@@ -6,6 +6,7 @@ reads them here: taking a data set in, comparing a prediction with the truth, an
 
 from __future__ import annotations
 
+import csv
 import io
 import logging
 import os
@@ -35,6 +36,7 @@ _FEWEST_COLUMNS = 4
 _SMALL_ANGLES = "csv with angles no larger than radians are"
 _HEADER_NAMES = ("frame", "class", "azimuth")
 _OTHER_SIGNS = re.compile(r"\d\"?\s*[;\t]|\"\d")
+_LONGEST_LINE = 10_000
 _MOST_SHOWN = 100
 """Characters of a line, for messages; a page of the web may be of one line."""
 _LARGEST_WHOLE = 2.0**53
@@ -205,7 +207,8 @@ def _read_line_by_line(text: str, where: str, classes: ClassMap) -> Table:
     lines = list(_lines(text, where))
     named = classes.of_names if lines and _is_word((*lines[0][1].split(","), "")[_CLASS_COLUMN]) else None
     for number, line in lines:
-        cells = line.split(",")
+        # Names of classes may hold commas, and are in quotes then.
+        cells = line.split(",") if named is None or '"' not in line else next(csv.reader([line[:_LONGEST_LINE]]))
         columns = len(rows[0]) if rows else len(cells)
         if len(cells) != columns and {len(cells), columns} != {5, 6}:
             raise UserError(f"{where}:{number}: expected {columns} columns as in the lines before, got {len(cells)}")
@@ -213,7 +216,7 @@ def _read_line_by_line(text: str, where: str, classes: ClassMap) -> Table:
         if len(cells) == 6 and not cells[-1].strip():
             cells[-1] = "nan"
         if named is not None and len(cells) > _CLASS_COLUMN:
-            name = cells[_CLASS_COLUMN].strip().strip('"')
+            name = cells[_CLASS_COLUMN].strip()
             if (found := classes.number_of(name)) is None:
                 raise UserError(f"{where}:{number}: {classes.classes.unknown(name)}; or say others with --classes")
             cells[_CLASS_COLUMN] = str(found)

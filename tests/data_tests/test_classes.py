@@ -116,7 +116,8 @@ def test_rows_are_read_by_name(animals: ClassMap) -> None:
 
 
 def test_names_are_read_without_a_list_too() -> None:
-    assert parse_events_csv(b"0,door,0,10,0\n3,Water tap,0,20,0\n", "a.csv")[0].class_index.tolist() == [7, 10]
+    rows = b'0,door,0,10,0\n3,Water tap,0,20,0\n4,"Female speech, woman speaking",0,20,0\n'
+    assert parse_events_csv(rows, "a.csv")[0].class_index.tolist() == [7, 10, 0]
     with pytest.raises(UserError, match=r"no class 'wolf'.*--classes"):
         parse_events_csv(b"0,wolf,0,10,0\n", "a.csv")
 

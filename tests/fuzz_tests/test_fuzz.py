@@ -13,6 +13,7 @@ import os
 import resource
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from data.errors import UserError
 from data.fields import from_text
 from data.files.audio import read_foa_int16
 from data.files.boxes import read_boxes_csv
+from data.files.class_map import DATA_SETS, read_class_map
 from data.files.dcase_csv import parse_events_csv
 from data.files.label_folder import read_folder
 from data.files.yaml_files import read_mapping
@@ -54,6 +56,15 @@ scene:
   polyphony: 2
   speed_m_s: [0.5, 1.5]
   classes: [door, 3]
+"""
+
+
+CLASSES = b"""
+of: dcase2021
+classes:
+  - Dog bark
+  - {name: Speech, short: speech, from: [Female speech, 8]}
+drop: [3, piano]
 """
 
 
@@ -120,8 +131,11 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
         ROWS,
         b"frame,class,source,azimuth,elevation\n" + ROWS.replace(b",150", b""),
         b"0,3,0,0.6,-0.8,0.0\n",
+        b'0,"Door, open or close",0,-30,10,150\n4,door,1,170,-5,200\n',
         b"",
     ]
+    own = replace(store.manifest, classes=DATA_SETS["dcase2021"])
+    of_own = replace(drawn("quickstart"), classes=own.classes)
     # The others name parts of a plugin.
     spaces = [(REPOSITORY / "examples" / name).read_bytes() for name in ("fusions.yaml", "population.yaml")]
     return {
@@ -132,10 +146,14 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
             file_read(folder / "b.csv", lambda path: read_boxes_csv(str(path), 20)),
         ),
         "manifest": Target(
-            [store.manifest.to_json().encode()],
+            [manifest.to_json().encode() for manifest in (store.manifest, own)],
             file_read(folder / "store" / MANIFEST_NAME, lambda path: open_store(str(path.parent)).check()),
         ),
-        "config": Target([json.dumps(to_dict(drawn(name))).encode() for name in ("quickstart", "fusion")], as_config),
+        "config": Target(
+            [json.dumps(to_dict(config)).encode() for config in (drawn("quickstart"), drawn("fusion"), of_own)],
+            as_config,
+        ),
+        "classes": Target([CLASSES], file_read(folder / "classes.yaml", read_class_map)),
         "space": Target(spaces, file_read(folder / "space.yaml", lambda path: find_space(str(path)))),
         "scenes": Target([SCENES], file_read(folder / "scenes.yaml", read_scenes)),
         "sound": Target(sounds(), file_read(folder / "sound.wav", read_foa_int16)),
@@ -147,7 +165,19 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
     }
 
 
-NAMES = ("labels", "predictions", "boxes", "manifest", "config", "space", "scenes", "sound", "settings", "options")
+NAMES = (
+    "labels",
+    "predictions",
+    "boxes",
+    "manifest",
+    "config",
+    "space",
+    "scenes",
+    "classes",
+    "sound",
+    "settings",
+    "options",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
