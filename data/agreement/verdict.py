@@ -246,7 +246,7 @@ def _in_time(by_lag: Floats) -> bool:
     """Whether they go best without a lag, and worse with a longer one than is tolerated."""
     best = int(np.argmax(by_lag))
     longer = by_lag[np.abs(_LAGS) == TOLERATED_LAG + 1].max()
-    return abs(int(_LAGS[best])) <= TOLERATED_LAG and by_lag[best] > max(FEWEST_FRAMES, _SHARP * longer)
+    return bool(abs(_LAGS[best]) <= TOLERATED_LAG and by_lag[best] > max(FEWEST_FRAMES, _SHARP * longer))
 
 
 def _late(by_lag: Floats) -> list[str]:

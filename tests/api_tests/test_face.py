@@ -18,7 +18,7 @@ from infra.api.asked import SweepOptions, sweep_request
 from infra.api.datasets import SceneOptions, synthesise_tree
 from infra.cli import app
 from infra.commands.options import SweepOptions as CommandOptions
-from infra.models.register import KNOWN_NAMES, KNOWN_SUFFIXES
+from infra.models.packing import KNOWN_NAMES, KNOWN_SUFFIXES
 from infra.record.retries import Retries, parse_retries
 from search_spaces.registry import find_space
 from support.forgotten_plugins import forgotten_plugins

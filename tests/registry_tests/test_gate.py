@@ -185,7 +185,7 @@ def test_rules_from_yaml(tmp_path):
     for text, said in (
         ("margn: 1", "'margn' is no rule; there are: average, margin"),
         ("margin: -1", "0 or more"),
-        ("margin: yes", "has to be a number"),
+        ("margin: true", "has to be a number"),
         ("margin: .inf", "margin = inf: has to be a number, 0 or more"),
         ("margin: .nan", "margin = nan: has to be a number, 0 or more"),
         ("margin: 0.1\nmargin: 0.2", "margin is given twice"),
