@@ -6,6 +6,7 @@ STARSS23's thirteen are the default; a data set may bring its own.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,32 @@ _LONGEST_NAME, _LONGEST_SHORT = 80, 24
 
 def slug(name: str) -> str:
     """A name as it is compared, letters and digits without "and": water_tap, "Water tap" and waterTap are one."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\da-zA-Z_]+", name)
-    return "".join(word.lower() for word in words if word.lower() != "and")
+    return "".join(word for word in map(str.casefold, _words(name)) if word != "and")
+
+
+def _words(name: str) -> list[str]:
+    """Its words of letters, with the marks that belong to them in some scripts, and digits."""
+    text = unicodedata.normalize("NFC", name)
+    text = "".join(sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " " for sign in text)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).split()
 
 
 def _joined(name: str) -> str:
     """The words of a name with low lines between them, as far as a short name may go."""
-    return "_".join(re.findall(r"[^\W_]+", str(name))).lower()[:_LONGEST_SHORT].rstrip("_")
+    return "_".join(_words(name)).casefold()[:_LONGEST_SHORT].rstrip("_")
+
+
+def _is_name(name: Any) -> bool:
+    """Whether it is a text to show, with a letter in it, and nothing that a file may mean as a number."""
+    if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME:
+        return False
+    if not any(sign.isalpha() for sign in name):
+        return False
+    try:
+        float(name)
+    except ValueError:
+        return bool(slug(name))
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +69,10 @@ class ClassList:
         if len(self.names) != len(self.short_names):
             raise UserError(f"{len(self.names)} names of classes, and {len(self.short_names)} short names")
         for name in self.names:
-            if not isinstance(name, str) or not slug(name) or not name.isprintable() or len(name) > _LONGEST_NAME:
-                raise UserError(f"class {name!r}: a name is a text of 1 to {_LONGEST_NAME} characters, a letter in it")
+            if not _is_name(name):
+                raise UserError(
+                    f"class {name!r}: a name is a text of 1 to {_LONGEST_NAME} characters, with a letter, and no number"
+                )
         for short in self.short_names:
             is_short = isinstance(short, str) and re.fullmatch(rf"[\w-]{{1,{_LONGEST_SHORT}}}", short)
             if not is_short or not slug(short):
@@ -58,20 +80,26 @@ class ClassList:
                     f"short name {short!r} of a class: use letters, digits, - and _, {_LONGEST_SHORT} at most"
                 )
         for kind, fix in ((self.names, "give them other names"), (self.short_names, "say a `short:` of each")):
-            seen: dict[str, str] = {}
-            for name in kind:
-                if (other := seen.setdefault(slug(name), name)) is not name:
-                    raise UserError(f"two classes are called alike: {other!r} and {name!r}; {fix}")
+            seen: dict[str, int] = {}
+            for place, name in enumerate(kind):
+                if (other := seen.setdefault(slug(name), place)) != place:
+                    raise UserError(f"two classes are called alike: {kind[other]!r} and {name!r}; {fix}")
 
     @classmethod
     def of(cls, names: Sequence[str], short_names: Mapping[str, str] | None = None) -> ClassList:
-        """Of names alone, with short names where they are given. The others are the words of a name up to its first
-        comma, or all of them where those are another's too."""
+        """Of names alone, with short names where they are given.
+
+        The others are the words of a name up to its first comma, or all of them where those are another's too, or its
+        place where MLflow would not take these: names of metrics have no marks of scripts that write vowels by them.
+        """
         given = short_names or {}
-        first = {name: _joined(name.partition(",")[0]) for name in names}
-        often = Counter(first.values())
-        made = (short if short and often[short] == 1 else _joined(name) for name, short in first.items())
-        return cls(names=tuple(names), short_names=tuple(map(given.get, first, made)))
+        first = [_joined(name.partition(",")[0]) for name in map(str, names)]
+        often = Counter(first)
+        made = []
+        for place, (name, short) in enumerate(zip(names, first, strict=True)):
+            words = short if short and often[short] == 1 else _joined(str(name))
+            made.append(given.get(name) or (words if re.fullmatch(r"\w+", words) else f"class_{place}"))
+        return cls(names=tuple(names), short_names=tuple(made))
 
     def __len__(self) -> int:
         return len(self.names)

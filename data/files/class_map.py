@@ -50,17 +50,25 @@ class ClassMap:
     def of_numbers(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """The class of each number in a file; `DROPPED`, or `UNKNOWN` as what is no whole number."""
         pairs = [(index, index) for index in range(len(self.classes))] if self.numbers is None else self.numbers
-        table = np.full(1 + max(number for number, _ in pairs), UNKNOWN)
+        table = np.full(1 + max((number for number, _ in pairs), default=0), UNKNOWN)
         for number, index in pairs:
             table[number] = index
         with np.errstate(invalid="ignore"):
             known = (numbers >= 0) & (numbers < len(table)) & (numbers == np.rint(numbers))
         return np.where(known, table[np.where(known, numbers, 0).astype(np.int64)], UNKNOWN)
 
-    def number_of(self, name: str) -> int | None:
-        """A number for a name in a file, in place of it, if the name is known; `of_names` knows what it means."""
-        index = self._by_slug.get(slug(name), self.classes.named(name))
-        return _DROPPED_NAME if index == DROPPED else index
+    def number_of(self, cell: str) -> int | None:
+        """A number for a name, or number, in a file that has names, in place of it; `of_names` knows what it means.
+
+        None: it is unknown.
+        """
+        try:
+            index = int(self.of_numbers(np.array([float(cell)]))[0])
+        except ValueError:
+            index = self._by_slug.get(slug(cell), UNKNOWN)
+            if index == UNKNOWN and (named := self.classes.named(cell)) is not None:
+                index = named
+        return {UNKNOWN: None, DROPPED: _DROPPED_NAME}.get(index, index)
 
     @cached_property
     def _by_slug(self) -> dict[str, int]:
@@ -72,12 +80,27 @@ class ClassMap:
         own = ((index, index) for index in range(len(self.classes)))
         return ClassMap(classes=self.classes, numbers=(*own, (_DROPPED_NAME, DROPPED)))
 
+    def to_json(self) -> list[str]:
+        """A text for each class, and one for what is dropped: its name, its short name, and what it comes from."""
+        told = []
+        own = ((index, index) for index in range(len(self.classes)))
+        origins = [*(own if self.numbers is None else self.numbers), *self.names]
+        for index in (*range(len(self.classes)), DROPPED):
+            comes_from = ", ".join(str(origin) for origin, to in origins if to == index)
+            if index != DROPPED:
+                told.append(f"{self.classes.names[index]} ({self.classes.short_names[index]}) <- {comes_from}")
+            elif comes_from:
+                told.append(f"dropped <- {comes_from}")
+        return told
+
     def said(self) -> str:
         """The numbers that are known, for messages."""
         if self is DEFAULT_CLASSES:  # nobody said which they are
             return f"classes are 0..{len(self.classes) - 1}; say with --classes what others are"
         if self.numbers is None:
-            return f"classes are 0..{len(self.classes) - 1}"
+            return f"classes are 0..{len(self.classes) - 1}" if len(self.classes) > 1 else "the only class is 0"
+        if not self.numbers:
+            return f"classes have names alone here: {some_of(self.classes.short_names, 20)}"
         return f"numbers of classes are {some_of([str(number) for number, _ in sorted(self.numbers)], 20)}"
 
 
@@ -127,7 +150,10 @@ def _class_map(said: Mapping[str, Any]) -> ClassMap:
             raise UserError(f"{key}: a list of classes has `classes`, `of` and `drop`{near(key, ('classes', 'drop'))}")
     of = said.get("of", "starss23")
     if of not in DATA_SETS:
-        raise UserError(f"of: {of!r} is no data set whose numbers are known; choose one of {', '.join(DATA_SETS)}")
+        known = ", ".join(DATA_SETS)
+        raise UserError(
+            f"of: {of!r} is no data set whose numbers are known; choose one of {known}{near(of, DATA_SETS)}"
+        )
     entries = said.get("classes")
     if not isinstance(entries, list) or not entries:
         raise UserError("classes: a list of names is needed, in the order that the classes are to have")
@@ -136,17 +162,18 @@ def _class_map(said: Mapping[str, Any]) -> ClassMap:
     sources = {index: origin for index, (_, _, origin) in enumerate(read)}
     dropped = _origins(said.get("drop", []), "drop")
     numbers: dict[int, int] = {}
+    own = {slug(name): index for kind in (classes.names, classes.short_names) for index, name in enumerate(kind)}
     names: dict[str, int] = {}
     for index, origin in [*sources.items(), (DROPPED, dropped)]:
-        given = [index] if origin is None else origin
-        for one in given:
+        for one in [index] if origin is None else origin:
             for number in _numbers_of(one, DATA_SETS[of]):
-                _claim(numbers, number, index, classes)
+                _claim(numbers, number, number, index, classes)
             if isinstance(one, str):
-                _claim(names, slug(one), index, classes)
-    own = numbers == {index: index for index in range(len(classes))}
+                _claim(own, slug(one), one, index, classes)
+                names[slug(one)] = index
+    as_listed = numbers == {index: index for index in range(len(classes))}
     return ClassMap(
-        classes=classes, numbers=None if own else tuple(sorted(numbers.items())), names=tuple(names.items())
+        classes=classes, numbers=None if as_listed else tuple(sorted(numbers.items())), names=tuple(names.items())
     )
 
 
@@ -173,8 +200,9 @@ def _origins(said: Any, where: str) -> list[int | str]:
     listed = said if isinstance(said, list) else [said]
     for one in listed:
         is_number = isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= _LARGEST_NUMBER
-        if not is_number and not (isinstance(one, str) and one.strip()):
-            raise UserError(f"{where}: {one!r} is neither a number of a class, from 0 on, nor a name")
+        if not is_number and not (isinstance(one, str) and any(sign.isalpha() for sign in one)):
+            fix = "; leave out the quotes" if isinstance(one, str) and one.strip().isdecimal() else ""
+            raise UserError(f"{where}: {one!r} is neither a number of a class, from 0 on, nor a name{fix}")
     return listed
 
 
@@ -185,7 +213,7 @@ def _numbers_of(origin: int | str, of: ClassList) -> Iterator[int]:
         yield number
 
 
-def _claim(taken: dict[Any, int], one: int | str, index: int, classes: ClassList) -> None:
-    if (other := taken.setdefault(one, index)) != index:
+def _claim(taken: dict[Any, int], key: int | str, one: int | str, index: int, classes: ClassList) -> None:
+    if (other := taken.setdefault(key, index)) != index:
         called = ["drop" if at == DROPPED else repr(classes.names[at]) for at in (other, index)]
         raise UserError(f"{one!r} belongs to {called[0]} and to {called[1]}; leave it out of one (`from:`)")

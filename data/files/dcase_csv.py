@@ -205,7 +205,8 @@ def _read_line_by_line(text: str, where: str, classes: ClassMap) -> Table:
     """For the rare file that the fast way does not take: it is read with more patience, or its fault is named."""
     rows: list[list[float]] = []
     lines = list(_lines(text, where))
-    named = classes.of_names if lines and _is_word((*lines[0][1].split(","), "")[_CLASS_COLUMN]) else None
+    has_names = any(_is_word((*line.split(",", 2), "")[_CLASS_COLUMN]) for _, line in lines)
+    named = classes.of_names if has_names else None
     for number, line in lines:
         # Names of classes may hold commas, and are in quotes then.
         cells = line.split(",") if named is None or '"' not in line else next(csv.reader([line[:_LONGEST_LINE]]))
@@ -218,7 +219,8 @@ def _read_line_by_line(text: str, where: str, classes: ClassMap) -> Table:
         if named is not None and len(cells) > _CLASS_COLUMN:
             name = cells[_CLASS_COLUMN].strip()
             if (found := classes.number_of(name)) is None:
-                raise UserError(f"{where}:{number}: {classes.classes.unknown(name)}; or say others with --classes")
+                unknown = classes.classes.unknown(name) if _is_word(name) else f"class {name} is unknown"
+                raise UserError(f"{where}:{number}: {unknown}; {classes.said()}")
             cells[_CLASS_COLUMN] = str(found)
         try:
             rows.append([_number(cell) for cell in cells])

@@ -87,6 +87,8 @@ class IngestSettings:
         ):
             if is_usual:
                 del said[name]
+        if "classes" in said:
+            said["classes"] = self.class_map.to_json()
         return json.loads(json.dumps(said))
 
 

@@ -152,7 +152,12 @@ def _lost_files(tree: Tree) -> Iterator[Fault]:
 
 
 def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:
-    remarks = [f"{storage.join(tree.root, orphan)} belongs to no recording" for orphan in tree.orphans]
+    told = {PurePosixPath(link).stem for link in storage.broken_links(tree.root)}
+    remarks = [
+        f"{storage.join(tree.root, orphan)} belongs to no recording"
+        for orphan in tree.orphans
+        if PurePosixPath(orphan).stem not in told
+    ]
     rooms = {split: {clip.room for clip in clips if clip.split == split} for split in ("train", "val", "test")}
     both = sorted(rooms["train"] & (rooms["val"] | rooms["test"]))
     if both:

@@ -18,7 +18,7 @@ import numpy as np
 
 from data.errors import UserError
 from data.labels import Events
-from data.names import ADDED_MARK, check_name
+from data.names import ADDED_MARK, check_name, some_of
 from data.stores.build import SHARD_BYTES, Run, build
 from data.stores.chunks import SPLITS, Shard, Store, read_index, read_shard
 from data.stores.facts import recording_facts
@@ -97,10 +97,10 @@ def check_mix(target: Store, added: Mapping[str, Store]) -> None:
                 f"added store {name!r}: that is what the store is called that is added to; rename its folder"
             )
         if store.manifest.classes != target.manifest.classes:
+            theirs, ours = (some_of(one.manifest.classes.short_names) for one in (store, target))
             raise UserError(
-                f"{store.root} has other classes than {target.root}: {store.manifest.classes}; and: "
-                f"{target.manifest.classes}; take one of them in anew with `data ingest --classes`, which gives both "
-                "one list"
+                f"{store.root} has other classes ({theirs}) than {target.root} ({ours}); take one of them in anew with "
+                "`data ingest --classes`, which gives both one list"
             )
         if not store.split(_ADDED_SPLIT).clips:
             raise UserError(f"{store.root} has no recording to train on: there is nothing to add")

@@ -28,11 +28,11 @@ def refuse_to_replace(there: Store, differences: str) -> None:
 def differences_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """How settings differ; recordings do where they do not."""
     names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return (
-        ", ".join(f"{name} was {_short(before.get(name))}, now {_short(now.get(name))}" for name in names) or RECORDINGS
-    )
+    return ", ".join(f"{name} was {_short(before, name)}, now {_short(now, name)}" for name in names) or RECORDINGS
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
+def _short(settings: Mapping[str, Any], name: str) -> str:
+    if name not in settings:
+        return "the default"
+    text = json.dumps(settings[name], ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -101,6 +101,7 @@ def predict(
     boxes: Path | str | None = None,
     resample: bool = False,
     ambisonics: Literal["ambix", "n3d", "fuma"] = "ambix",
+    classes: Path | str | None = None,
     settings: Settings | None = None,
 ) -> dict[str, Any]:
     """Apply a registered model to a recording, and write a DCASE csv and a picture.
@@ -114,6 +115,7 @@ def predict(
         boxes: csv of object boxes, for a model that reads them.
         resample: accept another sample rate and convert it.
         ambisonics: order and scale of the channels: ambix, n3d or fuma; a file that says FuMa is read so anyway.
+        classes: as `ingest` takes it: what the truth calls its classes; else it has the numbers of the model's.
 
     Returns:
         What was found and where it was written, ready for JSON: `model`, `seconds`, `rows`, `classes`, `csv`,
@@ -123,12 +125,16 @@ def predict(
         UserError: no such model, or a file that is not what it should be; nothing is written then.
     """
     from data.files.audio import check_ambisonics
+    from data.files.class_map import read_class_map
 
     settled(settings, ("mlflow",))
     from infra.models.predict import predict_files
 
     given = check_ambisonics(ambisonics)
-    return predict_files(model, Path(wav), _path(video), _path(truth), _path(out), resample, _path(boxes), given)
+    class_map = None if classes is None else read_class_map(classes)
+    return predict_files(
+        model, Path(wav), _path(video), _path(truth), _path(out), resample, _path(boxes), given, class_map
+    )
 
 
 def _path(given: Path | str | None) -> Path | None:

@@ -154,9 +154,9 @@ def data_ingest(
         print_json(document)
     else:
         show_ingest(document)
-    faults = built.report["faults"]
-    if faults and not skip_bad:
-        left_out = "1 recording was" if len(faults) == 1 else f"{len(faults)} recordings were"
+    named = {fault["recording"] for fault in built.report["faults"]}
+    if named and not skip_bad:
+        left_out = "1 recording was" if len(named) == 1 else f"{len(named)} recordings were"
         typer.echo(f"error: {left_out} left out; mend what is named above, or say --skip-bad", err=True)
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from data.names import some_of
 from infra.commands.options import AmbisonicsOption
 from infra.console.output import EXIT_GATE, JsonOption, say
 
@@ -121,6 +122,10 @@ def predict(
     boxes: Annotated[Path | None, typer.Option(help="csv of object boxes, for a model that reads them.")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Accept another sample rate and convert it.")] = False,
     ambisonics: AmbisonicsOption = "ambix",
+    classes: Annotated[
+        str | None,
+        typer.Option(help="As for `data ingest`: what the truth calls its classes; else it has the model's own."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Apply a registered model to a recording: a DCASE csv and a picture.
@@ -130,13 +135,21 @@ def predict(
     from infra.api import models as api
 
     result = api.predict(
-        wav, video, model=model, truth=truth, out=out, boxes=boxes, resample=resample, ambisonics=ambisonics
+        wav,
+        video,
+        model=model,
+        truth=truth,
+        out=out,
+        boxes=boxes,
+        resample=resample,
+        ambisonics=ambisonics,
+        classes=classes,
     )
     say(result, _prediction_text(result), as_json=as_json)
 
 
 def _prediction_text(result: dict[str, Any]) -> str:
-    heard = ", ".join(result["classes"]) or "nothing"
+    heard = some_of(result["classes"], 13) or "nothing"
     scored = " ".join(f"{name} {value:g}" for name, value in result["micro"].items())
     lines = [f"{result['seconds']} s, {result['rows']} rows: {heard}"]
     if scored:

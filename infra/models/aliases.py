@@ -191,7 +191,9 @@ def _standing(root: str, version: ModelVersion, *, files: bool = False) -> Stand
     sweep = version.tags.get("sweep", "")
     settings = SweepStore(root, sweep).settings() if sweep else None
     plugins = tuple((settings or {}).get("plugins", ()))
-    return Standing(version=version.version, evidence=evidence, sweep=sweep, plugins=plugins, faults=faults)
+    return Standing(
+        version=version.version, evidence=evidence, name=version.name, sweep=sweep, plugins=plugins, faults=faults
+    )
 
 
 def _holders(moves: list[Move]) -> list[str]:

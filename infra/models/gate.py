@@ -15,6 +15,7 @@ from data.errors import UserError
 from data.files.yaml_files import read_mapping
 from data.registry.plugins import options_for
 from infra.models.evidence import BETTER, Evidence
+from infra.models.register import option_of_model
 from trainables.checks import check
 from trainables.parts.controls import CLOSED
 from trainables.scores.flat import AVERAGES
@@ -78,6 +79,8 @@ class Standing:
     version: str
     evidence: Evidence | None
     """Nothing: it was never in finals."""
+    name: str = ""
+    """Of the model."""
     sweep: str = ""
     """Where it comes from."""
     plugins: tuple[str, ...] = ()
@@ -112,7 +115,8 @@ def judge(candidate: Standing, holder: Standing | None, rules: Rules) -> list[Ve
                 rule="evidence",
                 passed=False,
                 got=f"version {candidate.version} was never tested",
-                needed=f"run `seldtune finals {candidate.sweep or 'SWEEP'}{options_for(candidate.plugins)}`",
+                needed=f"run `seldtune finals {candidate.sweep or 'SWEEP'}{option_of_model(candidate.name)}"
+                f"{options_for(candidate.plugins)}`",
             )
         )
         return verdicts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ FAR_LEVEL_DB = 10.0
 """A recording that is louder or softer by more than that is said to be far from what a model was trained on."""
 FULL_SCALE = 32_767 / 32_768
 MOST_CLIPPED = 0.001
+_LEGEND_ROWS = 16
 """Share of samples at full scale from which on a recording is said to be clipped."""
 _TRUTH = "a DCASE csv with rows of frame,class,source,azimuth,elevation[,distance]"
 
@@ -55,11 +57,13 @@ def predict_files(
     resample: bool = False,
     boxes: Path | None = None,
     ambisonics: Ambisonics = "ambix",
+    class_map: ClassMap | None = None,
 ) -> dict[str, Any]:
     """Predict one recording and write `<name>.csv` and `<name>.png` into `out` (the recording's folder if nothing).
 
     Args:
         boxes: csv of object boxes (`data.files.boxes.read_boxes_csv`), for a model that reads them.
+        class_map: what the truth calls its classes; None: it has the numbers of the model's list.
 
     Returns what was written and found, ready for JSON.
 
@@ -75,7 +79,10 @@ def predict_files(
     config = model.config
     reference = None
     if truth is not None:
-        reference = _within(_read_truth(truth, config.classes), audio.shape[1] // SAMPLES_PER_LABEL, truth)
+        numbered = class_map or ClassMap(classes=config.classes)
+        if numbered.classes != config.classes:
+            raise UserError(f"--classes lists {numbered.classes}, and {model_uri} has others: {config.classes}")
+        reference = _within(_read_truth(truth, numbered), audio.shape[1] // SAMPLES_PER_LABEL, truth)
     seen: NDArray[Any] | None = None
     reads = config.visual.reads
     if reads is not None:
@@ -249,9 +256,9 @@ def _foreign(info: ModelInfo) -> str | None:
     return None if loader == pyfunc_loader.__name__ else f"{loader} loads it, not {pyfunc_loader.__name__}"
 
 
-def _read_truth(path: Path, classes: ClassList) -> Events:
+def _read_truth(path: Path, classes: ClassMap) -> Events:
     try:
-        return read_events_csv(path, classes=ClassMap(classes=classes))
+        return read_events_csv(path, classes=classes)
     except UserError as error:
         raise UserError(f"{error}; the truth has to be {_TRUTH}") from error
 
@@ -289,7 +296,9 @@ def plot_prediction(
     for class_index in sorted(shown):
         axes[0].scatter([], [], color=palette[class_index], label=classes.short_names[class_index], s=25)
     if shown:
-        axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        columns = -(-len(shown) // _LEGEND_ROWS)
+        small = {} if columns == 1 else {"fontsize": 7, "columnspacing": 0.8, "handletextpad": 0.1}
+        axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, ncols=columns, **small)
     # 180 degrees is behind; azimuth grows to the left, so left is up.
     axes[0].set(ylabel="azimuth (deg, left is +90)", ylim=(-185, 185), yticks=range(-180, 181, 60))
     axes[1].set(ylabel="elevation (deg)", xlabel="time (s)", ylim=(-95, 95), yticks=range(-90, 91, 45))
@@ -297,4 +306,6 @@ def plot_prediction(
     for panel in axes:
         panel.grid(alpha=0.25)
     figure.suptitle(title + (" (dots: predicted, pale: truth)" if reference is not None else ""))
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # names may be of any script
+        figure.savefig(path, dpi=110)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # torch comes with it: a dry run of a promotion needs none
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
+USUAL_NAME = "seld"
+"""Of a registered model, where nobody says another."""
 CHALLENGER, FINALIST, CHAMPION = "challenger", "finalist", "champion"
 WEIGHTS_TAG, EVIDENCE_TAG, CLASSES_TAG = "weights.sha256", "evidence.sha256", "classes"
 LONGEST_CHECK_S = 600.0
@@ -101,6 +103,11 @@ def register_best(
     if alias is not None:
         client.set_registered_model_alias(name, alias, chosen.version)
     return find_version(name, chosen.version)
+
+
+def option_of_model(name: str) -> str:
+    """What a suggested command needs to register under this name: nothing for the usual one."""
+    return "" if name in ("", USUAL_NAME) else f" --model {name}"
 
 
 def validation_tag(key: str) -> str:

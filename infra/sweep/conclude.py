@@ -31,7 +31,7 @@ from infra.comparison.report import report_files
 from infra.comparison.trials import LoadedSweep
 from infra.models.challenge import challenge, why_unfit
 from infra.models.predict import plot_prediction
-from infra.models.register import CHALLENGER, ModelVersion, register_best
+from infra.models.register import CHALLENGER, ModelVersion, option_of_model, register_best
 from infra.record.folder import SweepStore
 from infra.record.trials import TrialRecord, best_trial
 from infra.search.objectives import SELD
@@ -120,7 +120,7 @@ class Conclusion:
             place = f"not {CHALLENGER}: {self.withheld}" if self.withheld else f"{self.version.name}@{CHALLENGER}"
             lines += [
                 f"model    {self.version.uri} is {place}",
-                f"next     seldtune finals {self.name}{options_for(self.plugins)}",
+                f"next     seldtune finals {self.name}{option_of_model(self.version.name)}{options_for(self.plugins)}",
             ]
         elif self.withheld:
             lines.append(f"model    none is registered: {self.withheld}")

@@ -17,6 +17,7 @@ from data.readers.contract import IngestSettings
 from data.readers.ingest import ingest
 from data.stores.chunks import Manifest, Store, open_store, verify
 from data.stores.mix import mix
+from data.stores.replacing import differences_of
 from support.starss23_tree import noise, write_text, write_wav
 
 ANIMALS = """\
@@ -57,6 +58,10 @@ def test_short_names_are_made_of_names() -> None:
         (("Dog", "Cat\n"), ("a", "b"), "class 'Cat"),
         (("Dog",), ("two words",), "short name 'two words'"),
         (("Dog", "Cat"), ("a",), "2 names of classes, and 1 short names"),
+        (("Dog", "7"), ("a", "b"), "class '7'"),
+        (("Dog", "nan"), ("a", "b"), "class 'nan'"),
+        (("Dog", "Dog"), ("a", "b"), "'Dog' and 'Dog'"),
+        (("Dog", "\u00c9t\u00e9", "E\u0301te\u0301"), ("a", "b", "c"), "called alike"),
     ],
 )
 def test_lists_that_are_none(names: tuple[str, ...], short_names: tuple[str, ...], said: str) -> None:
@@ -72,6 +77,15 @@ def test_a_class_goes_by_its_names_in_any_spelling() -> None:
     }
     # What two classes begin with names neither.
     assert spelt == {"carHorn": 2, "CAR_HORN": 2, "car_horn": 2, "dog bark LOUD": 0, "soft": 1, "Dog bark": None}
+
+
+def test_marks_that_belong_to_letters_tell_words_apart() -> None:
+    water, bridge = "\u092a\u093e\u0928\u0940", "\u092a\u093e\u0928"
+    classes = ClassList.of((water, bridge))
+    assert (classes.named(water), classes.named(bridge)) == (0, 1)
+    # MLflow takes no such mark in the name of a metric.
+    assert classes.short_names == ("class_0", "class_1")
+    assert ClassList.of(("Gr\u00f6\u00dfe",)).named("GR\u00d6SSE") == 0
 
 
 def test_short_names_that_would_be_one_are_longer_or_have_to_be_given() -> None:
@@ -115,6 +129,28 @@ def test_rows_are_read_by_name(animals: ClassMap) -> None:
         parse_events_csv(b"0,cat,0,10,0\n1,catt,0,20,0\n", "a.csv", classes=animals)
 
 
+def test_numbers_and_names_may_stand_in_one_file(animals: ClassMap) -> None:
+    numbers_first = b"0,2,0,10,0\n1,purring,0,20,0\n2,4,0,20,0\n"
+    names_first = b"0,purring,0,10,0\n1,1,0,20,0\n2,3,0,20,0\n3,5,0,1,1\n"
+    for rows in (numbers_first, names_first):
+        assert parse_events_csv(rows, "a.csv", classes=animals)[0].class_index.tolist() == [1, 1, 2]
+    with pytest.raises(UserError, match=r"a\.csv:2: class 7 is unknown; numbers of classes are 0, 1"):
+        parse_events_csv(b"0,purring,0,10,0\n1,7,0,20,0\n", "a.csv", classes=animals)
+
+
+def test_a_list_without_numbers_reads_names(tmp_path: Path) -> None:
+    only = read(tmp_path, "classes: [{name: Dog, from: [bark]}, {name: Cat, from: []}]")
+    assert parse_events_csv(b"0,bark,0,10,0\n1,cat,0,20,0\n", "a.csv", classes=only)[0].class_index.tolist() == [0, 1]
+    with pytest.raises(UserError, match="class 0 is unknown: classes have names alone here: dog, cat"):
+        parse_events_csv(b"0,0,0,10,0\n", "a.csv", classes=only)
+
+
+def test_what_differs_of_lists_is_said_in_words(tmp_path: Path, animals: ClassMap) -> None:
+    was, now = (IngestSettings(classes=classes).to_dict() for classes in (animals, None))
+    said = differences_of(was, now)
+    assert said == 'classes was ["Dog bark (dog_bark) <- 0", "Cat (ca..., now the default'
+
+
 def test_names_are_read_without_a_list_too() -> None:
     rows = b'0,door,0,10,0\n3,Water tap,0,20,0\n4,"Female speech, woman speaking",0,20,0\n'
     assert parse_events_csv(rows, "a.csv")[0].class_index.tolist() == [7, 10, 0]
@@ -139,6 +175,13 @@ def test_names_are_read_without_a_list_too() -> None:
         ("classes: [{name: Dog, from: [true]}]", "from: True is neither"),
         ("classes: [Dog, {name: Cat, from: 0}]", "0 belongs to 'Dog' and to 'Cat'"),
         ("classes: [Dog]\ndrop: 0", "0 belongs to 'Dog' and to drop"),
+        (
+            "classes: [{name: Dog, from: '3'}]",
+            "'3' is neither a number of a class, from 0 on, nor a name; leave out the quotes",
+        ),
+        ("classes: [{name: Dog, from: siren}, Siren]", "'siren' belongs to 'Siren' and to 'Dog'"),
+        ("classes: [Dog, Cat]\ndrop: [cat]", "'cat' belongs to 'Cat' and to drop"),
+        ("of: starss\nclasses: [Dog]", "did you mean starss23?"),
         ("of: audioset\nclasses: [Dog]", "of: 'audioset' is no data set whose numbers are known"),
     ],
 )
@@ -253,7 +296,7 @@ def test_stores_of_other_classes_do_not_mix(tmp_path: Path, animals: ClassMap) -
     (tmp_path / "b").mkdir()
     one, other = taken_in(tmp_path / "a", animals), taken_in(tmp_path / "b", None)
     with pytest.raises(
-        UserError, match=r"other classes than .*: female, male.*; and: dog_bark, cat, human_speech; .*--classes"
+        UserError, match=r"other classes \(female, male, .*\) than .* \(dog_bark, cat, human_speech\); .*--classes"
     ):
         mix(str(tmp_path / "mixed"), one, {"other": other})
 

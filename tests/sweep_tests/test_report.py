@@ -6,6 +6,7 @@ import pytest
 
 from data.classes import STARSS23
 from data.errors import UserError
+from data.files.class_map import ClassMap
 from data.labels import Events
 from infra.models.predict import RegisteredModel, _read_truth, _within, plot_prediction
 from infra.models.register import ModelVersion
@@ -141,7 +142,7 @@ def test_a_truth_of_another_layout_is_told_the_layout(tmp_path: Path) -> None:
     marks.write_text("start,end,class,azimuth,elevation\n0.0,1.5,bell,20,0\n")
     wanted = r"rows of frame,class,source,azimuth,elevation\[,distance\]"
     with pytest.raises(UserError, match=rf"marks\.csv:2: expected numbers, got .*; the truth has to be .*{wanted}"):
-        _read_truth(marks, STARSS23)
+        _read_truth(marks, ClassMap())
 
 
 def test_truth_past_the_end_of_a_recording_is_left_out_and_said(

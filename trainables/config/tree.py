@@ -189,6 +189,10 @@ def _build(cls: type, entry: Mapping[str, Any], path: str) -> Any:
     hints = typing.get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}
     _refuse_unknown(path, entry, names)
+    for field in dataclasses.fields(cls):
+        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if needed and field.name not in entry:
+            raise UserError(f"{path}.{field.name} is missing")
     return cls(**{key: _convert(hints[key], value, f"{path}.{key}") for key, value in entry.items()})
 
 

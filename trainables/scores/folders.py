@@ -139,6 +139,7 @@ def score_folders(
         "recordings": len(reference_files),
         "reference": _described(reference_folder, true),
         "prediction": _described(prediction_folder, predicted),
+        **({} if classes is None else {"classes": str(classes)}),
         "scores": _entries(scoring.names, table[:, 0]),
         "axes": median_axis_errors_deg(located),
         "per_class": per_class,
@@ -154,6 +155,8 @@ def score_text(result: dict[str, Any]) -> str:
         form = f"{about['form']}, {columns} columns" if about["form"] else "no rows at all"
         unit = f", distance in {about['distance_unit']}" if about["distance_unit"] else ""
         lines.append(f"{side:<10} {about['folder']} ({form}{unit})")
+    if "classes" in result:
+        lines.append(f"classes    {result['classes']}, for the reference; the prediction has their places in the list")
     lines += ["", f"{'score':<6}{'value':>10}   95 % interval"]
     for name, entry in result["scores"].items():
         low, high = _shown(name, entry["low"]), _shown(name, entry["high"])
