@@ -50,10 +50,9 @@ def first(trained: Trained, seeds: int) -> Trained:
 
 def decide(ours: Trained, theirs: Trained, most: int, alpha: float) -> tuple[bool, int]:
     """Whether one is called better, and after how many seeds of either it ends."""
-    level = level_of_look(alpha, most)
     for seeds in range(FIRST_SEEDS, most + 1):
         found = Difference.of(first(ours, seeds), first(theirs, seeds))
-        if abs(found.value) > found.reach(level):
+        if abs(found.value) > found.reach(level_of_look(alpha, most, seeds)):
             return True, seeds
     return False, most
 
@@ -61,7 +60,7 @@ def decide(ours: Trained, theirs: Trained, most: int, alpha: float) -> tuple[boo
 def fixed(pairs: Sequence[tuple[Trained, Trained]], seeds: int, alpha: float) -> float:
     """Share of the pairs of which one is called better by one look at so many seeds."""
     found = [Difference.of(first(ours, seeds), first(theirs, seeds)) for ours, theirs in pairs]
-    return statistics.fmean(abs(one.value) > one.reach(alpha) for one in found)
+    return statistics.fmean(abs(one.value) > one.welch_reach(alpha) for one in found)
 
 
 def measure(spread: Spread, difference: float, most: int, alpha: float, decisions: int) -> dict[str, Any]:
