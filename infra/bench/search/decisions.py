@@ -3,7 +3,7 @@
     python -m infra.bench.search.decisions --save
 
 Two variants are drawn as `seldtune decide` sees them: a test score for each seed, and what each recording makes of it,
-both with the spread of `quickstart` (or as `--seeds-deviation` and `--recordings-deviation` say). Where both are drawn
+both with a wide spread (or as `--seeds-deviation` and `--recordings-deviation` say). Where both are drawn
 from one distribution, `better` and `worse` are wrong. Where one is better by `--difference`, the seeds that it takes
 until that is said are set against the smallest fixed number of seeds, tested once by Welch's test with the same
 variances, that says it as often.
