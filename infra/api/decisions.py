@@ -26,7 +26,7 @@ class DecisionOptions(TypedDict, total=False):
     margin: float
     """SELD within which a difference does not matter: 0.02."""
     seeds: int
-    """Trainings of a variant at most, 3 or more: 8."""
+    """Trainings of a variant at most, 2 or more: 8."""
     alpha: float
     """Probability that any of the verdicts is wrong: 0.05."""
     budget: str | float | None

@@ -28,7 +28,7 @@ def decide(
         str | None, typer.Option(help="Set each other variant against this one; each against each if not given.")
     ] = None,
     margin: Annotated[float, typer.Option(help="SELD within which a difference does not matter.")] = 0.02,
-    seeds: Annotated[int, typer.Option(help="Trainings of a variant at most, 3 or more.")] = 8,
+    seeds: Annotated[int, typer.Option(help="Trainings of a variant at most, 2 or more.")] = 8,
     alpha: Annotated[float, typer.Option(help="Probability that any of the verdicts is wrong.")] = 0.05,
     budget: Annotated[
         str | None, typer.Option(help="No further round begins after it: 90s, 15m, 12h; none if not given.")

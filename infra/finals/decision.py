@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from typing import Any
 
@@ -67,9 +67,9 @@ class Question:
             raise UserError(f"reference {self.reference!r} has no model; choose one of {', '.join(variants)}")
         return [(variant, self.reference) for variant in variants if variant != self.reference]
 
-    def level(self, pairs: int) -> float:
-        """Of each look at each of so many pairs."""
-        return level_of_look(self.alpha / pairs, self.most_seeds)
+    def level(self, pairs: int, seeds: int) -> float:
+        """Of the look at each of so many pairs after so many seeds; after more than are asked for, of the last."""
+        return level_of_look(self.alpha / pairs, self.most_seeds, min(seeds, self.most_seeds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,9 @@ class Pair:
     difference: Difference | None
     """Of SELD, first minus second; None where one of them has too few trainings to compare."""
     level: float
+    """Of this look."""
+    last_level: float
+    """Of the last look that there may be."""
     margin: float
 
     @property
@@ -98,10 +101,11 @@ class Pair:
     @property
     def hopeless(self) -> bool:
         """However many seeds were added, the recordings alone would leave it open, as far as can be seen."""
-        if self.difference is None:
+        # The difference that two seeds show says too little of what others would.
+        if self.difference is None or min(self.difference.seeds) <= FIRST_SEEDS:
             return False
         most = self.difference.of_endless_seeds
-        reach = most.reach(self.level)
+        reach = most.reach(self.last_level)
         return self._verdict(most.value - reach, most.value + reach) == UNDECIDED
 
     def _verdict(self, low: float, high: float) -> str:
@@ -116,7 +120,7 @@ class Pair:
         assert self.difference is not None
         value = abs(self.difference.value)
         told = max(value, self.margin - value)
-        scale = stats.norm.isf(self.level / 2) ** 2
+        scale = stats.norm.isf(self.last_level / 2) ** 2
         wanted = math.ceil(self.difference.recordings * self.difference.of_recordings * scale / told**2)
         # The few that there are were too few, whatever a normal distribution says.
         return max(wanted, 2 * self.difference.recordings)
@@ -180,13 +184,19 @@ class Decision:
             before: the last look. A verdict that was given stands: the intervals of all looks hold together.
         """
         pairs = question.pairs(list(trained))
-        level = question.level(len(pairs))
+        last_level = question.level(len(pairs), question.most_seeds)
         given = {(p.first, p.second): p for p in before.pairs if p.verdict != UNDECIDED} if before else {}
         found = []
         for a, b in pairs:
-            enough = min(trained[a].seeds, trained[b].seeds) > 1
-            difference = Difference.of(trained[a], trained[b]) if enough else None
-            pair = Pair(first=a, second=b, difference=difference, level=level, margin=question.margin)
+            seeds = min(trained[a].seeds, trained[b].seeds)
+            pair = Pair(
+                first=a,
+                second=b,
+                difference=Difference.of(trained[a], trained[b]) if seeds >= FIRST_SEEDS else None,
+                level=question.level(len(pairs), max(seeds, FIRST_SEEDS)),
+                last_level=last_level,
+                margin=question.margin,
+            )
             found.append(given.get((a, b), pair))
         ordered = sorted((v for v in trained if trained[v].seeds), key=lambda v: float(trained[v].scores.mean()))
         return cls(
@@ -291,7 +301,8 @@ class Decision:
     def seeds_for(self) -> dict[str, int | None]:
         """Difference -> the seeds that would show it (`infra.finals.looks.seeds_for`)."""
         seen = [pair.difference for pair in self.pairs if pair.difference is not None]
-        return {f"{value:g}": seeds_for(value, seen, self.pairs[0].level) for value in TOLD} if seen else {}
+        level = partial(self.question.level, len(self.pairs))
+        return {f"{value:g}": seeds_for(value, seen, level) for value in TOLD} if seen else {}
 
     def markdown(self) -> str:
         """The report that is kept."""

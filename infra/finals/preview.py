@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from infra.comparison.tables import duration_text
@@ -76,7 +77,7 @@ def preview(request: DecisionRequest, settings: Settings) -> Preview:
         scores[variant] = (record.number, float(record.best[OBJECTIVE]))
         one_each += record.seconds / len(record.reports) * record.config["training"]["epochs"]
     seen, spread_of = _seen(request, settings)
-    level = request.question.level(pairs)
+    level = partial(request.question.level, pairs)
     return Preview(
         sweep=request.sweep,
         question=request.question,

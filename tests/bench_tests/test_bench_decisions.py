@@ -7,6 +7,7 @@ import pytest
 
 from infra.bench.search import decisions
 from infra.bench.search.decisions import Spread, decide, draw, measure
+from infra.finals.looks import FIRST_SEEDS
 
 NARROW = Spread(seeds=0.01, recordings=0.01, num_recordings=8)
 
@@ -21,7 +22,7 @@ def test_what_is_drawn_has_the_spread_that_is_asked_for() -> None:
 
 def test_a_large_difference_is_told_at_the_first_look_and_none_costs_all_seeds() -> None:
     rng = np.random.default_rng(1)
-    assert decide(draw(rng, NARROW, 8, 0.5), draw(rng, NARROW, 8, 0.0), 8, 0.05) == (True, 3)
+    assert decide(draw(rng, NARROW, 8, 0.5), draw(rng, NARROW, 8, 0.0), 8, 0.05) == (True, FIRST_SEEDS)
     same = draw(rng, NARROW, 8, 0.5)
     assert decide(same, same, 8, 0.05) == (False, 8)
 
@@ -30,7 +31,7 @@ def test_errors_power_and_the_fixed_seeds_are_told() -> None:
     found = measure(NARROW, difference=0.03, most=6, alpha=0.05, decisions=120)
     assert found["wrong"] < 0.15
     assert found["power"] > 0.8
-    assert 3 <= found["seeds"] <= 6
+    assert FIRST_SEEDS <= found["seeds"] <= 6
     assert found["ratio"] == pytest.approx(found["seeds"] / found["fixed_seeds"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,12 +83,11 @@ def test_only_those_between_which_something_is_open_get_another_seed(
 ) -> None:
     rounds = Rounds(monkeypatch, tmp_path, wavering)
     found = rounds.decide(question=Question(most_seeds=5, margin=0.001))
-    assert rounds.asked[0] == [(variant, seed) for seed in (1, 2, 3) for variant in VARIANTS]
+    assert rounds.asked[0] == [(variant, seed) for seed in (1, 2) for variant in VARIANTS]
     # Each round begins with what was trained before.
-    assert rounds.asked[1] == [*rounds.asked[0], ("gru", 4), ("cmaf", 4)]
-    assert rounds.asked[2] == [*rounds.asked[1], ("gru", 5), ("cmaf", 5)]
-    assert len(rounds.asked) == 3
-    assert found.decision.seeds == {"gru": 5, "cmaf": 5, "audio_only": 3}
+    for (before, after), seed in zip(pairwise(rounds.asked), (3, 4, 5), strict=True):
+        assert after == [*before, ("gru", seed), ("cmaf", seed)]
+    assert found.decision.seeds == {"gru": 5, "cmaf": 5, "audio_only": 2}
     assert rounds.concluded[2] == {"gru": "worse", "cmaf": "worse"}
 
 
@@ -103,11 +103,11 @@ def test_an_interrupted_round_decides_nothing_and_a_spent_budget_begins_none(
 ) -> None:
     assert Rounds(monkeypatch, tmp_path / "a", wavering, finished=False).decide() is None
     rounds = Rounds(monkeypatch, tmp_path / "b", wavering)
-    found = rounds.decide(question=Question(margin=0.001), budget_s=9 * 60.0)
+    found = rounds.decide(question=Question(margin=0.001), budget_s=6 * 60.0)
     assert len(rounds.asked) == 1
     assert "undecided against cmaf" in found.decision.sentence
     # With more of it, the same decision goes on.
-    rounds.decide(question=Question(margin=0.001), budget_s=12 * 60.0)
+    rounds.decide(question=Question(margin=0.001), budget_s=9 * 60.0)
     assert len(rounds.asked) == 1 + 3
 
 

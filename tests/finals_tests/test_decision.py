@@ -86,6 +86,16 @@ def test_where_recordings_leave_it_open_no_seed_is_added_and_it_is_said() -> Non
     assert found.seeds_for == {"0.02": None, "0.05": None}
 
 
+def test_two_seeds_do_not_say_that_more_are_hopeless() -> None:
+    found = decide(gru=trained(0.40, 2, by_recording=0.1), cmaf=trained(0.44, 2))
+    assert (found.pairs[0].verdict, found.open_variants()) == ("undecided", ["gru", "cmaf"])
+
+
+def test_an_early_look_asks_for_more_than_a_later_one() -> None:
+    early, late = decide(gru=trained(0.4, 3), cmaf=trained(0.5, 3)), decide(gru=trained(0.4, 8), cmaf=trained(0.5, 8))
+    assert early.pairs[0].level < early.pairs[0].last_level == late.pairs[0].level == late.pairs[0].last_level
+
+
 def test_a_variant_without_trainings_is_left_open_and_named() -> None:
     none = Trained(np.zeros(0), np.zeros(0))
     found = decide(gru=trained(0.4), cmaf=none, audio_only=trained(0.6))
@@ -124,7 +134,7 @@ def found_scores() -> np.ndarray:
     [
         ({"by": "colour"}, "--by 'colour' is not known; choose one of fusion, visual, audio, schedule, depth"),
         ({"margin": 0.0}, "margin = 0.0: has to be a SELD, above 0"),
-        ({"most_seeds": 2}, "seeds = 2: has to be 3 or more"),
+        ({"most_seeds": 1}, "seeds = 1: has to be 2 or more"),
         ({"alpha": 1.0}, "alpha = 1.0: has to be a probability"),
         ({"margin": "wide"}, "margin = 'wide': has to be a number"),
     ],

@@ -217,13 +217,11 @@ def decided(stack: Watched, finals: dict[str, Any]) -> dict[str, Any]:
     sweep = SweepStore("s3://seldtune", "search-decide")
     process = stack.start(*DECIDE)
     try:
-        wait_for(
-            lambda: process.poll() is not None or sum(record.ended for record in sweep.trials()) >= 2, timeout_s=200
-        )
+        wait_for(lambda: process.poll() is not None or any(record.ended for record in sweep.trials()), timeout_s=200)
     finally:
         process.kill()
         process.communicate()
-    assert len(sweep.trials()) < 6, "it was to be killed before its first look"
+    assert sum(record.ended for record in sweep.trials()) < 4, "it was to be killed before its first look"
     return json.loads(stack.run(*DECIDE))
 
 
@@ -237,7 +235,7 @@ def test_a_decision_that_was_killed_ends_as_one_that_was_not(stack: Watched, dec
     trained = [(record.params["finalist"], record.params["seed"]) for record in records]
     seeds = {variant["seeds"] for variant in decided["variants"]}
     assert len(trained) == len(set(trained)) == sum(variant["seeds"] for variant in decided["variants"])
-    assert seeds <= {3, 4}
+    assert seeds <= {2, 3, 4}
     whole = json.loads(stack.run(*DECIDE, "--name", "whole"))
     told = ("sentence", "variants", "pairs", "seeds_for", "recordings")
     assert {key: whole[key] for key in told} == {key: decided[key] for key in told}

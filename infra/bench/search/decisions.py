@@ -3,7 +3,7 @@
     python -m infra.bench.search.decisions --save
 
 Two variants are drawn as `seldtune decide` sees them: a test score for each seed, and what each recording makes of it,
-both with the spread of `quickstart` (or as `--seeds-deviation` and `--recordings-deviation` say). Where both are drawn
+both with a wide spread (or as `--seeds-deviation` and `--recordings-deviation` say). Where both are drawn
 from one distribution, `better` and `worse` are wrong. Where one is better by `--difference`, the seeds that it takes
 until that is said are set against the smallest fixed number of seeds, tested once by Welch's test with the same
 variances, that says it as often.
@@ -50,10 +50,9 @@ def first(trained: Trained, seeds: int) -> Trained:
 
 def decide(ours: Trained, theirs: Trained, most: int, alpha: float) -> tuple[bool, int]:
     """Whether one is called better, and after how many seeds of either it ends."""
-    level = level_of_look(alpha, most)
     for seeds in range(FIRST_SEEDS, most + 1):
         found = Difference.of(first(ours, seeds), first(theirs, seeds))
-        if abs(found.value) > found.reach(level):
+        if abs(found.value) > found.reach(level_of_look(alpha, most, seeds)):
             return True, seeds
     return False, most
 
@@ -61,7 +60,7 @@ def decide(ours: Trained, theirs: Trained, most: int, alpha: float) -> tuple[boo
 def fixed(pairs: Sequence[tuple[Trained, Trained]], seeds: int, alpha: float) -> float:
     """Share of the pairs of which one is called better by one look at so many seeds."""
     found = [Difference.of(first(ours, seeds), first(theirs, seeds)) for ours, theirs in pairs]
-    return statistics.fmean(abs(one.value) > one.reach(alpha) for one in found)
+    return statistics.fmean(abs(one.value) > one.welch_reach(alpha) for one in found)
 
 
 def measure(spread: Spread, difference: float, most: int, alpha: float, decisions: int) -> dict[str, Any]:
