@@ -76,8 +76,8 @@ class SweepRequest:
             check_grouping(self.by)
         if any(name.partition(".")[0] == "classes" for name in self.fixed):
             raise UserError(
-                "classes are those of the data, and no setting of trials; `seldtune data ingest --classes` takes data in "
-                "with other ones"
+                "classes are those of the data, and no setting of trials; `seldtune data ingest --classes` takes data "
+                "with others in"
             )
         if not 0 <= self.seed < SEEDS:
             raise UserError(f"seed = {self.seed}: has to be a whole number from 0 to {SEEDS - 1}")

@@ -69,6 +69,12 @@ def test_fields_given_as_tuples_are_what_is_read_back(tmp_path: Path) -> None:
     assert sweep.check(as_list.lasting("a1"))
 
 
+@pytest.mark.parametrize("field", ["classes", "classes.names"])
+def test_classes_are_no_setting_of_trials(field: str) -> None:
+    with pytest.raises(UserError, match="classes are those of the data, and no setting of trials"):
+        SweepRequest(space=QUICKSTART, fixed={field: ["a"]})
+
+
 def test_what_differs_of_a_space_in_a_file_is_named(tmp_path: Path) -> None:
     text = (
         "name: plain\nbase: {preset: resnet-gru, size: small}\nparameters:\n  optimiser.lr: {choices: [0.001, 0.002]}\n"
