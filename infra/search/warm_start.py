@@ -138,7 +138,8 @@ def _record(
         raise _Unfit("they failed or have not ended")
     if data is not None and tags.get("data") != data:
         raise _Unfit("they were trained on other data")
-    if SPACE_TAG not in tags:
+    epochs = run.data.params.get("training.epochs")
+    if SPACE_TAG not in tags or epochs is None:
         raise _Unfit("they do not say what they were sampled from")
     sampled = json.loads(tags[SPACE_TAG])
     params = {name: entry["value"] for name, entry in sampled.items()}
@@ -154,7 +155,7 @@ def _record(
         number=int(tags[TRIAL_TAG]),
         params=params,
         distributions={name: distribution_to_json(distribution) for name, distribution in distributions.items()},
-        config={},
+        config={"training": {"epochs": int(epochs)}},  # how much of a curve its reports are
         state=state,
         reports=reports,
     )

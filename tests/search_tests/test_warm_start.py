@@ -155,15 +155,16 @@ def test_only_trials_that_the_space_could_have_proposed(client, first, caplog, c
     searcher(SweepStore("unused", "s"), [], space=space, earlier=found)
 
 
-def test_a_new_sweep_goes_by_them_and_does_not_count_them(client, first, folder: Path) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "forecast"])
+def test_a_new_sweep_goes_by_them_and_does_not_count_them(client, first, tmp_path: Path, sampler: str) -> None:
     earlier = read(client, ["first"])
-    plain, warm = (_proposals(folder / name, taken) for name, taken in (("plain", []), ("warm", earlier)))
+    plain, warm = (_proposals(tmp_path / name, taken, sampler) for name, taken in (("plain", []), ("warm", earlier)))
     assert [record.number for record in warm] == list(range(6))
     assert [r.params for r in warm[:4]] == [r.params for r in plain[:4]]  # the space's first points
     assert [r.params for r in warm[4:]] != [r.params for r in plain[4:]]
 
 
-def _proposals(folder: Path, earlier: list[TrialRecord]) -> list[TrialRecord]:
+def _proposals(folder: Path, earlier: list[TrialRecord], sampler: str) -> list[TrialRecord]:
     """A sweep that is taken up anew after each trial, with what the first start kept."""
     sweep = SweepStore(str(folder), "s")
     assert kept(sweep) is None
@@ -172,7 +173,7 @@ def _proposals(folder: Path, earlier: list[TrialRecord]) -> list[TrialRecord]:
         again = kept(sweep)
         assert again is not None
         records = sweep.trials()
-        search = searcher(sweep, records, earlier=again)
+        search = searcher(sweep, records, earlier=again, sampler=sampler)
         assert isinstance(search.suggest("t"), dict)
         assert records[-1].number == number
         records[-1].add_report({"epoch": 1, OBJECTIVE: 0.5 - 0.01 * number, "epoch_s": 1.0})
@@ -181,7 +182,7 @@ def _proposals(folder: Path, earlier: list[TrialRecord]) -> list[TrialRecord]:
         search.tell(records[-1])
     whole: list[TrialRecord] = []
     one = SweepStore(str(folder), "one")
-    search = searcher(one, whole, earlier=earlier)
+    search = searcher(one, whole, earlier=earlier, sampler=sampler)
     for number in range(6):
         search.suggest(str(number))
         whole[-1].add_report({"epoch": 1, OBJECTIVE: 0.5 - 0.01 * number, "epoch_s": 1.0})
