@@ -123,6 +123,10 @@ class ClassList:
         others = _OTHER_NAMES if self == STARSS23 else {}
         return {slug(name): index for name, index in others.items()} | alone | found
 
+    def spellings(self, index: int) -> set[str]:
+        """Of a class: everything that `named` takes for it, as `slug` has it."""
+        return {spelt for spelt, named in self._by_slug.items() if named == index}
+
     def __str__(self) -> str:
         return ", ".join(self.short_names)
 

@@ -74,7 +74,9 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it; `text` is the line for people."""
-        return {**asdict(self), "doubts": list(self.doubts), "text": str(self)}
+        said = {**asdict(self), "doubts": list(self.doubts), "text": str(self)}
+        del said["in_time"]  # which only whoever might listen to more asks
+        return said
 
     def __str__(self) -> str:
         if self.doubts:

@@ -46,6 +46,8 @@ class ClassMap:
     """Pairs of a number in files and its class, or `DROPPED`; None: numbers are the classes' own."""
     names: tuple[tuple[str, int], ...] = ()
     """Pairs of a name in files, beside those of the classes, and its class, or `DROPPED`."""
+    spellings: tuple[tuple[str, int], ...] = ()
+    """Pairs of what else such a name goes by in its data set, as `data.classes.slug` has it, and its class."""
 
     def of_numbers(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """The class of each number in a file; `DROPPED`, or `UNKNOWN` as what is no whole number."""
@@ -72,7 +74,7 @@ class ClassMap:
 
     @cached_property
     def _by_slug(self) -> dict[str, int]:
-        return {slug(name): index for name, index in self.names}
+        return {**dict(self.spellings), **{slug(name): index for name, index in self.names}}
 
     @property
     def of_names(self) -> ClassMap:
@@ -170,10 +172,20 @@ def _class_map(said: Mapping[str, Any]) -> ClassMap:
                 _claim(numbers, number, number, index, classes)
             if isinstance(one, str):
                 _claim(own, slug(one), one, index, classes)
-                names[slug(one)] = index
+                names[one] = index
+    spelt = {
+        spelling: index
+        for one, index in names.items()
+        for number in _numbers_of(one, DATA_SETS[of])
+        for spelling in DATA_SETS[of].spellings(number)
+        if own.get(spelling, index) == index
+    }
     as_listed = numbers == {index: index for index in range(len(classes))}
     return ClassMap(
-        classes=classes, numbers=None if as_listed else tuple(sorted(numbers.items())), names=tuple(names.items())
+        classes=classes,
+        numbers=None if as_listed else tuple(sorted(numbers.items())),
+        names=tuple(names.items()),
+        spellings=tuple(sorted(spelt.items())),
     )
 
 

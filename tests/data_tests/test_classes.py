@@ -105,6 +105,8 @@ def test_numbers_are_merged_and_left_out(animals: ClassMap) -> None:
 def test_names_of_starss23_stand_for_its_numbers(tmp_path: Path) -> None:
     text = "classes:\n  - name: Speech\n    from: [Female speech, male]\n  - name: Music\n    from: music\n"
     assert read(tmp_path, text).numbers == ((0, 0), (1, 0), (8, 1))
+    rows = b"0,male,0,10,0\n1,Male speech,0,10,0\n2,femaleSpeech,0,10,0\n3,Music,0,10,0\n"
+    assert parse_events_csv(rows, "a.csv", classes=read(tmp_path, text))[0].class_index.tolist() == [0, 0, 0, 1]
     of_2021 = "of: dcase2021\n" + text.replace("music\n", "piano\n")
     assert read(tmp_path, of_2021).numbers == ((5, 0), (11, 1))
 

@@ -114,7 +114,7 @@ def test_a_sweep_with_a_plugin_and_its_model(commands: Commands, embedded_stack:
         (record,) = SweepStore("s3://seldtune", "gates").trials()
     assert (record.config["fusion"]["name"], len(record.reports), record.state) == ("gated", 2, COMPLETE)
     # Its suggestion runs as it is printed.
-    assert "next     seldtune finals gates --plugin parts.py --plugin patience.py\n" in told
+    assert "next     seldtune finals gates --model gated --plugin parts.py --plugin patience.py\n" in told
 
     # It goes on with this plugin alone.
     _, said = commands.run(*SWEEP, "--json", code=2)
