@@ -35,7 +35,7 @@ FOLDS = {"dev-train": (1, 2, 3, 4), "dev-val": (5,), "dev-test": (6,)}
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scenes in the folders of 2021, in B-format as FuMa has it, labelled without distances and by names."""
     folder = tmp_path_factory.mktemp("garden")
-    settings = SynthSettings(train_clips=6, val_clips=0, test_clips=0, clip_s=10.0, with_video=False)
+    settings = SynthSettings(train_clips=6, val_clips=0, test_clips=0, clip_s=20.0, with_video=False)
     sounds = sorted(write_tree(settings, str(folder / "scenes")).rglob("*.wav"))
     labels = sorted((folder / "scenes").rglob("*.csv"))
     names = [f"{split}/fold{fold}_room{fold}_mix001" for split, folds in FOLDS.items() for fold in folds]
@@ -63,7 +63,9 @@ def test_five_classes_from_files_to_scores(stack: SweepStack, tree: Path) -> Non
     assert manifest.classes == classes
     assert {name: split.clips for name, split in manifest.splits.items()} == {"train": 4, "val": 1, "test": 1}
 
-    swept = stack.sweep("garden", "--data", "garden", "--trials", "1")
+    asked = ("--name", "garden", "--model", "garden", "--data", "garden", "--trials", "1", "--concurrency", "1")
+    short = ("--set", "training.epochs=2", "--set", "training.epoch_windows=192", "--set", "inference.threshold=0.02")
+    swept = json.loads(stack.run("sweep", "quickstart", *asked, *short, "--json"))
     reported = {key.split("/")[1] for key in swept["best"]["validation"] if key.startswith("class/")}
     assert reported
     assert reported <= set(classes.short_names)
