@@ -80,7 +80,7 @@ def test_exact_duplicates_are_dropped_unless_wanted(tmp_path):
     [
         ("5,13,0,10,0", "class 13"),
         ("5,-1,0,10,0", "class -1"),
-        ("5,bell,0,10,0", "expected numbers"),
+        ("5,hoot,0,10,0", "there is no class 'hoot'"),
         ("5,1,0,10", "got 4"),
         ("5,1,0,10,0,100,7", "got 7"),
         ("-1,1,0,10,0", "frame -1"),
