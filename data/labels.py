@@ -86,6 +86,12 @@ def cells_of(events: Events) -> NDArray[np.int64]:
     return events.frame * MOST_CLASSES + events.class_index
 
 
+def labels_of_classes(events: Events, num_classes: int) -> NDArray[np.int64]:
+    """Per class, label frames with at least one such event, (num_classes,)."""
+    first = np.unique(cells_of(events), return_index=True)[1]
+    return np.bincount(events.class_index[first], minlength=num_classes)
+
+
 def adpit_target(events: Events, num_labels: int, num_classes: int = len(STARSS23)) -> NDArray[np.float32]:
     """The target of auxiliary duplicating permutation invariant training, (num_labels, 6, 5, num_classes) float32.
 

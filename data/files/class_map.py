@@ -51,13 +51,20 @@ class ClassMap:
 
     def of_numbers(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """The class of each number in a file; `DROPPED`, or `UNKNOWN` as what is no whole number."""
-        pairs = [(index, index) for index in range(len(self.classes))] if self.numbers is None else self.numbers
-        table = np.full(1 + max((number for number, _ in pairs), default=0), UNKNOWN)
-        for number, index in pairs:
-            table[number] = index
+        table = self._table
         with np.errstate(invalid="ignore"):
             known = (numbers >= 0) & (numbers < len(table)) & (numbers == np.rint(numbers))
         return np.where(known, table[np.where(known, numbers, 0).astype(np.int64)], UNKNOWN)
+
+    @cached_property
+    def _table(self) -> NDArray[np.int64]:
+        """The class of each number from 0 on."""
+        if self.numbers is None:
+            return np.arange(len(self.classes))
+        table = np.full(1 + max((number for number, _ in self.numbers), default=0), UNKNOWN)
+        for number, index in self.numbers:
+            table[number] = index
+        return table
 
     def number_of(self, cell: str) -> int | None:
         """A number for a name, or number, in a file that has names, in place of it; `of_names` knows what it means.
@@ -67,9 +74,8 @@ class ClassMap:
         try:
             index = int(self.of_numbers(np.array([float(cell)]))[0])
         except ValueError:
-            index = self._by_slug.get(slug(cell), UNKNOWN)
-            if index == UNKNOWN and (named := self.classes.named(cell)) is not None:
-                index = named
+            own = self.classes.named(cell)
+            index = self._by_slug.get(slug(cell), UNKNOWN if own is None else own)
         return {UNKNOWN: None, DROPPED: _DROPPED_NAME}.get(index, index)
 
     @cached_property

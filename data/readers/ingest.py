@@ -116,9 +116,10 @@ def ingest(
         one_sided = one_sided_classes(store.manifest.splits, store.manifest.classes) if is_chosen else ()
         return replace(reviewed, remarks=(*one_sided, *reviewed.remarks))
 
-    remarks = _remarks(tree, clips)
+    broken = {link: to for link, to in storage.broken_links(root).items() if not is_hidden(link)}
+    remarks = _remarks(tree, clips, broken)
     classes = settings.class_map.classes
-    faults = (*tree.faults, *_lost_files(tree))
+    faults = (*tree.faults, *_lost_files(root, broken))
     return build(out, reader, made_of, tasks, run, faults, remarks, review, may_replace, classes)
 
 
@@ -143,16 +144,15 @@ def _require_splits(store: Store, clips: Sequence[Clip]) -> None:
         )
 
 
-def _lost_files(tree: Tree) -> Iterator[Fault]:
+def _lost_files(root: str, broken: Mapping[str, str]) -> Iterator[Fault]:
     """Links that lead nowhere, as to a disk that is not there, or to a file that git-annex did not fetch."""
-    for link, target in storage.broken_links(tree.root).items():
-        if not is_hidden(link):
-            place = storage.join(tree.root, link)
-            yield Fault(PurePosixPath(link).stem, f"{place} is a link to {target}, where nothing is; bring that back")
+    for link, target in broken.items():
+        place = storage.join(root, link)
+        yield Fault(PurePosixPath(link).stem, f"{place} is a link to {target}, where nothing is; bring that back")
 
 
-def _remarks(tree: Tree, clips: Sequence[Clip]) -> list[str]:
-    told = {PurePosixPath(link).stem for link in storage.broken_links(tree.root)}
+def _remarks(tree: Tree, clips: Sequence[Clip], broken: Mapping[str, str]) -> list[str]:
+    told = {PurePosixPath(link).stem for link in broken}
     remarks = [
         f"{storage.join(tree.root, orphan)} belongs to no recording"
         for orphan in tree.orphans

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.classes import STARSS23
-from data.labels import Events, cells_of
+from data.labels import Events, labels_of_classes
 from data.timing import LABEL_RATE_HZ, PICTURE_RATE_HZ, RATE_HZ, SAMPLES_PER_LABEL, stretches
 
 PICTURE_WIDTH, PICTURE_HEIGHT = 448, 224
@@ -144,8 +144,7 @@ def labels_per_class(rows: Sequence[RawRow], num_classes: int = len(STARSS23)) -
     counts = np.zeros(num_classes, dtype=np.int64)
     for row in rows:
         own = row_events(row).between(0, row["num_frames"])
-        first = np.unique(cells_of(own), return_index=True)[1]
-        counts += np.bincount(own.class_index[first], minlength=num_classes)
+        counts += labels_of_classes(own, num_classes)
     return counts.tolist()
 
 

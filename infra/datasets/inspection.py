@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.agreement.stored import agreement_of
-from data.labels import cells_of
+from data.labels import labels_of_classes
 from data.stores.chunks import Store, open_store
 from data.stores.rows import decode_flac
 from data.timing import LABEL_HOP_S, SAMPLES_PER_LABEL
@@ -85,11 +85,8 @@ def describe_recording(
     store: Store, rows: Sequence[RowFacts], sound_rows: int | None = SOUND_ROWS, model: Listener | None = None
 ) -> dict[str, Any]:
     """What belongs to the recording that the rows are of; levels of at most `sound_rows` of them."""
-    events = [row.events for row in rows]
-    firsts = [(one, np.unique(cells_of(one), return_index=True)[1]) for one in events]
-    sounding = np.concatenate([one.class_index[first] for one, first in firsts])
     names = store.manifest.classes.names
-    frames = np.bincount(sounding, minlength=len(names)).tolist()
+    frames = np.sum([labels_of_classes(row.events, len(names)) for row in rows], axis=0).tolist()
     contents = _heard_and_seen(store, rows, sound_rows, model)
     return {
         "root": store.root,
