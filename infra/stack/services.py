@@ -25,7 +25,7 @@ from infra.stack.processes import MARKER, marker_value
 from infra.stack.settings import Settings
 
 # Below the range from which the kernel takes ports for outgoing connections, so that a port is still free at a restart.
-PORT_RANGE = range(20_000, 30_000)
+PORT_RANGE = range(20_000, 32_000)
 GRPC_OFFSET = 10_000
 """SeaweedFS's own workers look for its admin server's gRPC port here."""
 OBJECT_STORE_BYTES = 2_000_000_000
@@ -100,7 +100,8 @@ def choose_ports(names: tuple[str, ...], wanted: Mapping[str, int], taken: set[i
             continue
         for port in candidates:
             pair = {port, port + GRPC_OFFSET} if name == "admin" else {port}
-            if not pair & (taken | set(ports.values())) and all(port_is_free(one) for one in pair):
+            apart = pair <= set(PORT_RANGE) - taken - set(ports.values())
+            if apart and all(port_is_free(one) for one in pair):
                 ports[name] = port
                 break
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +99,12 @@ def test_a_checkpoint_of_another_config_is_not_continued(tmp_path: Path) -> None
         run(override(CONFIG, {"optimiser.lr": 1e-4}), tmp_path)
 
 
-def gradients_of_worker(rank: int, world: int, port: int, norm: bool, out: str) -> None:
+def gradients_of_worker(rank: int, world: int, norm: bool, out: str) -> None:
     """One step's gradients on this worker's part of the global batch, as the loop makes them."""
     from torch.nn.parallel import DistributedDataParallel
 
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{out}/group", rank=rank, world_size=world)
     model = plain_model(norm)
     wrapped = DistributedDataParallel(model)
     batch = next(WindowSampler(ROWS["train"], Sampling(8, swap=True, rank=rank, world_size=world)).epoch(1))
@@ -133,14 +132,8 @@ def plain_model(norm: bool) -> nn.Module:
     return model.train()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def both_workers(tmp_path: Path, norm: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    multiprocessing.spawn(gradients_of_worker, (2, free_port(), norm, str(tmp_path)), nprocs=2)
+    multiprocessing.spawn(gradients_of_worker, (2, norm, str(tmp_path)), nprocs=2)
     return torch.load(tmp_path / "0.pt"), torch.load(tmp_path / "1.pt")
 
 
@@ -168,10 +161,10 @@ class TwoWorkers(OneWorker):
         return tensor.numpy()
 
 
-def take_over_on_worker(rank: int, port: int, folder: str) -> None:
+def take_over_on_worker(rank: int, folder: str) -> None:
     """A take-over that succeeds, and one whose donor's checkpoint one of the workers finds gone."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
     session = TwoWorkers(rank, {epoch: take_over(GOOD, epoch, lr=2e-3) for epoch in (2, 3)})
     store = TrialStore(f"{folder}/00000")
     original = TrialStore.at
@@ -184,7 +177,7 @@ def take_over_on_worker(rank: int, port: int, folder: str) -> None:
 @pytest.mark.slow
 def test_workers_take_over_together_or_not_at_all(tmp_path: Path) -> None:
     run(GOOD, tmp_path / "00001", keep_every=1)
-    multiprocessing.spawn(take_over_on_worker, (free_port(), str(tmp_path)), nprocs=2)
+    multiprocessing.spawn(take_over_on_worker, (str(tmp_path),), nprocs=2)
     said = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     assert said == [[None, None, 2, 2]] * 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from pathlib import Path
@@ -16,12 +15,6 @@ COMPONENTS = Path(__file__).parents[2] / "k8s" / "components"
 def manifest(component: str, file: str, kind: str, name: str) -> dict[str, Any]:
     documents = yaml.safe_load_all((COMPONENTS / component / file).read_text())
     return next(d for d in documents if (d["kind"], d["metadata"]["name"]) == (kind, name))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command_of(workload: dict[str, Any], containers: str = "containers") -> list[str]:

@@ -1,7 +1,6 @@
 """A real S3 service for tests: SeaweedFS on free ports of the loopback, with credentials of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,23 +12,10 @@ import pytest
 
 from data import storage
 from data.errors import UserError
+from infra.stack.services import SERVICES, choose_ports
 
+PARTS = ("master", "volume", "filer", "admin")
 KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
-
-
-def free_ports(count):
-    """Ports whose gRPC neighbours 10,000 above, which SeaweedFS takes too, are free as well."""
-    ports, port = [], 21_000 + os.getpid() % 5_000
-    while len(ports) < count:
-        port += 1
-        with socket.socket() as low, socket.socket() as high:
-            try:
-                low.bind(("127.0.0.1", port))
-                high.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-        ports.append(port)
-    return ports
 
 
 @contextmanager
@@ -38,19 +24,21 @@ def s3_server(folder: Path) -> Iterator[str]:
     weed = Path(sys.executable).parent / "weed"
     if not weed.exists():
         pytest.skip("needs the extra `embedded`")
-    s3, master, volume, filer, admin = free_ports(5)
+    ports = choose_ports(SERVICES["s3"].port_names, {}, set())
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
             [
-                weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={s3}",
-                f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}",
+                weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={ports['http']}",
+                f"-s3.port.grpc={ports['grpc']}",
+                *(f"-{part}.port={ports[part]}" for part in PARTS),
+                *(f"-{part}.port.grpc={ports[f'{part}_grpc']}" for part in PARTS),
                 "-admin.ui=false", "-webdav=false", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
             ],
             stdout=log, stderr=log, cwd=folder,
             env={**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET},
         )  # fmt: skip
     try:
-        url = f"http://127.0.0.1:{s3}"
+        url = f"http://127.0.0.1:{ports['http']}"
         with pytest.MonkeyPatch.context() as patch:
             set_environment(patch, url)
             deadline = time.monotonic() + 60

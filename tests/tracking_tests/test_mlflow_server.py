@@ -29,9 +29,10 @@ from data.errors import UserError
 from infra.models.history import PROMOTE, AliasLog, Move
 from infra.record.trials import COMPLETE
 from infra.stack.answers import mlflow_login_refused
+from infra.stack.services import SERVICES, choose_ports
 from infra.tracking.contents import SWEEP_TAG, TRIAL_TAG
 from infra.tracking.tracker import SweepTracker
-from support.mlflow_manifests import COMPONENTS, command_of, free_port, manifest, wait_until
+from support.mlflow_manifests import COMPONENTS, command_of, manifest, wait_until
 from support.tracked_trials import end, new_record, report
 
 pytestmark = pytest.mark.slow
@@ -90,7 +91,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
     try:
         # Postgres, as the StatefulSet sets it up.
-        data, port, password = folder / "postgres", free_port(), secrets.token_hex(12)
+        ports = choose_ports((*SERVICES["s3"].port_names, "postgres", "mlflow"), {}, set())
+        data, port, password = folder / "postgres", ports["postgres"], secrets.token_hex(12)
         data.mkdir()
         how: dict[str, Any] = {}
         if os.getuid() == 0:  # it refuses to run as root
@@ -116,13 +118,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         assert sql(accounts) == 0
 
         # SeaweedFS, by its own command line.
-        s3_port = free_port()
+        s3_port = ports["http"]
         keys = {"AWS_ACCESS_KEY_ID": "sweep", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(12)}
         store = command_of(manifest("seaweedfs", "store.yaml", "StatefulSet", "seaweedfs"))
         (folder / "s3").mkdir()
         changed = {"-dir=/data": f"-dir={folder / 's3'}", "-s3.port=8333": f"-s3.port={s3_port}"}
-        others = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
-        others += [f"-{part}.port.grpc={free_port()}" for part in ("master", "volume", "filer", "s3")]
+        parts = ("master", "volume", "filer")
+        others = [f"-{part}.port={ports[part]}" for part in parts] + [f"-s3.port.grpc={ports['grpc']}"]
+        others += [f"-{part}.port.grpc={ports[f'{part}_grpc']}" for part in parts]
         start("s3", [*(changed.get(word, word) for word in store), *others], keys)
         wait_until(lambda: requests.get(f"http://127.0.0.1:{s3_port}", timeout=2).status_code == 403, folder / "s3.log")
 
@@ -147,7 +150,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         in_image = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **environment}
         # Nothing to do yet; an older schema has to be left to MLflow's own tests.
         subprocess.run(migrate, env=in_image, check=True, capture_output=True)
-        mlflow_port = free_port()
+        mlflow_port = ports["mlflow"]
         server = command_of(deployment)
         changed = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={mlflow_port}"}
         start("mlflow", [changed.get(word, word) for word in server], environment)
