@@ -163,9 +163,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         mlflow.set_tracking_uri(url)
         yield Cluster(url=url, s3_keys=keys, admin=admin, folder=folder, postgres=as_user, processes=processes)
     finally:
-        for process in reversed(processes):
+        for process in reversed(processes):  # the tracking server before what it holds connections to
             process.terminate()
-        for process in reversed(processes):
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
