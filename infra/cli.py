@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from data.errors import GateError, UserError
-from infra.commands import compare, decide, finals, models, plan, render, score, stack, submit, sweep, table1
+from infra.commands import compare, decide, finals, kubernetes, models, plan, score, stack, submit, sweep, table1
 from infra.commands.data import data_app
 from infra.commands.recipe import recipe_app
 from infra.console.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
@@ -33,7 +33,8 @@ for command in (
     plan.plan,
     sweep.sweep,
     submit.submit,
-    render.render,
+    kubernetes.render,
+    kubernetes.doctor,
     compare.compare,
     decide.decide,
     finals.finals,

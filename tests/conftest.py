@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,14 @@ import pytest
 
 if TYPE_CHECKING:
     from support.embedded_stack import Stack
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cluster_of_yours() -> Iterator[None]:
+    """Whoever runs the tests may have a Kubernetes cluster, which is none of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", os.devnull)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from infra.kube.cron import schedule_rules
-from infra.kube.documents import Violation, read_documents, under
-from infra.kube.operator_rules import operator_rules
-from infra.kube.platform_rules import platform_rules
+from infra.kube.documents import Violation, in_template, job_of, read_documents, under
+from infra.kube.pods import pods_of
+from infra.kube.rules.kuberay import operator_rules
+from infra.kube.rules.kueue import queue_rules
+from infra.kube.rules.platform import platform_rules
+from infra.kube.rules.pod_security import restricted_rules
+from infra.kube.rules.pod_spec import duplicates, pod_rules
+from infra.kube.rules.schedule import schedule_rules
 from infra.kube.schemas import KINDS, Schemas, check_schema
 
 
@@ -22,15 +27,13 @@ def check_document(document: dict[str, Any], schemas: Schemas | None) -> list[Vi
     if kind == "ConfigMap":
         # As recurring sweeps are kept: the RayJob is text in a ConfigMap.
         return [
-            Violation(f"data[{name}].{found.path}", found.got, found.fix)
+            replace(found, path=f"data[{name}].{found.path}")
             for name, text in (document.get("data") or {}).items()
             if name.endswith((".yaml", ".yml"))
             for inner in read_documents(text, name)
             for found in check_document(inner, schemas)
         ]
-    if kind == "CronJob":
-        return list(schedule_rules(document.get("spec") or {}))
-    if kind not in KINDS:
+    if kind != "CronJob" and kind not in KINDS:
         return []
     violations = list(check_schema(document, schemas or {}))
     if any("is not of type" in violation.got for violation in violations) or not isinstance(document.get("spec"), dict):
@@ -38,26 +41,31 @@ def check_document(document: dict[str, Any], schemas: Schemas | None) -> list[Vi
     if kind == "RayCronJob" and not isinstance(under(document, "spec.jobTemplate"), dict):
         return violations or [Violation("spec.jobTemplate", "missing", "describe the job")]
     try:
-        return [*violations, *operator_rules(document), *platform_rules(document)]
-    except (AttributeError, TypeError) as error:
+        # A thing that two rules find is said once.
+        return list(dict.fromkeys([*violations, *_rules(document)]))
+    except (AttributeError, TypeError, ValueError) as error:
         # Without schemas nobody has looked at the types.
         return violations or [Violation("spec", f"a field is of a wrong type ({error})", "--schemas says which one")]
 
 
-def check_text(text: str, name: str, schemas: Schemas | None) -> tuple[int, list[str]]:
-    """How many documents of ours a file holds, and a line for each thing that is wrong with them.
+def _rules(document: dict[str, Any]) -> Iterator[Violation]:
+    if document["kind"] == "CronJob":
+        yield from schedule_rules(document["spec"])
+    else:
+        yield from operator_rules(document)
+        yield from platform_rules(document)
+    if document["kind"] == "RayJob":
+        yield from queue_rules(document)
+    elif document["kind"] == "RayCronJob":
+        yield from (replace(found, path=in_template(found.path)) for found in queue_rules(job_of(document)))
+    pods = list(pods_of(document))
+    yield from duplicates(pods)
+    for pod in pods:
+        yield from pod_rules(pod)
+        yield from restricted_rules(pod)
 
-    Raises:
-        UserError: it is no file of Kubernetes documents.
-    """
-    documents = read_documents(text, name)
-    lines = []
-    for document in documents:
-        title = f"{document['kind']} {under(document, 'metadata.name') or under(document, 'metadata.generateName')}"
-        lines += [f"{title}: {violation}" for violation in check_document(document, schemas)]
-    return sum(_is_ours(document) for document in documents), lines
 
-
-def _is_ours(document: dict[str, Any]) -> bool:
+def is_ours(document: dict[str, Any]) -> bool:
+    """Whether a document is one of Ray's, or holds some."""
     texts: Sequence[str] = list(document.get("data") or {}) if document["kind"] == "ConfigMap" else ()
     return document["kind"] in KINDS or any(name.endswith((".yaml", ".yml")) for name in texts)

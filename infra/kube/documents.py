@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -86,9 +86,9 @@ def job_of(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def in_template(found: Violation) -> Violation:
-    """What is wrong with `job_of` a RayCronJob, where it is in the RayCronJob."""
-    return replace(found, path=found.path.replace("spec", "spec.jobTemplate", 1))
+def in_template(path: str) -> str:
+    """A path of `job_of` a RayCronJob as it is in the RayCronJob."""
+    return path.replace("spec", "spec.jobTemplate", 1)
 
 
 def pod_templates(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

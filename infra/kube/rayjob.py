@@ -6,6 +6,8 @@ with the sweep where its record on object storage says; so nothing of Ray's own 
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,8 +17,9 @@ from typing import Any
 from data.errors import UserError
 from infra.cluster.growth import GROWS_TO_VARIABLE, TRIAL_DRIVER
 from infra.kube.growth import GPU, grows_to
-from infra.kube.operator_rules import LONGEST_NAME, QUEUE_LABEL
-from infra.kube.platform_rules import SAFE_TO_EVICT
+from infra.kube.rules.kuberay import LONGEST_NAME
+from infra.kube.rules.kueue import PRIORITY_LABEL, QUEUE_LABEL
+from infra.kube.rules.platform import SAFE_TO_EVICT
 from infra.kube.shapes import PodGroup, PodSize, Shape
 
 OVERLAYS = ("dev", "gpu", "kueue")
@@ -30,6 +33,9 @@ SWEEP_LABEL = "seldtune.dev/sweep"
 CPU_NODES = {"seldtune.dev/nodes": "on-demand"}
 GPU_NODES = {"seldtune.dev/nodes": "gpu"}
 USER_ID = 1000
+
+ENDED = ("Complete", "Failed", "ValidationFailed")
+"""`status.jobDeploymentStatus` of a RayJob that does not go on; one stopped in Ray's dashboard is Complete."""
 
 START_S = 3600
 """Beside the sweep's own time: decoding the data, and what a sweep does at its end. KubeRay counts from the beginning
@@ -60,6 +66,8 @@ class JobRequest:
     queue: str = "seldtune"
     priority: str | None = None
     """Of Kueue's WorkloadPriorityClasses."""
+    token_secret: str = TOKEN_SECRET
+    """Holds Ray's token. Another name is how a token is changed while sweeps run: they keep theirs."""
     spot: bool = False
     restarts: int = 3
     wait_s: float = 6 * 3600
@@ -67,12 +75,15 @@ class JobRequest:
 
 
 def job_name(sweep: str) -> str:
-    """A sweep's name as Kubernetes takes it.
+    """A sweep's name as Kubernetes takes it; one that had to be changed ends with letters of its own.
+
+    Two sweeps never come to one name: the second would change the first's job, and take its place at a restart.
 
     Raises:
         UserError: it is too long.
     """
-    name = "sweep-" + re.sub(r"[^a-z0-9]+", "-", sweep.lower()).strip("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", sweep.lower()).strip("-")
+    name = f"sweep-{plain}" if plain == sweep else f"sweep-{plain}-{hashlib.sha256(sweep.encode()).hexdigest()[:4]}"
     if len(name) > LONGEST_NAME["RayJob"]:
         longest = LONGEST_NAME["RayJob"]
         raise UserError(f"RayJob {name!r} has {len(name)} characters and may have {longest}: give a shorter --name")
@@ -83,19 +94,22 @@ def rayjob(request: JobRequest) -> dict[str, Any]:
     """The document.
 
     Raises:
-        UserError: an unknown overlay, a sweep's name that is too long, or a shape with GPUs in overlay dev.
+        UserError: an unknown overlay, a sweep's name that is too long, a shape with GPUs in overlay dev, or a priority
+            outside of a queue.
     """
     if request.overlay not in OVERLAYS:
         raise UserError(f"--overlay {request.overlay!r} is not known; choose one of {', '.join(OVERLAYS)}")
     if request.overlay == "dev" and request.shape.trainers.size.gpus:
         raise UserError("overlay dev has no GPUs; choose --shape cpu, or --overlay gpu")
     queued = request.overlay == "kueue"
+    if request.priority and not queued:
+        raise UserError(f"--priority {request.priority} is of a queue: choose --overlay kueue, or leave it out")
     name = job_name(request.sweep)
     labels = {"app.kubernetes.io/name": "seldtune", "app.kubernetes.io/part-of": "seldtune", SWEEP_LABEL: name}
     if queued:
         labels[QUEUE_LABEL] = request.queue
         if request.priority:
-            labels["kueue.x-k8s.io/priority-class"] = request.priority
+            labels[PRIORITY_LABEL] = request.priority
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -148,7 +162,7 @@ def _cluster(request: JobRequest, *, autoscaling: bool) -> dict[str, Any]:
     head["spec"]["priorityClassName"] = HEAD_PRIORITY
     cluster: dict[str, Any] = {
         "rayVersion": request.ray_version,
-        "authOptions": {"mode": "token", "secretName": TOKEN_SECRET},
+        "authOptions": {"mode": "token", "secretName": request.token_secret},
         "headGroupSpec": {
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},
             "template": head,
@@ -162,7 +176,7 @@ def _cluster(request: JobRequest, *, autoscaling: bool) -> dict[str, Any]:
             "version": "v2",
             "idleTimeoutSeconds": 60,
             "upscalingMode": "Default",
-            "securityContext": RESTRICTED,
+            "securityContext": copy.deepcopy(RESTRICTED),
             "resources": {
                 "limits": {"cpu": "500m", "memory": "1Gi"},
                 "requests": {"cpu": "500m", "memory": "1Gi"},
@@ -206,7 +220,7 @@ def _pod(request: JobRequest, size: PodSize, nodes: dict[str, str], *, role: str
     return {
         "metadata": {"labels": labels},
         "spec": {
-            **({} if request.overlay == "dev" else {"nodeSelector": nodes}),
+            **({} if request.overlay == "dev" else {"nodeSelector": dict(nodes)}),
             **({"tolerations": tolerations} if tolerations else {}),
             "serviceAccountName": SERVICE_ACCOUNT,
             "automountServiceAccountToken": role == "head",  # for the autoscaler beside it
@@ -222,7 +236,7 @@ def _pod(request: JobRequest, size: PodSize, nodes: dict[str, str], *, role: str
                         *({"secretRef": {"name": name}} for name in SECRETS),
                     ],
                     "resources": {"limits": dict(amounts), "requests": dict(amounts)},
-                    "securityContext": dict(RESTRICTED),
+                    "securityContext": copy.deepcopy(RESTRICTED),
                     "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": "/tmp"}],
                 }
             ],
@@ -252,7 +266,7 @@ def _submitter(request: JobRequest) -> dict[str, Any]:
                     "name": "submitter",
                     "image": request.image,
                     "resources": {"limits": dict(amounts), "requests": dict(amounts)},
-                    "securityContext": dict(RESTRICTED),
+                    "securityContext": copy.deepcopy(RESTRICTED),
                 }
             ],
         },

@@ -6,12 +6,13 @@ minute it began in, so that none takes up another's; while one runs, no second i
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from data.errors import UserError
 from infra.kube.documents import as_yaml
-from infra.kube.operator_rules import LONGEST_NAME
 from infra.kube.rayjob import RESTRICTED, SWEEP_LABEL, USER_ID
+from infra.kube.rules.kuberay import LONGEST_NAME
 
 LAUNCHER = "seldtune-launcher"
 """The service account that may create RayJobs, and nothing else."""
@@ -45,7 +46,7 @@ def recurring(job: dict[str, Any], schedule: str, time_zone: str | None) -> list
                 "image": image,
                 "command": ["python", "-m", "infra.kube.launch", f"{FOLDER}/{FILE}"],
                 "resources": {"limits": dict(amounts), "requests": dict(amounts)},
-                "securityContext": {**RESTRICTED, "readOnlyRootFilesystem": True},
+                "securityContext": {**copy.deepcopy(RESTRICTED), "readOnlyRootFilesystem": True},
                 "volumeMounts": [{"name": "sweep", "mountPath": FOLDER, "readOnly": True}],
             }
         ],

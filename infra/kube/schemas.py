@@ -1,77 +1,77 @@
 """The schemas of KubeRay's resources, strict: an unknown field is refused, as `kubectl --validate=strict` does.
 
-They are not part of this project: they come from the cluster itself (`kubectl get crd`), or from a folder of
+For where no cluster can be asked. They are not part of this project: they come from a folder of
 CustomResourceDefinitions (KubeRay's `config/crd/bases`) or of JSON Schemas.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
+import yaml
 
 from data.errors import UserError
-from data.files.yaml_files import parse_yaml, read_text
+from data.files.yaml_files import read_text
 from infra.kube.documents import Violation
+
+if TYPE_CHECKING:
+    import jsonschema
 
 KINDS = {"RayJob": "rayjobs", "RayCluster": "rayclusters", "RayCronJob": "raycronjobs"}
 GROUP, VERSION = "ray.io", "v1"
+
+# libyaml's, where PyYAML was built with it: KubeRay's definitions are 3 MB.
+_FastLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """Kind -> JSON Schema of its whole document."""
 
 
-def schemas_from_folder(folder: str) -> Schemas:
+def schemas_from_folder(folder: str, wanted: Collection[str] = tuple(KINDS)) -> Schemas:
     """The schemas that a folder holds, whatever its files are called.
 
+    Args:
+        wanted: kinds to look for; a file that names none of them is not parsed.
+
     Raises:
-        UserError: it holds none of RayJobs, or a file that cannot be read.
+        UserError: it lacks one of them, or a file cannot be read.
     """
     if not Path(folder).is_dir():
         raise UserError(f"--schemas {folder!r} is no folder; give one with KubeRay's CRDs, or JSON Schemas of them")
     found: dict[str, Mapping[str, Any]] = {}
     for path in sorted(Path(folder).iterdir()):
         if path.suffix in (".json", ".yaml", ".yml"):
-            for document in _documents(path):
-                found.update(_schemas_of(document))
-    if "RayJob" not in found:
-        raise UserError(f"--schemas {folder!r} holds no schema of RayJobs; give KubeRay's config/crd/bases")
+            for document in _documents(path, wanted):
+                found.update(schemas_of(document))
+    if missing := sorted(set(wanted) - found.keys() - {"RayCronJob"}):
+        raise UserError(f"--schemas {folder!r} holds no schema of {missing[0]}s; give KubeRay's config/crd/bases")
     return found
 
 
-def _documents(path: Path) -> list[Any]:
+def _documents(path: Path, wanted: Collection[str]) -> list[Any]:
     try:
         text = read_text(path)
-        return [json.loads(text)] if path.suffix == ".json" else parse_yaml(text)
+        if path.suffix == ".json":
+            return [json.loads(text)]
+        defined = _DEFINED.search(text)
+        return list(yaml.load_all(text, _FastLoader)) if defined is None or defined[1] in wanted else []
     except json.JSONDecodeError as error:
         raise UserError(f"--schemas {str(path)!r} is no JSON: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"--schemas {str(path)!r} is no YAML: {error}") from error
     except UserError as error:
         raise UserError(f"--schemas {str(path)!r}: {error}") from error
 
 
-def schemas_from_cluster() -> Schemas | None:
-    """Those of the cluster that kubectl talks to; nothing where there is no kubectl, cluster or KubeRay."""
-    if shutil.which("kubectl") is None:
-        return None
-    names = [f"{plural}.{GROUP}" for plural in KINDS.values()]
-    command = ["kubectl", "get", "crd", *names, "--ignore-not-found", "-o", "json", "--request-timeout=5s"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-        listed = json.loads(answer.stdout) if answer.returncode == 0 and answer.stdout else {}
-    except (subprocess.TimeoutExpired, json.JSONDecodeError):
-        return None
-    found: dict[str, Mapping[str, Any]] = {}
-    for document in listed.get("items", []):
-        found.update(_schemas_of(document))
-    return found or None
+_DEFINED = re.compile(r"^    kind: (\w+)$", re.MULTILINE)
+"""The kind that a CustomResourceDefinition defines, as its file is written: 1 MB that need not be parsed to know."""
 
 
-def _schemas_of(document: Any) -> dict[str, Mapping[str, Any]]:
+def schemas_of(document: Any) -> dict[str, Mapping[str, Any]]:
     """Kind -> schema of a definition, or of a JSON Schema that names its kind as a constant."""
     if not isinstance(document, dict):
         return {}
@@ -125,6 +125,8 @@ def check_schema(document: Mapping[str, Any], schemas: Schemas) -> Iterator[Viol
     schema = schemas.get(str(document.get("kind")))
     if schema is None:
         return
+    import jsonschema
+
     validator = jsonschema.Draft202012Validator(schema)
     for error in sorted(validator.iter_errors(document), key=lambda error: error.json_path):
         yield from _violations(error)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from infra.cli import main
-from infra.commands.render import ray_version
+from infra.commands.kubernetes import ray_version
 from support.golden_texts import GOLDEN, assert_golden, masked, masked_json
 from support.help_texts import help_texts
 
@@ -133,10 +133,10 @@ def test_manifests_are_as_they_were(say: Say) -> None:
         ("depth", "--overlay", "kueue", "--queue", "mine", "--priority", "low", "--out", "depth.yaml"),
         ("--check", "depth.yaml"),
     )
-    said = "".join(say("render", *arguments) for arguments in asked)
+    said = "".join(say("render", *arguments, "--offline") for arguments in asked)
     said += Path("depth.yaml").read_text()
     Path("depth.yaml").write_text(Path("depth.yaml").read_text().replace("entrypoint:", "entry:"))
-    said += say("render", "--check", "depth.yaml")
+    said += say("render", "--check", "depth.yaml", "--offline")
     said = re.sub(r"\d\d:\d\d:\d\d ", "", said).replace(ray_version(), "<Ray>")
     assert_golden("commands/render.txt", re.sub(r"(seldtune/seldtune:)[\d.]+", r"\1<version>", said))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.commands.render import default_image, ray_version
+from infra.commands.kubernetes import default_image, ray_version
 from infra.kube.rayjob import USER_ID
 from infra.provenance.secrets import looks_secret
 

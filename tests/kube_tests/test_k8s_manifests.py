@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from infra.cli import app
-from infra.commands.render import default_image, ray_version
+from infra.commands.kubernetes import default_image, ray_version
 from infra.kube.check import check_document
 from infra.kube.documents import pod_templates, read_documents, under
 from infra.kube.quantities import quantity
@@ -40,29 +39,13 @@ from infra.kube.rayjob import (
 from infra.kube.recurring import LAUNCHER, recurring
 from infra.kube.schemas import KINDS, schemas_from_folder
 from infra.kube.shapes import SHAPES
+from support.k8s import K8S, OVERLAYS, built
 from support.kube_schemas import SCHEMAS, needs_schemas
 
-K8S = Path(__file__).parents[2] / "k8s"
-OVERLAYS = ("dev", "gpu", "kueue")
 KUBERNETES = "1.34"
 OTHER_PROJECTS = ("ray.io/", "monitoring.coreos.com/", "kueue.x-k8s.io/", "kustomize.config.k8s.io/")
 SECRETS_OF_OPERATORS = {*SECRETS, TOKEN_SECRET, "mlflow-server", "mlflow-postgres"}
-CLUSTER_WIDE = ("Namespace", "PriorityClass", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass")
-
-
-@lru_cache
-def built(overlay: str) -> list[dict[str, Any]]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("there is no kubectl to build overlays with; files are checked one by one")
-    result = subprocess.run(
-        ["kubectl", "kustomize", str(K8S / "overlays" / overlay)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return read_documents(result.stdout, overlay)
+CLUSTER_WIDE = ("Namespace", "ClusterRole", "PriorityClass", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass")
 
 
 def rendered() -> list[dict[str, Any]]:

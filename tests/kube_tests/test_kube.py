@@ -7,14 +7,10 @@ KubeRay's strict schemas are not part of the project. The tests that need them t
 from __future__ import annotations
 
 import dataclasses
-import http.server
 import json
+import re
 import shlex
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -23,14 +19,14 @@ from typer.testing import CliRunner
 from data.errors import UserError
 from infra.cli import app
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
+from infra.commands.kubernetes import default_image
 from infra.commands.options import SweepOptions
-from infra.commands.render import default_image
-from infra.kube.check import check_document, check_text
+from infra.kube.check import check_document
 from infra.kube.documents import as_yaml, pod_templates, read_documents
 from infra.kube.growth import grows_to
-from infra.kube.launch import launch, run_of
 from infra.kube.rayjob import OVERLAYS, job_name, rayjob
 from infra.kube.recurring import recurring
+from infra.kube.review import review
 from infra.kube.schemas import Schemas, schemas_from_folder
 from infra.kube.shapes import SHAPES
 from infra.sweep.room import cpus_left, trials_at_a_time
@@ -50,7 +46,9 @@ def test_every_overlay_and_shape_is_clean(overlay: str, shape: str, spot: bool, 
         with pytest.raises(UserError, match="has no GPUs"):
             rayjob(request(overlay=overlay, shape=SHAPES[shape]))
         return
-    job = rayjob(request(overlay=overlay, shape=SHAPES[shape], spot=spot, priority="low"))
+    job = rayjob(
+        request(overlay=overlay, shape=SHAPES[shape], spot=spot, priority="low" if overlay == "kueue" else None)
+    )
     assert check_document(job, schemas) == []
     for document in recurring(job, "0 2 * * *", "Europe/Berlin"):
         assert check_document(document, schemas) == []
@@ -153,7 +151,7 @@ def test_a_users_file_is_checked(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("jobs.json", "", r"jobs\.json' is no JSON: Expecting value"),
-        ("jobs.yaml", "a: [", r"jobs\.yaml': is no YAML"),
+        ("jobs.yaml", "a: [", r"jobs\.yaml' is no YAML"),
     ],
 )
 def test_a_broken_schema_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -181,77 +179,10 @@ def test_a_recurring_sweep_checks_what_it_will_create() -> None:
     config, cron = read_documents(text, "out")
     assert cron["spec"]["schedule"] == "0 2 * * *"
     config["data"]["rayjob.yaml"] = config["data"]["rayjob.yaml"].replace("mode: token", "mode: disabled")
-    count, lines = check_text(as_yaml(config, cron), "mine", {})
-    assert count == 1
-    assert "data[rayjob.yaml].spec.rayClusterSpec.authOptions: no token" in lines[0]
+    found = review(as_yaml(config, cron), "mine", offline=True)
+    assert found.count == 1
+    assert "data[rayjob.yaml].spec.rayClusterSpec.authOptions: no token" in found.refused[0]
     assert "may have 36" in render("quickstart", "--name", "n" * 40, "--schedule", "0 2 * * *")
-
-
-AT = time.gmtime(1_800_000_000)
-
-
-def test_a_run_is_a_sweep_of_its_own() -> None:
-    template = rayjob(request())
-    run = run_of(template, AT)
-    assert run["metadata"]["name"] == "sweep-quickstart-2701150800"
-    assert run["spec"]["entrypoint"] == "seldtune sweep quickstart --name quickstart-2701150800"
-    assert template == rayjob(request())
-
-
-class ApiServer(http.server.BaseHTTPRequestHandler):
-    """The two calls of the Kubernetes API that are made: a stand-in, for there is no cluster here."""
-
-    jobs: list[dict[str, Any]]
-
-    def do_GET(self) -> None:
-        assert self.headers["Authorization"] == "Bearer account-token"
-        assert "labelSelector=seldtune.dev%2Fsweep%3Dsweep-quickstart" in self.path
-        self._answer(200, {"items": self.jobs})
-
-    def do_POST(self) -> None:
-        job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if any(other["metadata"]["name"] == job["metadata"]["name"] for other in self.jobs):
-            self._answer(409, {"reason": "AlreadyExists"})
-        elif job["spec"]["backoffLimit"] < 0:
-            self._answer(422, {"message": "backoffLimit is invalid"})
-        else:
-            self.jobs.append(job)
-            self._answer(201, job)
-
-    def _answer(self, code: int, document: dict[str, Any]) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def api_server() -> Iterator[str]:
-    ApiServer.jobs = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), ApiServer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_a_run_is_created_unless_one_runs(api_server: str, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("account-token\n")
-    template = rayjob(request())
-    assert "sweep-quickstart-2701150800 is created" in launch(template, api_server, tmp_path, AT)
-    later = time.gmtime(1_800_086_400)
-    assert "still runs" in launch(template, api_server, tmp_path, later)
-    ApiServer.jobs[0]["status"] = {"jobDeploymentStatus": "Complete"}
-    assert "is there already" in launch(template, api_server, tmp_path, AT)
-    assert "is created" in launch(template, api_server, tmp_path, later)
-    assert len(ApiServer.jobs) == 2
-    ApiServer.jobs[1]["status"] = {"jobDeploymentStatus": "Failed"}
-    template["spec"]["backoffLimit"] = -1
-    with pytest.raises(OSError, match="backoffLimit is invalid"):
-        launch(template, api_server, tmp_path, time.gmtime(1_800_172_800))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -301,7 +232,12 @@ def test_what_no_sweep_takes_is_not_rendered(option: str, value: str, said: str)
 
 
 def test_names_of_jobs() -> None:
-    assert job_name("Fusion_v2") == "sweep-fusion-v2"
+    assert job_name("fusion-v2") == "sweep-fusion-v2"
+    # What Kubernetes does not take is changed, and never to the name of another sweep.
+    names = [job_name(sweep) for sweep in ("night-1", "night_1", "Night_1", "night.1")]
+    assert names[0] == "sweep-night-1"
+    assert all(re.fullmatch(r"sweep-night-1-[0-9a-f]{4}", name) for name in names[1:])
+    assert len(set(names)) == 4
     with pytest.raises(UserError, match="47"):
         job_name("x" * 42)
 

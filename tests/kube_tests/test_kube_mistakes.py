@@ -9,20 +9,23 @@ import pytest
 
 from data.errors import UserError
 from infra.kube.check import check_document
+from infra.kube.conformance.documents import BY_KUBERAY, BY_KUEUE, BY_SCHEMA, BY_SERVER, BY_US
+from infra.kube.conformance.pods import BY_POD, BY_POD_SECURITY, BY_SILENCE
 from infra.kube.documents import read_documents
-from infra.kube.operator_rules import QUEUE_LABEL
 from infra.kube.quantities import quantity
 from infra.kube.rayjob import rayjob
+from infra.kube.rules.kueue import QUEUE_LABEL
 from infra.kube.schemas import Schemas
-from support.kube_mistakes import RULE_MISTAKES, SCHEMA_MISTAKES
 from support.kube_requests import request
 from support.kube_schemas import needs_schemas
 
+RULE_MISTAKES = {**BY_SERVER, **BY_KUBERAY, **BY_KUEUE, **BY_US, **BY_POD, **BY_POD_SECURITY, **BY_SILENCE}
+
 
 @needs_schemas
-@pytest.mark.parametrize("mistake", SCHEMA_MISTAKES)
+@pytest.mark.parametrize("mistake", BY_SCHEMA)
 def test_what_the_schemas_refuse_is_refused(mistake: str, schemas: Schemas) -> None:
-    assert_refused(*SCHEMA_MISTAKES[mistake], schemas)
+    assert_refused(*BY_SCHEMA[mistake], schemas)
 
 
 @pytest.mark.parametrize("mistake", RULE_MISTAKES)
@@ -49,6 +52,7 @@ def assert_refused(plant: Callable[[dict[str, Any]], None], path: str, schemas: 
         ({"schedule": "60 2 * * *"}, "spec.schedule"),
         ({"schedule": "0 2 * * 7"}, "spec.schedule"),
         ({"schedule": "0 2-25 * * *"}, "spec.schedule"),
+        ({"schedule": "30-10 2 * * *"}, "spec.schedule"),
         ({"schedule": "*/0 * * * *"}, "spec.schedule"),
         ({"schedule": "TZ=Europe/Berlin 0 2 * * *"}, "spec.schedule"),
         ({"timeZone": "Berlin"}, "spec.timeZone"),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from data.errors import UserError
 from infra.cli import app
-from infra.commands.render import default_image, ray_version
+from infra.commands.kubernetes import default_image, ray_version
 from infra.kube.rayjob import JobRequest
 from infra.kube.shapes import SHAPES
 from support.kube_schemas import SCHEMAS
@@ -31,7 +31,7 @@ def request(**changes: Any) -> JobRequest:
 
 
 def render(*arguments: str, code: int = 0) -> str:
-    schemas = ("--schemas", str(SCHEMAS)) if SCHEMAS.is_dir() else ()
+    schemas = ("--schemas", str(SCHEMAS)) if SCHEMAS.is_dir() else ("--offline",)
     result = CliRunner().invoke(app, ["render", *arguments, *schemas])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         assert isinstance(result.exception, UserError), result.exception

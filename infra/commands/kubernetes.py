@@ -1,10 +1,9 @@
-"""`seldtune render`: the Kubernetes manifests of a sweep, checked."""
+"""`seldtune render` and `doctor`: the Kubernetes manifests of a sweep, and the cluster that they are for."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +15,7 @@ from infra.console.output import EXIT_REFUSED
 from infra.kube.shapes import SHAPES, find_shape, require_room
 
 if TYPE_CHECKING:
-    from infra.kube.schemas import Schemas
-
-logger = logging.getLogger(f"seldtune.{__name__}")
+    from infra.kube.review import Review
 
 
 @functools.partial(with_sweep_options, space="")
@@ -42,23 +39,32 @@ def render(
     ] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of the schedule, e.g. Europe/Berlin.")] = None,
     model: ModelNameOption = "seld",
+    token_secret: Annotated[
+        str | None, typer.Option(help="Secret with Ray's token; seldtune-ray-token if not given.", metavar="NAME")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="kubectl's context whose cluster is asked; the current one if not given.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no cluster.")] = False,
     schemas: Annotated[
-        str | None, typer.Option(help="Folder of KubeRay's CRDs to check with; your cluster's if not given.")
+        str | None, typer.Option(help="Folder of KubeRay's CRDs to check with, in a cluster's place.")
     ] = None,
     check: Annotated[str | None, typer.Option(help="Check this file instead of writing one.", metavar="FILE")] = None,
     out: Annotated[str | None, typer.Option(help="File to write; the terminal if not given.")] = None,
 ) -> None:
-    """Write the RayJob of a sweep, or check one. What KubeRay would refuse is refused here, with the field's path.
+    """Write the RayJob of a sweep, or check one. What would be refused later is refused here, with the field's path.
+
+    Judged by rules, and by the cluster that kubectl reaches: a strict dry run as its user changes nothing.
 
     Example: `seldtune render fusion --data s3://bucket/data/mine --gpus 1 --budget 12h | kubectl apply -f -`
     """
     if (check is None) == (not options.space):
         raise UserError("name one search space to render, or one file with --check")
     from data.files.yaml_files import read_text
-    from infra.kube.check import check_text
     from infra.kube.documents import as_yaml
-    from infra.kube.rayjob import JobRequest, rayjob
+    from infra.kube.rayjob import TOKEN_SECRET, JobRequest, rayjob
     from infra.kube.recurring import recurring
+    from infra.kube.review import review
 
     if check is not None:
         if not Path(check).is_file():
@@ -67,9 +73,14 @@ def render(
             text = read_text(check)
         except UserError as error:
             raise UserError(f"--check {check!r}: {error}") from error
-        count, lines = check_text(text, check, _schemas(schemas))
-        _refuse(lines)
-        typer.echo(f"{check}: {count} of Ray's documents, nothing wrong with them" if count else _nothing(check))
+        found = review(text, check, schemas=schemas, context=context, offline=offline)
+        _told(found)
+        by = f" (judged by {found.by})" if found.by else ""
+        typer.echo(
+            f"{check}: {found.count} of Ray's documents, nothing wrong with them{by}"
+            if found.count
+            else _nothing(check)
+        )
         return
 
     from infra.console.arguments import parse_duration_s, parse_model
@@ -104,11 +115,12 @@ def render(
             spot=spot,
             restarts=restarts,
             wait_s=parse_duration_s(wait),
+            token_secret=token_secret or TOKEN_SECRET,
         )
     )
     documents = [job] if schedule is None else recurring(job, schedule, time_zone)
     text = as_yaml(*documents)
-    _refuse(check_text(text, name, _schemas(schemas))[1])
+    _told(review(text, name, schemas=schemas, context=context, offline=offline))
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -134,22 +146,54 @@ def _nothing(name: str) -> str:
     return f"{name}: holds nothing of Ray's, so there was nothing to check"
 
 
-def _schemas(folder: str | None) -> Schemas | None:
-    from infra.kube.schemas import schemas_from_cluster, schemas_from_folder
-
-    if folder is not None:
-        return schemas_from_folder(folder)
-    found = schemas_from_cluster()
-    if found is None:
-        logger.warning(
-            "no schemas: kubectl finds no cluster with KubeRay, so fields are not checked, only the operator's rules; "
-            "give KubeRay's config/crd/bases with --schemas"
-        )
-    return found
+def _told(found: Review) -> None:
+    """Say what was found; with anything refused, the command ends here."""
+    for line in found.said:
+        typer.echo(f"note: {line}", err=True)
+    for line in found.refused:
+        typer.echo(f"refused: {line}", err=True)
+    if found.refused:
+        raise typer.Exit(EXIT_REFUSED)
 
 
-def _refuse(lines: list[str]) -> None:
-    if lines:
-        for line in lines:
-            typer.echo(f"refused: {line}", err=True)
+def doctor(
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Files of `render`, whose pods are compared with what is there.")
+    ] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at the cluster that kubectl reaches.")] = False,
+    context: Annotated[str | None, typer.Option(help="kubectl's context; the current one if not given.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Of sweeps; the files', or seldtune.")] = None,
+) -> None:
+    """Say what a cluster has of what sweeps need, and the fix of what it lacks. Reads only.
+
+    Versions of KubeRay and Kueue, your rights, Secrets by name, quotas and queues, nodes for each pod. Exit code 2
+    where something is to be mended; what you may not see is said, and is no fault.
+
+    Example: `seldtune render fusion --gpus 1 --out fusion.yaml && seldtune doctor --cluster fusion.yaml`
+    """
+    if not cluster:
+        raise UserError("say what to look at: `seldtune doctor --cluster [FILE...]`")
+    from data.files.yaml_files import read_text
+    from infra.kube.documents import read_documents, under
+    from infra.kube.server.api import UnreachableError, kubectls_server
+    from infra.kube.server.doctor import examine, shorter, worst
+
+    documents = []
+    for file in files or []:
+        if not Path(file).is_file():
+            raise UserError(f"{file!r}: there is no such file")
+        documents += [one for one in read_documents(read_text(file), file) if one["kind"] == "RayJob"]
+    place = namespace or next((under(one, "metadata.namespace") for one in documents), None) or "seldtune"
+    findings = []
+    try:
+        with kubectls_server(context) as server:
+            typer.echo(f"{server.name}, namespace {place}")
+            for finding in map(shorter, examine(server, documents, place)):
+                findings.append(finding)
+                typer.echo(
+                    f"{finding.state:<7}{finding.what}: {finding.got}{f'; {finding.fix}' if finding.fix else ''}"
+                )
+    except UnreachableError as error:
+        raise UserError(f"no cluster to look at: {error}") from error
+    if worst(findings):
         raise typer.Exit(EXIT_REFUSED)

@@ -46,6 +46,8 @@ def _wrong(schedule: str) -> str | None:
             numbers = [_number(word, least, names) for word in (found["first"], found["last"]) if word] if found else []
             if found is None or not all(number is not None and least <= number <= most for number in numbers):
                 return f"{part!r} is no {name}"
+            if len(numbers) == 2 and numbers[0] > numbers[1]:  # type: ignore[operator]
+                return f"{part!r} runs backwards; write {found['first']}-{most},{least}-{found['last']}"
     return None
 
 

@@ -1,32 +1,27 @@
-"""What KubeRay's operator, and Kueue's webhook, refuse after the API server has accepted it.
+"""What KubeRay's operator refuses after the API server has accepted it.
 
-Read off KubeRay 1.7 (`ray-operator/controllers/ray/utils/validation.go`) and Kueue 0.19
-(`pkg/controller/jobs/rayjob/rayjob_webhook.go`). None of it is in the schemas; a RayJob that breaks one ends as
-`ValidationFailed`, and may hold a queue's quota for ever.
+Read off KubeRay 1.7 (`ray-operator/controllers/ray/utils/validation.go`). None of it is in the schemas; a RayJob that
+breaks one ends as `ValidationFailed`, and may hold a queue's quota for ever.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from data.errors import UserError
 from data.files.yaml_files import parse_yaml
-from infra.kube.cron import schedule_rules
 from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
+from infra.kube.rules.names import AS_LABEL, AS_VALUE, is_dns_1035, is_label, is_label_key, is_label_value
+from infra.kube.rules.schedule import schedule_rules
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 FT_ANNOTATION = "ray.io/ft-enabled"
-ELASTIC_ANNOTATION = "kueue.x-k8s.io/elastic-job"
+STORAGE_ANNOTATION = "ray.io/external-storage-namespace"
+V2_VARIABLE = "RAY_enable_autoscaler_v2"
 LONGEST_NAME = {"RayJob": 47, "RayCluster": 53, "RayCronJob": 36}
-MOST_QUEUED_GROUPS = 17
-
-_DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def version_of(text: Any) -> tuple[int, ...]:
@@ -48,27 +43,30 @@ def operator_rules(document: dict[str, Any]) -> Iterator[Violation]:
         yield from _autoscaling(path, cluster)
         yield from _fault_tolerance(path, cluster, under(document, "metadata.annotations") or {})
         yield from _gates(path, cluster)
-    for path, template in pod_templates(document):
+    templates = list(pod_templates(document))
+    if kind == "RayJob" and "submitterPodTemplate" in document["spec"]:
+        templates.append(("spec.submitterPodTemplate", document["spec"]["submitterPodTemplate"]))
+    for path, template in templates:
         if not under(template, "spec.containers"):
-            yield Violation(f"{path}.spec.containers", "no container", "the first one is Ray's")
+            yield Violation(f"{path}.spec.containers", "no container", "describe one; of a node the first is Ray's")
 
 
 def _name(document: dict[str, Any], kind: str) -> Iterator[Violation]:
     namespace = str(under(document, "metadata.namespace") or "")
-    if namespace and not _DNS_1123.fullmatch(namespace):
-        fix = "use a-z, 0-9 and -, no - at an end, 63 characters or fewer"
-        yield Violation("metadata.namespace", repr(namespace), fix)
+    if namespace and not is_label(namespace):
+        yield Violation("metadata.namespace", repr(namespace), AS_LABEL)
     name = str(under(document, "metadata.name") or "")
     longest = LONGEST_NAME[kind]
-    if name and not _DNS_1035.fullmatch(name):
-        yield Violation("metadata.name", repr(name), "use a-z, 0-9 and -, a letter first, no - at the end")
     if len(name) > longest:
         yield Violation("metadata.name", f"{len(name)} characters", f"a {kind}'s may have {longest}: shorten it")
+    elif name and not is_dns_1035(name):
+        yield Violation("metadata.name", repr(name), "use a-z, 0-9 and -, a letter first, no - at the end")
 
 
 def _cron(document: dict[str, Any]) -> Iterator[Violation]:
     yield from schedule_rules(document.get("spec") or {})
-    yield from map(in_template, operator_rules(job_of(document)))
+    for found in operator_rules(job_of(document)):
+        yield replace(found, path=in_template(found.path))
 
 
 def _job(document: dict[str, Any]) -> Iterator[Violation]:
@@ -101,15 +99,18 @@ def _job(document: dict[str, Any]) -> Iterator[Violation]:
         if restart not in (None, "Never"):
             path = "spec.rayClusterSpec.headGroupSpec.template.spec.restartPolicy"
             yield Violation(path, f"{restart}", "Never, or leave it out, with submissionMode: SidecarMode")
-    if spec.get("activeDeadlineSeconds", 1) <= 0:
-        yield Violation("spec.activeDeadlineSeconds", f"{spec['activeDeadlineSeconds']}", "above 0")
+    for field in ("activeDeadlineSeconds", "preRunningDeadlineSeconds"):
+        if spec.get(field, 1) <= 0:
+            yield Violation(f"spec.{field}", f"{spec[field]}", "above 0")
+    if under(spec, "rayClusterSpec.upgradeStrategy.type") is not None:
+        yield Violation("spec.rayClusterSpec.upgradeStrategy", "set", "leave it out: the cluster is the job's")
+    if under(spec, "submitterConfig.backoffLimit") is not None and spec["submitterConfig"]["backoffLimit"] < 0:
+        yield Violation("spec.submitterConfig.backoffLimit", f"{spec['submitterConfig']['backoffLimit']}", "0 or more")
     try:
         parse_yaml(spec.get("runtimeEnvYAML", ""))
     except UserError as error:
         yield Violation("spec.runtimeEnvYAML", str(error), "write it as YAML")
     yield from _deletion(spec, ends)
-    if QUEUE_LABEL in (under(document, "metadata.labels") or {}):
-        yield from _queued(document, spec, ends)
 
 
 def _deletion(spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
@@ -140,25 +141,6 @@ def _deletion(spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
                 yield Violation(path, got, f"{then} cannot come before {first}")
 
 
-def _queued(document: dict[str, Any], spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
-    """Kueue's webhook, of a job in one of its queues."""
-    if not ends:
-        yield Violation("spec.shutdownAfterJobFinishes", "false", "true in a queue, with ttlSecondsAfterFinished")
-    if "clusterSelector" in spec and "rayClusterSpec" in spec:
-        yield Violation("spec.clusterSelector", "beside rayClusterSpec", "leave it out in a queue")
-    groups = under(spec, "rayClusterSpec.workerGroupSpecs") or []
-    path = "spec.rayClusterSpec.workerGroupSpecs"
-    if len(groups) > MOST_QUEUED_GROUPS:
-        yield Violation(path, f"{len(groups)} groups", f"Kueue takes {MOST_QUEUED_GROUPS}: join some")
-    for index, group in enumerate(groups):
-        if group.get("groupName") == "head":
-            yield Violation(f"{path}[{index}].groupName", "head", "Kueue calls the head so: name it otherwise")
-    annotations = under(document, "metadata.annotations") or {}
-    if under(spec, "rayClusterSpec.enableInTreeAutoscaling") and annotations.get(ELASTIC_ANNOTATION) != "true":
-        path = "spec.rayClusterSpec.enableInTreeAutoscaling"
-        yield Violation(path, "true in a queue", f'it needs the annotation {ELASTIC_ANNOTATION}: "true"')
-
-
 def _auth(path: str, cluster: dict[str, Any], kind: str) -> Iterator[Violation]:
     auth, version = cluster.get("authOptions") or {}, version_of(cluster.get("rayVersion"))
     if auth.get("mode") == "token" and version < (2, 52):
@@ -166,8 +148,8 @@ def _auth(path: str, cluster: dict[str, Any], kind: str) -> Iterator[Violation]:
     if auth.get("enableK8sTokenAuth"):
         if kind != "RayCluster":
             yield Violation(f"{path}.authOptions.enableK8sTokenAuth", "true", f"a {kind} cannot: use secretName")
-        elif auth.get("secretName") or version < (2, 55):
-            fix = "it needs Ray 2.55 or newer, and no secretName"
+        elif auth.get("secretName") or version < (2, 55) or auth.get("mode") != "token":
+            fix = "it needs mode: token, Ray 2.55 or newer, and no secretName"
             yield Violation(f"{path}.authOptions.enableK8sTokenAuth", "true", fix)
 
 
@@ -187,8 +169,8 @@ def _groups(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
         if "labels" in params:
             yield Violation(f"{where}.rayStartParams.labels", "set", f"write {where}.labels")
         for key, value in (group.get("labels") or {}).items():
-            if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
-                yield Violation(f"{where}.labels", f"{key}: {value}", "use Kubernetes' syntax of labels")
+            if not is_label_key(str(key)) or not is_label_value(str(value)):
+                yield Violation(f"{where}.labels", f"{key}: {value}", AS_VALUE)
         least, most = group.get("minReplicas", 0), group.get("maxReplicas", 2**31 - 1)
         if least < 0 or most < 0 or least > most:
             yield Violation(f"{where}.minReplicas", f"{least}, at most {most}", "0 <= minReplicas <= maxReplicas")
@@ -200,43 +182,59 @@ def _groups(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
 
 def _autoscaling(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
     on, options = bool(cluster.get("enableInTreeAutoscaling")), cluster.get("autoscalerOptions") or {}
-    version = version_of(cluster.get("rayVersion"))
-    second = options.get("version") == "v2" or ("version" not in options and version >= (2, 47))
+    head = f"{path}.headGroupSpec.template"
+    told = {entry.get("name"): entry.get("value") for entry in _environment(under(cluster, "headGroupSpec.template"))}
+    by_variable = told.get(V2_VARIABLE) in ("1", "true")
     for index, group in enumerate(cluster.get("workerGroupSpecs") or []):
         where = f"{path}.workerGroupSpecs[{index}]"
         for field in ("idleTimeoutSeconds", "priority"):
-            if group.get(field) and not (on and second):
-                yield Violation(f"{where}.{field}", f"{group[field]}", "it needs autoscaling, version v2")
-        if on and second and group.get("suspend"):
+            second = by_variable or (on and options.get("version") == "v2")
+            if not second and (group.get(field) or (field == "idleTimeoutSeconds" and field in group)):
+                fix = "it needs enableInTreeAutoscaling, and autoscalerOptions.version: v2"
+                yield Violation(f"{where}.{field}", f"{group[field]}", fix)
+        if on and group.get("suspend"):
             yield Violation(f"{where}.suspend", "true", "not with autoscaling")
+    if options.get("idleTimeoutSeconds", 0) < 0:
+        where = f"{path}.autoscalerOptions.idleTimeoutSeconds"
+        yield Violation(where, f"{options['idleTimeoutSeconds']}", "0 or more")
     for entry in options.get("env") or []:
         if entry.get("name") == "KUBERAY_GEN_AUTOSCALER_START_CMD":
             yield Violation(f"{path}.autoscalerOptions.env", f"{entry['name']}", "it is the operator's: leave it out")
-    document = {"kind": "RayCluster", "spec": cluster}
-    for where, template in pod_templates(document):
-        where = where.replace("spec", path, 1)
+    if (V2_VARIABLE in told and on and "version" in options) or (by_variable and not on):
+        fix = "say it once, in autoscalerOptions.version, with enableInTreeAutoscaling"
+        yield Violation(f"{head}.spec.containers[0].env", V2_VARIABLE, fix)
+    # Ray's own default is version 2 from 2.47 on, whose nodes must not come back by themselves.
+    second = options.get("version") == "v2" or (
+        "version" not in options and version_of(cluster.get("rayVersion")) >= (2, 47)
+    )
+    for where, template in pod_templates({"kind": "RayCluster", "spec": cluster}):
         restart = under(template, "spec.restartPolicy")
         if on and second and restart not in (None, "Never"):
+            where = where.replace("spec", path, 1)
             yield Violation(f"{where}.spec.restartPolicy", f"{restart}", "Never with autoscaling, or leave it out")
-        for name in (entry.get("name") for entry in _environment(template)):
-            if name == "RAY_enable_autoscaler_v2" and (not on or "version" in options):
-                fix = "say it once, in autoscalerOptions.version, with enableInTreeAutoscaling"
-                yield Violation(f"{where}.spec.containers[0].env", name, fix)
 
 
-def _environment(template: dict[str, Any]) -> list[dict[str, Any]]:
+def _environment(template: dict[str, Any] | None) -> list[dict[str, Any]]:
     containers = under(template, "spec.containers") or [{}]
     return containers[0].get("env") or []
 
 
 def _fault_tolerance(path: str, cluster: dict[str, Any], annotations: dict[str, Any]) -> Iterator[Violation]:
-    options = cluster.get("gcsFaultToleranceOptions")
+    options, head = cluster.get("gcsFaultToleranceOptions"), under(cluster, "headGroupSpec.template")
+    told, params = [entry.get("name") for entry in _environment(head)], under(cluster, "headGroupSpec.rayStartParams")
+    where = f"{path}.gcsFaultToleranceOptions"
+    container, given = f"{path}.headGroupSpec.template.spec.containers[0].env", params or {}
+    if "REDIS_USERNAME" in told or given.get("redis-username"):
+        yield Violation(container, "a user name of Redis", f"say it in {where}.redisUsername")
     if options is None:
+        if "RAY_REDIS_ADDRESS" in told and str(annotations.get(FT_ANNOTATION)).lower() != "true":
+            yield Violation(container, "RAY_REDIS_ADDRESS", f"say it in {where}.redisAddress")
         return
-    if FT_ANNOTATION in annotations:
-        fix = f"leave it out: {path}.gcsFaultToleranceOptions says it"
-        yield Violation("metadata.annotations", f"{FT_ANNOTATION}: {annotations[FT_ANNOTATION]}", fix)
-    where, backend = f"{path}.gcsFaultToleranceOptions", options.get("backend", "redis")
+    for annotation in (FT_ANNOTATION, STORAGE_ANNOTATION):
+        if annotations.get(annotation):
+            got = f"{annotation}: {annotations[annotation]}"
+            yield Violation("metadata.annotations", got, f"leave it out: {where} says it")
+    backend = options.get("backend", "redis")
     if backend == "redis" and "storage" in options:
         yield Violation(f"{where}.storage", "with redis", "only with backend: rocksdb")
     if backend == "rocksdb":
@@ -245,11 +243,10 @@ def _fault_tolerance(path: str, cluster: dict[str, Any], annotations: dict[str, 
         storage = options.get("storage") or {}
         if "claimName" in storage and {"size", "storageClassName", "accessModes"} & storage.keys():
             yield Violation(f"{where}.storage.claimName", "beside a new claim's fields", "either a claim or its size")
-    head = under(cluster, "headGroupSpec.template") or {}
-    for name in (entry.get("name") for entry in _environment(head)):
-        if name in ("RAY_REDIS_ADDRESS", "REDIS_PASSWORD"):
-            yield Violation(f"{path}.headGroupSpec.template.spec.containers[0].env", name, f"say it in {where}")
-    if "redis-password" in (under(cluster, "headGroupSpec.rayStartParams") or {}):
+    for name in ("RAY_REDIS_ADDRESS", "REDIS_PASSWORD"):
+        if name in told:
+            yield Violation(container, name, f"say it in {where}")
+    if given.get("redis-password"):
         where_params = f"{path}.headGroupSpec.rayStartParams.redis-password"
         yield Violation(where_params, "set", f"say it in {where}.redisPassword.valueFrom")
 

@@ -5,26 +5,36 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from data.errors import UserError
 from data.files.yaml_files import parse_yaml
 from infra.cluster.growth import GROWS_TO_VARIABLE
 from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
-from infra.kube.growth import GPU, grows_to
-from infra.kube.operator_rules import version_of
+from infra.kube.growth import grows_to
 from infra.kube.quantities import quantity
+from infra.kube.rules.kuberay import version_of
+from infra.kube.rules.names import is_image
+from infra.kube.rules.pod_spec import tiny_memory
 from infra.provenance.secrets import MASK, Redaction, looks_secret
 
 SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode")
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+LONGEST_KEPT_S = 24 * 3600
+"""A cluster that stays longer than a day after its sweep's end is taken for forgotten."""
 _TAG_RAY = re.compile(r"ray(\d+\.\d+\.\d+)")
+LEAST_MEMORY = 64 * 2**20
+"""Bytes with which no Ray node, and nothing that imports Python's libraries, starts."""
+_RAYS_OWN = re.compile(r"(?:^|/)ray(?:-ml|-llm)?$")
+"""Ray's own images, whose tags begin with Ray's version: rayproject/ray:2.60.0-py311-gpu."""
 
 
 def platform_rules(document: dict[str, Any]) -> Iterator[Violation]:
     """What this project asks of a RayJob, RayCluster or RayCronJob beyond the operator's own rules."""
     if document["kind"] == "RayCronJob":
-        yield from map(in_template, platform_rules(job_of(document)))
+        for found in platform_rules(job_of(document)):
+            yield replace(found, path=in_template(found.path))
         return
     yield from _secrets(document)
     if document["kind"] == "RayJob":
@@ -39,10 +49,8 @@ def platform_rules(document: dict[str, Any]) -> Iterator[Violation]:
         yield from _images(path, cluster, document)
         yield from _growth(path, cluster)
     for path, template in pod_templates(document):
-        yield from _users(path, template)
         if containers := under(template, "spec.containers"):
-            yield from _resources(f"{path}.spec", template["spec"], containers[0])
-    yield from _users("spec.submitterPodTemplate", under(document, "spec.submitterPodTemplate") or {})
+            yield from _resources(f"{path}.spec", containers[0])
 
 
 def _ends(spec: dict[str, Any]) -> Iterator[Violation]:
@@ -55,17 +63,33 @@ def _ends(spec: dict[str, Any]) -> Iterator[Violation]:
     if deadline is not None and wait_s is not None and deadline <= wait_s:
         fix = f"more than preRunningDeadlineSeconds ({wait_s}): both count from the job's beginning"
         yield Violation("spec.activeDeadlineSeconds", f"{deadline}", fix)
-    if "clusterSelector" in spec or spec.get("shutdownAfterJobFinishes"):
+    if "clusterSelector" not in spec:
+        yield from _gone(spec)
+
+
+def _gone(spec: dict[str, Any]) -> Iterator[Violation]:
+    """Each end of a job leads to a deletion of its cluster, within a day."""
+    kept = f"within {LONGEST_KEPT_S} s"
+    if spec.get("shutdownAfterJobFinishes"):
+        if spec.get("ttlSecondsAfterFinished", 0) > LONGEST_KEPT_S:
+            got = f"{spec['ttlSecondsAfterFinished']}: the cluster runs on for as long"
+            yield Violation("spec.ttlSecondsAfterFinished", got, f"{LONGEST_KEPT_S} at most")
         return
-    states = {
-        (rule.get("condition") or {}).get("jobDeploymentStatus")
-        for rule in under(spec, "deletionStrategy.deletionRules") or []
-    }
-    path = "spec.deletionStrategy.deletionRules"
-    if "Failed" not in states:
-        got = "no rule for jobDeploymentStatus: Failed"
-        why = " of a job past its activeDeadlineSeconds" if "activeDeadlineSeconds" in spec else ""
-        yield Violation(path, got, f"add one, or the cluster{why} stays for ever")
+    path, rules = "spec.deletionStrategy.deletionRules", under(spec, "deletionStrategy.deletionRules") or []
+    for state, end in (("jobStatus: SUCCEEDED", "that succeeded"), ("jobDeploymentStatus: Failed", "that failed")):
+        field, _, value = state.partition(": ")
+        after_s = [
+            condition.get("ttlSeconds", 0)
+            for rule in rules
+            if (condition := rule.get("condition") or {}).get(field) == value
+            and rule.get("policy") in ("DeleteCluster", "DeleteSelf")
+        ]
+        if not after_s:
+            fix = f"add DeleteCluster at it {kept}, or the cluster of a job {end} stays for ever"
+            yield Violation(path, f"no rule for {state} deletes the cluster", fix)
+        elif min(after_s) > LONGEST_KEPT_S:
+            got = f"the cluster of a job {end} stays {min(after_s)} s"
+            yield Violation(path, got, f"add DeleteCluster at {state} {kept}")
 
 
 def _head(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
@@ -96,63 +120,51 @@ def _growth(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
 
 
 def _images(path: str, cluster: dict[str, Any], document: dict[str, Any]) -> Iterator[Violation]:
-    images = {}
+    versions = set()
     for where, template in pod_templates(document):
         containers = under(template, "spec.containers") or [{}]
-        images[f"{where}.spec.containers[0].image"] = str(containers[0].get("image") or "")
-    for where, image in images.items():
+        where, image = f"{where}.spec.containers[0].image", str(containers[0].get("image") or "")
         name, _, digest = image.partition("@")
         tag = name.rpartition("/")[2].partition(":")[2]
-        if not digest and tag in ("", "latest"):
+        if image.strip() and not is_image(image.strip()):
+            yield Violation(where, repr(image), "write registry/name:version, the name without capitals")
+        elif not digest and tag in ("", "latest"):
             yield Violation(where, image or "no image", "name a version or a digest: nodes keep different ones of this")
-        found = _TAG_RAY.search(tag)
-        if found and version_of(found[1]) != version_of(cluster.get("rayVersion")):
+        found = ray_of_image(image)
+        versions |= {found} - {None}
+        if found and version_of(found) != version_of(cluster.get("rayVersion")):
             yield Violation(where, image, f"its Ray is not {path}.rayVersion {cluster.get('rayVersion')}: align them")
-    repositories = {image.partition("@")[0].rpartition(":")[2] for image in images.values()}
-    if len({_TAG_RAY.search(tag)[1] for tag in repositories if _TAG_RAY.search(tag)}) > 1:  # type: ignore[index]
-        yield Violation(path, f"images {', '.join(sorted(set(images.values())))}", "one Ray for all nodes")
+    if len(versions) > 1:
+        yield Violation(path, f"images of Ray {', '.join(sorted(map(str, versions)))}", "one Ray for all nodes")
 
 
-def _users(path: str, template: dict[str, Any]) -> Iterator[Violation]:
-    """Whom the containers of a pod run as."""
-    spec = template.get("spec") or {}
-    pod_user = spec.get("securityContext") or {}
-    for kind in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(kind) or []):
-            where = f"{path}.spec.{kind}[{index}].securityContext"
-            user = pod_user | (container.get("securityContext") or {})
-            if not user.get("runAsNonRoot") or user.get("runAsUser") == 0:
-                yield Violation(f"{where}.runAsNonRoot", "not set", "true: nothing here needs root")
-            if user.get("privileged") or user.get("allowPrivilegeEscalation") is not False:
-                yield Violation(f"{where}.allowPrivilegeEscalation", "not false", "write false")
+def ray_of_image(image: str) -> str | None:
+    """The Ray that an image's tag names, of this project's images or of Ray's own; nothing where it names none."""
+    repository, _, tag = image.partition("@")[0].rpartition(":")
+    if "/" in tag:
+        return None
+    found = _TAG_RAY.search(tag) or (re.match(r"(\d+\.\d+\.\d+)", tag) if _RAYS_OWN.search(repository) else None)
+    return found[1] if found else None
 
 
-def _resources(path: str, spec: dict[str, Any], container: dict[str, Any]) -> Iterator[Violation]:
+def _resources(path: str, container: dict[str, Any]) -> Iterator[Violation]:
     """Of Ray's container: KubeRay tells Ray its limits, Kubernetes places it by its requests."""
     where = f"{path}.containers[0].resources"
     limits, requests = under(container, "resources.limits") or {}, under(container, "resources.requests") or {}
-    for name in ("cpu", "memory", GPU):
-        for kind, values in (("limits", limits), ("requests", requests)):
-            try:
-                quantity(values.get(name, 0))
-            except UserError as error:
-                yield Violation(f"{where}.{kind}.{name}", str(error), "write it as Kubernetes does")
-                return
+    try:
+        for amount in (*limits.values(), *requests.values()):
+            quantity(amount)
+    except UserError:
+        return  # said of the pod
     if "memory" not in limits or "cpu" not in limits:
         yield Violation(f"{where}.limits", "no cpu or memory", "KubeRay tells Ray the limits: set both")
-    for name in ("memory", GPU):
-        asked = requests.get(name, limits.get(name, 0))
-        if quantity(asked) != quantity(limits.get(name, 0)):
-            got = f"{asked}, and the limit {limits.get(name, 0)}"
-            yield Violation(f"{where}.requests.{name}", got, "make them equal: Ray counts on the limit")
+    asked = requests.get("memory", limits.get("memory", 0))
+    if quantity(asked) != quantity(limits.get("memory", 0)):
+        got = f"{asked}, and the limit {limits.get('memory', 0)}"
+        yield Violation(f"{where}.requests.memory", got, "make them equal: Ray counts on the limit")
     if quantity(limits.get("cpu", 1)).denominator != 1:
         yield Violation(f"{where}.limits.cpu", f"{limits['cpu']}", "whole CPUs: Ray rounds up and gives away too many")
-    if quantity(limits.get(GPU, 0)):
-        mounts = {mount.get("mountPath") for mount in container.get("volumeMounts") or []}
-        in_memory = [v for v in spec.get("volumes") or [] if under(v, "emptyDir.medium") == "Memory"]
-        if "/dev/shm" not in mounts or not in_memory:
-            fix = "mount an emptyDir of medium Memory there: workers of a trial meet in shared memory"
-            yield Violation(f"{path}.containers[0].volumeMounts", "no /dev/shm", fix)
+    yield from tiny_memory(where, under(container, "resources") or {}, LEAST_MEMORY)
 
 
 def _secrets(document: dict[str, Any]) -> Iterator[Violation]:
