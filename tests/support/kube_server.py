@@ -72,6 +72,10 @@ class Cluster:
                 return answer
         return 201, body
 
+    def answer_delete(self, path: str) -> tuple[int, Any]:
+        del self.objects[path]
+        return 200, {"kind": "Status", "status": "Success"}
+
 
 @contextmanager
 def standing(cluster: Cluster) -> Iterator[tuple[ApiServer, str]]:
@@ -84,6 +88,9 @@ def standing(cluster: Cluster) -> Iterator[tuple[ApiServer, str]]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self._tell(*cluster.answer_post(urlsplit(self.path).path, body))
+
+        def do_DELETE(self) -> None:
+            self._tell(*cluster.answer_delete(urlsplit(self.path).path))
 
         def _tell(self, code: int, document: Any) -> None:
             cluster.asked.append((self.command, self.path))
