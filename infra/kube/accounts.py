@@ -95,7 +95,9 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], line: Callable
             return [*done, f"account {old} is deleted"]
         case ["admin"]:
             name = environment["MLFLOW_AUTH_ADMIN_USERNAME"]
-            accounts.update_user_password(name, line().rstrip("\n"))
+            accounts.update_user_password(
+                name, line().rstrip("\n"), current_password=environment["MLFLOW_AUTH_ADMIN_PASSWORD"]
+            )
             return [f"account {name} has a new password"]
     raise UserError(f"usage: python -m infra.kube.accounts [give OLD NEW | delete OLD NEW | admin], got {arguments}")
 
