@@ -53,7 +53,7 @@ from trainables.training.reports import OBJECTIVE
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 PAGES = pages()
-OPERATORS = {REPOSITORY / "k8s" / "README.md", REPOSITORY / "infra" / "bench" / "README.md"}
+OPERATORS = {*(REPOSITORY / "k8s").glob("*.md"), REPOSITORY / "infra" / "bench" / "README.md"}
 """Pages whose blocks have tests of their own, or are benchmarks."""
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 MARKED = [block for block in BLOCKS if block.page not in OPERATORS]

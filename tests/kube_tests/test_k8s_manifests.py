@@ -6,7 +6,6 @@ Overlays are built with `kubectl kustomize`; where there is no kubectl, the file
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -45,6 +44,8 @@ from support.kube_schemas import SCHEMAS, needs_schemas
 KUBERNETES = "1.34"
 OTHER_PROJECTS = ("ray.io/", "monitoring.coreos.com/", "kueue.x-k8s.io/", "kustomize.config.k8s.io/")
 SECRETS_OF_OPERATORS = {*SECRETS, TOKEN_SECRET, "mlflow-server", "mlflow-postgres"}
+NEXT = "seldtune-mlflow-next"
+"""There only while the account is rotated."""
 CLUSTER_WIDE = ("Namespace", "ClusterRole", "PriorityClass", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass")
 
 
@@ -132,56 +133,9 @@ def test_secrets_are_named_and_never_written(overlay: str) -> None:
     for document in documents:
         for path, reference in references(document):
             if "secret" in path.lower():
-                assert reference in SECRETS_OF_OPERATORS, (document["metadata"]["name"], path, reference)
+                assert reference in {*SECRETS_OF_OPERATORS, NEXT}, (document["metadata"]["name"], path, reference)
     text = "\n".join(path.read_text() for path in K8S.rglob("*.yaml"))
     assert not re.search(r"postgresql\S*://mlflow:", text), "a password would follow"
-
-
-def made_secrets(*names: str, **environment: str) -> dict[str, dict[str, str]]:
-    """Name -> what k8s/secrets.sh writes into each Secret."""
-    clean = {"PATH": os.environ["PATH"], **environment}
-    result = subprocess.run([str(K8S / "secrets.sh"), *names], env=clean, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    documents = [document for document in yaml.safe_load_all(result.stdout) if document]
-    assert {document["metadata"]["namespace"] for document in documents} == {"seldtune"}
-    return {document["metadata"]["name"]: document["stringData"] for document in documents}
-
-
-def test_secrets_are_made_whole_and_new_each_time() -> None:
-    made, again = made_secrets(), made_secrets()
-    assert set(made) == SECRETS_OF_OPERATORS
-    passwords = [v for s in (made, again) for keys in s.values() for v in keys.values() if len(v) > 8]
-    assert len(passwords) == len(set(passwords)) == 2 * 6
-    assert min(map(len, passwords)) == 48
-    # Every key that a manifest asks for, and those that whole Secrets are read for.
-    for path in K8S.rglob("*.yaml"):
-        for name, key in re.findall(r"secretKeyRef: \{name: ([\w-]+), key: (\w+)\}", path.read_text()):
-            assert key in made[name], (path, name, key)
-    comments = (K8S / "base" / "kustomization.yaml").read_text()
-    for name, keys in made.items():
-        assert re.search(rf"{name} +{', '.join(keys)}", comments), name
-
-
-def test_secrets_may_be_ones_own_and_one_alone() -> None:
-    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "a/b+c="}
-    assert made_secrets("seldtune-storage", **keys) == {"seldtune-storage": keys}
-    assert set(made_secrets("mlflow-postgres", "seldtune-mlflow")) == {"mlflow-postgres", "seldtune-mlflow"}
-
-
-@pytest.mark.parametrize(
-    ("names", "environment", "message"),
-    [
-        (["mlflow-servers"], {}, "no Secret mlflow-servers; there are: seldtune-storage "),
-        ([], {"AWS_ACCESS_KEY_ID": "AKIA"}, "AWS_SECRET_ACCESS_KEY: set both AWS keys, or none"),
-        ([], {"AWS_SECRET_ACCESS_KEY": "abc"}, "AWS_ACCESS_KEY_ID: set both AWS keys, or none"),
-    ],
-)
-def test_no_half_a_secret_is_made(names: list[str], environment: dict[str, str], message: str) -> None:
-    clean = {"PATH": os.environ["PATH"], **environment}
-    result = subprocess.run([str(K8S / "secrets.sh"), *names], env=clean, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert not result.stdout
 
 
 def references(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -312,17 +266,18 @@ def test_the_overlay_of_the_page_can_be_built(tmp_path: Path) -> None:
     assert {image.split(":")[0] for image in images} == {"registry.example/seldtune"}
 
 
-def test_what_the_page_names_is_there() -> None:
+@pytest.mark.parametrize("page", ["README.md", "rotation.md"])
+def test_what_the_page_names_is_there(page: str) -> None:
     """Commands of a page that is not run go stale by names first."""
     kinds = {"deploy": "Deployment", "svc": "Service", "sts": "StatefulSet", "cronjob": "CronJob", "secret": "Secret"}
-    text = (K8S / "README.md").read_text()
+    text = (K8S / page).read_text()
     there = {(d["kind"], d["metadata"]["name"]) for overlay in OVERLAYS for d in built(overlay)}
-    there |= {("Secret", name) for name in SECRETS_OF_OPERATORS} | {
+    there |= {("Secret", name) for name in (*SECRETS_OF_OPERATORS, NEXT, "seldtune-storage-next")} | {
         ("Service", "laptops-head-svc"),
         ("Deployment", "kuberay-operator"),
     }
     named = re.findall(rf"\b({'|'.join(kinds)})/([a-z][\w-]+)", text) + re.findall(r"get (secret) ([\w-]+)", text)
-    assert len(named) > 12
+    assert len(named) > 10
     assert {(kinds[kind], name) for kind, name in named} <= there
     for command, option in re.findall(r"seldtune (\w+)[^\n|&`]*?(--[a-z-]+)", text):
         shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})

@@ -20,7 +20,7 @@ def manifest(component: str, file: str, kind: str, name: str) -> dict[str, Any]:
 def command_of(workload: dict[str, Any], containers: str = "containers") -> list[str]:
     (container,) = workload["spec"]["template"]["spec"][containers]
     program, *rest = container["command"]
-    return [str(Path(sys.executable).parent / program), *rest, *container["args"]]
+    return [str(Path(sys.executable).parent / program), *rest, *container.get("args", [])]
 
 
 def wait_until(condition: Any, log: Path, timeout_s: float = 120.0) -> None:

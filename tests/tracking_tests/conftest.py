@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.mlflow_cluster import Cluster, running_cluster
 from support.tracking_server import Server, before_each_request
 
 
@@ -30,3 +31,9 @@ def moments(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     made: list[float] = []
     before_each_request(server, monkeypatch, lambda: made.append(time.monotonic()))
     return made
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
