@@ -5,7 +5,9 @@ Imported when S3 is first asked for: s3fs brings aiohttp and botocore, half a se
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
 import io
 import os
 from typing import Any
@@ -70,6 +72,17 @@ class S3Files(S3FileSystem):
 
     # botocore tries again by itself.
     retries = 1
+
+    async def _call_s3(self, method: str, *akwarglist: Any, **kwargs: Any) -> Any:
+        """One request. What is written goes with its MD5, which every service knows.
+
+        A process may be killed between the head of a put and its body. SeaweedFS takes that for a whole file of
+        nothing, in the place of what was there; given a sum that does not agree, it keeps what was there.
+        """
+        if method in ("put_object", "upload_part") and isinstance(kwargs.get("Body"), bytes | bytearray | memoryview):
+            digest = hashlib.md5(kwargs["Body"], usedforsecurity=False).digest()
+            kwargs["ContentMD5"] = base64.b64encode(digest).decode()
+        return await super()._call_s3(method, *akwarglist, **kwargs)
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         """A file's bytes, all or from `start` to before `end`; s3fs asks for the size first and copies once more."""

@@ -2,8 +2,12 @@
 
 import os
 import socket
+import socketserver
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -49,6 +53,43 @@ def test_files_on_s3_are_written_listed_read_and_deleted(s3):
     assert not storage.exists(f"{root}/a/b")
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(f"{root}/a/b")
+
+
+@contextmanager
+def cut_before_the_body(url):
+    """URL of a relay to this service through which only the heads of requests come, as from a process killed then."""
+    upstream = urlsplit(url)
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += self.request.recv(1)
+            with socket.create_connection((upstream.hostname, upstream.port)) as there:
+                there.sendall(head)
+                there.shutdown(socket.SHUT_WR)
+                while there.recv(4096):  # until the service is done with it
+                    pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as relay:
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{relay.server_address[1]}"
+        relay.shutdown()
+
+
+@pytest.mark.slow
+def test_a_write_that_ends_before_its_content_leaves_what_was_there(s3, monkeypatch):
+    uri = "s3://store/records/00001.json"
+    storage.write_bytes(uri, b'{"state": "complete"}')
+    with cut_before_the_body(s3) as relay:
+        set_environment(monkeypatch, relay)
+        with pytest.raises(UserError):
+            storage.write_bytes(uri, b'{"state": "complete", "more": true}')
+        with pytest.raises(UserError):
+            storage.write_new("s3://store/records/00002.json", b"new")
+    set_environment(monkeypatch, s3)
+    assert storage.read_bytes(uri) == b'{"state": "complete"}'
+    assert not storage.exists("s3://store/records/00002.json")
 
 
 def write_at_once(uri, writers=8):
