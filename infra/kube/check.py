@@ -11,6 +11,7 @@ from infra.kube.pods import pods_of
 from infra.kube.rules.kuberay import operator_rules
 from infra.kube.rules.kueue import queue_rules
 from infra.kube.rules.platform import platform_rules
+from infra.kube.rules.pod_details import detail_rules
 from infra.kube.rules.pod_security import restricted_rules
 from infra.kube.rules.pod_spec import duplicates, pod_rules
 from infra.kube.rules.schedule import schedule_rules
@@ -62,6 +63,7 @@ def _rules(document: dict[str, Any]) -> Iterator[Violation]:
     yield from duplicates(pods)
     for pod in pods:
         yield from pod_rules(pod)
+        yield from detail_rules(pod)
         yield from restricted_rules(pod)
 
 

@@ -57,13 +57,33 @@ BY_SCHEMA: Mistakes = {
 """The API server refuses them by KubeRay's definitions."""
 
 BY_SERVER: Mistakes = {
+    "a label of two words for the job": (put("metadata.labels", {"team": "a b"}), "metadata.labels"),
+    "a variable twice": (
+        put(f"{HEAD}.{CONTAINER}.env", [{"name": "A", "value": "x"}, {"name": "A", "value": "y"}]),
+        f"{HEAD}.{CONTAINER}.env[1]",
+    ),
+    "a port twice": (
+        put(f"{HEAD}.{CONTAINER}.ports", [{"containerPort": 9000}, {"containerPort": 9000, "protocol": "TCP"}]),
+        f"{HEAD}.{CONTAINER}.ports[1]",
+    ),
+    "a rule of two states": (
+        put(f"{RULES}[0].condition", {"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Failed", "ttlSeconds": 0}),
+        f"{RULES}[0].condition",
+    ),
+    "a rule of no state": (put(f"{RULES}[0].condition", {"ttlSeconds": 0}), f"{RULES}[0].condition"),
+    "a strategy of no rules": (put("spec.deletionStrategy", {}), RULES),
+    "managed by nobody known": (put("spec.managedBy", "me"), "spec.managedBy"),
+    "a number among the parameters": (
+        put(f"{HEAD}.rayStartParams.num-gpus", 0),
+        f"{HEAD}.rayStartParams.num-gpus",
+    ),
     "a namespace in capitals": (put("metadata.namespace", "Bad_NS"), "metadata.namespace"),
     "a priority of two words": (
         all_of(QUEUED, put("metadata.labels", {QUEUE_LABEL: "seldtune", PRIORITY_LABEL: "High Prio"})),
         f"metadata.labels.{PRIORITY_LABEL}",
     ),
 }
-"""The API server refuses them by its own rules of names."""
+"""The API server refuses them by its own rules of names and by rules of the definitions that no schema can say."""
 
 BY_KUBERAY: Mistakes = {
     "a name of 49 characters": (put("metadata.name", "n" * 49), "metadata.name"),
@@ -204,6 +224,7 @@ BY_KUEUE: Mistakes = {
 """Kueue's webhook refuses them."""
 
 BY_US: Mistakes = {
+    "nothing to run": (put("spec.entrypoint", " "), "spec.entrypoint"),
     "the deprecated strategy": (
         put("spec.deletionStrategy.onSuccess", {"policy": "DeleteSelf"}),
         "spec.deletionStrategy.onSuccess",

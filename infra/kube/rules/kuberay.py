@@ -20,6 +20,7 @@ from infra.kube.rules.schedule import schedule_rules
 
 FT_ANNOTATION = "ray.io/ft-enabled"
 STORAGE_ANNOTATION = "ray.io/external-storage-namespace"
+MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
 V2_VARIABLE = "RAY_enable_autoscaler_v2"
 LONGEST_NAME = {"RayJob": 47, "RayCluster": 53, "RayCronJob": 36}
 
@@ -52,6 +53,10 @@ def operator_rules(document: dict[str, Any]) -> Iterator[Violation]:
 
 
 def _name(document: dict[str, Any], kind: str) -> Iterator[Violation]:
+    for key, value in (under(document, "metadata.labels") or {}).items():
+        fits = is_label_key(str(key)) and is_label_value(str(value))
+        if not fits and not str(key).startswith("kueue.x-k8s.io/"):  # Kueue's are looked at by its own rules
+            yield Violation("metadata.labels", f"{key}: {value}", AS_VALUE)
     namespace = str(under(document, "metadata.namespace") or "")
     if namespace and not is_label(namespace):
         yield Violation("metadata.namespace", repr(namespace), AS_LABEL)
@@ -73,6 +78,8 @@ def _job(document: dict[str, Any]) -> Iterator[Violation]:
     spec = document.get("spec") or {}
     selector, ends = spec.get("clusterSelector"), bool(spec.get("shutdownAfterJobFinishes"))
     mode, backoff = spec.get("submissionMode"), spec.get("backoffLimit", 0)
+    if spec.get("managedBy", MANAGERS[0]) not in MANAGERS:
+        yield Violation("spec.managedBy", f"{spec['managedBy']}", f"one of {', '.join(MANAGERS)}, or leave it out")
     if selector is None and "rayClusterSpec" not in spec:
         yield Violation("spec.rayClusterSpec", "missing", "describe the job's cluster, or name one in clusterSelector")
     if selector is not None and not selector.get("ray.io/cluster"):
@@ -121,9 +128,15 @@ def _deletion(spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
             yield Violation(f"spec.deletionStrategy.{old}", "deprecated", "write deletionRules")
     if rules and ends:
         yield Violation(path, f"{len(rules)} rules", "they exclude shutdownAfterJobFinishes: leave one of them out")
+    if "deletionStrategy" in spec and not strategy:
+        yield Violation(path, "no rules", "write some, or leave the strategy out")
     seen: dict[tuple[str, str], int] = {}
     for index, rule in enumerate(rules):
         policy, condition = str(rule.get("policy")), rule.get("condition") or {}
+        if ("jobStatus" in condition) == ("jobDeploymentStatus" in condition):
+            got = "both states" if "jobStatus" in condition else "no state"
+            yield Violation(f"{path}[{index}].condition", got, "either jobStatus or jobDeploymentStatus")
+            continue
         state = str(condition.get("jobStatus") or condition.get("jobDeploymentStatus"))
         if (state, policy) in seen:
             yield Violation(f"{path}[{index}]", f"{policy} at {state} again", "one rule for each state and policy")
@@ -166,6 +179,11 @@ def _groups(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
         if group.get("resources"):
             for name in sorted({*_PARAMS_FOR.values(), "resources"} & params.keys()):
                 yield Violation(f"{where}.rayStartParams.{name}", "beside resources", "say it in one of the two")
+        for name, value in params.items():
+            if not isinstance(value, str):
+                yield Violation(
+                    f"{where}.rayStartParams.{name}", f"{value!r} is no text", f'write it as text: "{value}"'
+                )
         if "labels" in params:
             yield Violation(f"{where}.rayStartParams.labels", "set", f"write {where}.labels")
         for key, value in (group.get("labels") or {}).items():

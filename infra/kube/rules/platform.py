@@ -59,6 +59,8 @@ def _ends(spec: dict[str, Any]) -> Iterator[Violation]:
         yield Violation("spec.submissionMode", repr(mode), f"choose one of {', '.join(SUBMISSION_MODES)}")
     if "jobId" in spec:
         yield Violation("spec.jobId", f"{spec['jobId']}", "leave it out: a retried job would be taken for the first")
+    if mode != "InteractiveMode" and not str(spec.get("entrypoint") or "").strip():
+        yield Violation("spec.entrypoint", "nothing to run", "write the command, as `seldtune render` does")
     deadline, wait_s = spec.get("activeDeadlineSeconds"), spec.get("preRunningDeadlineSeconds")
     if deadline is not None and wait_s is not None and deadline <= wait_s:
         fix = f"more than preRunningDeadlineSeconds ({wait_s}): both count from the job's beginning"

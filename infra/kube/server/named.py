@@ -48,6 +48,8 @@ def named(document: dict[str, Any], namespace: str) -> list[Named]:
 def _place(kind: str, namespace: str) -> str:
     if kind == "PriorityClass":
         return "/apis/scheduling.k8s.io/v1/priorityclasses"
+    if kind == "RuntimeClass":
+        return "/apis/node.k8s.io/v1/runtimeclasses"
     if kind == "WorkloadPriorityClass":
         return f"{KUEUE}/workloadpriorityclasses"
     if kind == "LocalQueue":
@@ -70,6 +72,7 @@ def _of_pod(pod: Pod) -> Iterator[tuple[str, str, Any]]:
     path = f"{pod.path}.spec"
     yield f"{path}.serviceAccountName", "ServiceAccount", pod.spec.get("serviceAccountName")
     yield f"{path}.priorityClassName", "PriorityClass", pod.spec.get("priorityClassName")
+    yield f"{path}.runtimeClassName", "RuntimeClass", pod.spec.get("runtimeClassName")
     for index, volume in enumerate(pod.spec.get("volumes") or []):
         for kind, field in (*_VOLUMES, _CLAIM):
             yield f"{path}.volumes[{index}]", kind, under(volume, field)
