@@ -29,8 +29,9 @@ sweep: up ## Make data, search, compare and register the best model
 down: $(READY) ## Stop what `up` started
 	$(BIN)/seldtune down
 
-# A file's tests share what they start. With a test process replaced after a crash, pytest-xdist would wait for ever.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+# A file's tests share what they start, and files begin in the order of tests/conftest.py, the longest first. With a test
+# process replaced after a crash, pytest-xdist would wait for ever.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: $(READY) ## The fast tests, then those that start servers or train
 	$(PYTEST) -m "not slow"

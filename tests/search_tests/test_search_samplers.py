@@ -58,10 +58,10 @@ CASES = [
     pytest.param("forecast", ("seld",), 24),
     pytest.param("random", ("seld",), 40),
     pytest.param("nsga2", ("seld",), 3 * POPULATION),
-    pytest.param("gp", ("seld",), 9, marks=SLOW),
+    pytest.param("gp", ("seld",), 7, marks=SLOW),
     pytest.param("tpe", ("seld", "latency"), 16),
     pytest.param("nsga2", ("seld", "latency"), 3 * POPULATION),
-    pytest.param("gp", ("seld", "latency"), 6, marks=SLOW),
+    pytest.param("gp", ("seld", "latency"), 4, marks=SLOW),
 ]
 
 
