@@ -36,15 +36,18 @@ def read_text(file: str | Path) -> str:
         raise UserError(f"is no text in UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
 
 
-def parse_yaml(text: str) -> list[Any]:
+def parse_yaml(text: str, *, octal: bool = False) -> list[Any]:
     """The documents of a YAML text: mappings, lists, texts, numbers, true and false, and None.
+
+    Args:
+        octal: 0440 is 288, as whoever writes a file's mode means it, and not refused.
 
     Raises:
         UserError: it is no YAML, has a key twice or a value of another kind, or is deeper than `DEEPEST`. The message
             does not name the file.
     """
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        documents = list(yaml.load_all(text, Loader=_OctalLoader if octal else _Loader))
     except UserError:
         raise
     except (yaml.YAMLError, ValueError) as error:
@@ -85,6 +88,8 @@ def read_mapping(file: str | Path, of: str) -> dict[str, Any]:
 class _Loader(yaml.SafeLoader):
     """Plain values alone, and no key twice, of which YAML would silently keep the last."""
 
+    octal = False
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Before `<<` brings keys of other mappings, which a mapping's own go before.
         node = super().compose_mapping_node(anchor)
@@ -120,7 +125,7 @@ class _Loader(yaml.SafeLoader):
             raise UserError(
                 f"{told} would be read as a number to base 60; write a time like 90s, 15m or 12h, or use quotes"
             )
-        if re.fullmatch(r"[-+]?0[0-7_]+", node.value):
+        if not self.octal and re.fullmatch(r"[-+]?0[0-7_]+", node.value):
             raise UserError(f"{told} would be read as an octal number; leave out the zeros in front, or use quotes")
         if "_" in node.value and not re.fullmatch(r"[-+]?\d{1,3}(_\d{3})+(\.\d*)?", node.value):
             raise UserError(f"{told} has underscores in other places than between thousands; leave them out")
@@ -159,3 +164,9 @@ def _below(value: Any) -> Iterator[Any]:
 
 def _too_deep() -> str:
     return f"is nested more than {DEEPEST} deep, or holds itself"
+
+
+class _OctalLoader(_Loader):
+    """As YAML 1.1 has them."""
+
+    octal = True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -64,7 +66,7 @@ def render(
     from infra.kube.documents import as_yaml
     from infra.kube.rayjob import TOKEN_SECRET, JobRequest, rayjob
     from infra.kube.recurring import recurring
-    from infra.kube.review import review
+    from infra.kube.review import documents_of, review
 
     if check is not None:
         if not Path(check).is_file():
@@ -74,13 +76,11 @@ def render(
         except UserError as error:
             raise UserError(f"--check {check!r}: {error}") from error
         found = review(text, check, schemas=schemas, context=context, offline=offline)
+        if not found.refused:
+            found.refused += [line for document in documents_of(check) for line in _entrypoint_faults(document)]
         _told(found)
-        by = f" (judged by {found.by})" if found.by else ""
-        typer.echo(
-            f"{check}: {found.count} of Ray's documents, nothing wrong with them{by}"
-            if found.count
-            else _nothing(check)
-        )
+        fine = f"{check}: {found.count} of Ray's documents, nothing wrong with them"
+        typer.echo(f"{fine} (judged by {found.by or 'rules alone'})" if found.count else _nothing(check))
         return
 
     from infra.console.arguments import parse_duration_s, parse_model
@@ -90,6 +90,9 @@ def render(
     chosen = find_shape(shape or ("gpu" if resources.gpus_per_worker and overlay != "dev" else "cpu"))
     require_room(chosen, resources.workers, resources.cpus_per_worker, resources.gpus_per_worker)
     name, budget_s = request.sweep_name(), request.budget().wall_s
+    draws = request.draw()
+    if draws.refusals:
+        raise UserError(f"{len(draws.refusals)} of {len(draws.points)} configs cannot be made: {draws.refusals[0]}")
     if Path(options.space).suffix:
         raise UserError(
             f"{options.space} is a file, which the image does not have: build it in, or use `seldtune submit`"
@@ -143,7 +146,25 @@ def default_image(*, cuda: bool) -> str:
 
 
 def _nothing(name: str) -> str:
-    return f"{name}: holds nothing of Ray's, so there was nothing to check"
+    return f"{name}: holds no RayJob, RayCluster or RayCronJob, so there was nothing to check"
+
+
+def _entrypoint_faults(document: dict[str, Any]) -> Iterator[str]:
+    """What the command line would refuse of a RayJob's sweep, once its cluster stands and is paid for."""
+    from infra.commands.sweep import sweep
+
+    words = shlex.split(str((document.get("spec") or {}).get("entrypoint") or ""))
+    if document["kind"] != "RayJob" or words[:2] != ["seldtune", "sweep"]:
+        return
+    command = typer.Typer(add_completion=False)
+    command.command()(sweep)
+    try:
+        typer.main.get_command(command).make_context("seldtune sweep", words[2:])
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's own, of typer's copy or the installed one, by its version
+            raise
+        name = document["metadata"].get("name")
+        yield f"RayJob {name}: spec.entrypoint: {error.format_message()}; see `seldtune sweep --help`"
 
 
 def _told(found: Review) -> None:
@@ -173,26 +194,20 @@ def doctor(
     """
     if not cluster:
         raise UserError("say what to look at: `seldtune doctor --cluster [FILE...]`")
-    from data.files.yaml_files import read_text
-    from infra.kube.documents import read_documents, under
+    from infra.kube.documents import under
+    from infra.kube.review import documents_of
     from infra.kube.server.api import UnreachableError, kubectls_server
-    from infra.kube.server.doctor import examine, shorter, worst
+    from infra.kube.server.doctor import examine, worst
 
-    documents = []
-    for file in files or []:
-        if not Path(file).is_file():
-            raise UserError(f"{file!r}: there is no such file")
-        documents += [one for one in read_documents(read_text(file), file) if one["kind"] == "RayJob"]
+    documents = [document for file in files or [] for document in documents_of(file)]
     place = namespace or next((under(one, "metadata.namespace") for one in documents), None) or "seldtune"
     findings = []
     try:
         with kubectls_server(context) as server:
             typer.echo(f"{server.name}, namespace {place}")
-            for finding in map(shorter, examine(server, documents, place)):
+            for finding in examine(server, documents, place):
                 findings.append(finding)
-                typer.echo(
-                    f"{finding.state:<7}{finding.what}: {finding.got}{f'; {finding.fix}' if finding.fix else ''}"
-                )
+                typer.echo(finding)
     except UnreachableError as error:
         raise UserError(f"no cluster to look at: {error}") from error
     if worst(findings):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from infra.kube.documents import under
 from infra.kube.growth import GPU
-from infra.kube.pods import Pod
+from infra.kube.pods import Container, Pod
 from infra.kube.quantities import quantity
 
 
@@ -28,6 +29,10 @@ class Amounts:
 
     def __mul__(self, times: int) -> Amounts:
         return Amounts(self.cpu * times, self.memory * times, self.gpu * times)
+
+    def at_least(self, other: Amounts) -> Amounts:
+        """The larger of each."""
+        return Amounts(max(self.cpu, other.cpu), max(self.memory, other.memory), max(self.gpu, other.gpu))
 
     def lacking(self, room: Amounts) -> str:
         """What of this there is not room for, in words; empty where all fits."""
@@ -58,27 +63,49 @@ def amounts_of(quantities: Mapping[str, Any], prefix: str = "") -> Amounts:
 
 
 def asked_by(pod: Pod) -> Amounts:
-    """What the scheduler places one such pod by: its containers together, or the largest that runs before them.
+    """What the scheduler places one such pod by.
+
+    Its containers together with those before them that stay (`restartPolicy: Always`), or where that is more, one that
+    runs before them and ends, with those that stayed by then. What a pod as a whole asks for goes before that.
 
     Raises:
         UserError: a request is no quantity.
     """
-    together = sum((_requests(container.body) for container in pod.containers), Amounts())
-    before = [_requests(container.body) for container in pod.first]
-    return Amounts(
-        max([together.cpu, *(one.cpu for one in before)]),
-        max([together.memory, *(one.memory for one in before)]),
-        max([together.gpu, *(one.gpu for one in before)]),
-    )
+    staying, most = Amounts(), Amounts()
+    for container in pod.first:
+        one = _requests(container.body)
+        if container.body.get("restartPolicy") == "Always":
+            staying = staying + one
+        most = most.at_least(staying if container.body.get("restartPolicy") == "Always" else staying + one)
+    together = sum((_requests(container.body) for container in pod.containers), staying).at_least(most)
+    whole = pod.spec.get("resources") or {}
+    if whole.get("requests") or whole.get("limits"):
+        own = {**(whole.get("limits") or {}), **(whole.get("requests") or {})}
+        asked = amounts_of(own)
+        together = Amounts(
+            asked.cpu if "cpu" in own else together.cpu,
+            asked.memory if "memory" in own else together.memory,
+            together.gpu,
+        )
+    return together + amounts_of(pod.spec.get("overhead") or {})
 
 
-def at_largest(pods: Iterable[Pod]) -> Amounts:
+def at_largest(pods: Iterable[Pod], of: str = "requests") -> Amounts:
     """Of all pods together, when there are as many of each as there may be.
 
+    Args:
+        of: requests, or limits.
+
     Raises:
         UserError: a request is no quantity.
     """
+    if of == "limits":
+        return sum((sum(map(_limits, pod.containers), Amounts()) * pod.most for pod in pods), Amounts())
     return sum((asked_by(pod) * pod.most for pod in pods), Amounts())
+
+
+def _limits(container: Container) -> Amounts:
+    return amounts_of(under(container.body, "resources.limits") or {})
 
 
 def _requests(container: Mapping[str, Any]) -> Amounts:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from infra.kube.documents import Violation, in_template, job_of, read_documents, under
+from infra.kube.documents import Violation, in_template, inner_documents, job_of, under
 from infra.kube.pods import pods_of
+from infra.kube.rayjob import SWEEP_LABEL
+from infra.kube.rules.fields import misspelt
 from infra.kube.rules.kuberay import operator_rules
 from infra.kube.rules.kueue import queue_rules
 from infra.kube.rules.platform import platform_rules
@@ -15,7 +18,8 @@ from infra.kube.rules.pod_details import detail_rules
 from infra.kube.rules.pod_security import restricted_rules
 from infra.kube.rules.pod_spec import duplicates, pod_rules
 from infra.kube.rules.schedule import schedule_rules
-from infra.kube.schemas import KINDS, Schemas, check_schema
+from infra.kube.rules.shape import misshapen
+from infra.kube.schemas import GROUP, KINDS, VERSION, Schemas, check_schema
 
 
 def check_document(document: dict[str, Any], schemas: Schemas | None) -> list[Violation]:
@@ -25,28 +29,32 @@ def check_document(document: dict[str, Any], schemas: Schemas | None) -> list[Vi
         schemas: nothing where there are none: the rules alone then speak.
     """
     kind = document["kind"]
+    if near := meant(kind):
+        return [Violation("kind", repr(kind), f"write {near}")]
+    if kind not in ("ConfigMap", "CronJob", *KINDS):
+        return []
+    if kind in KINDS and document["apiVersion"] != f"{GROUP}/{VERSION}":
+        return [Violation("apiVersion", repr(document["apiVersion"]), f"write {GROUP}/{VERSION}")]
+    # Each rule reads what has its type.
+    if wrong := list(dict.fromkeys([*misshapen(document), *check_schema(document, schemas or {})])):
+        return wrong
     if kind == "ConfigMap":
-        # As recurring sweeps are kept: the RayJob is text in a ConfigMap.
         return [
-            replace(found, path=f"data[{name}].{found.path}")
-            for name, text in (document.get("data") or {}).items()
-            if name.endswith((".yaml", ".yml"))
-            for inner in read_documents(text, name)
+            replace(found, path=f"data[{key}].{found.path}")
+            for key, documents in inner_documents(document, SWEEP_LABEL)
+            for inner in documents
             for found in check_document(inner, schemas)
         ]
-    if kind != "CronJob" and kind not in KINDS:
-        return []
-    violations = list(check_schema(document, schemas or {}))
-    if any("is not of type" in violation.got for violation in violations) or not isinstance(document.get("spec"), dict):
-        return violations or [Violation("spec", "missing", "describe the job")]  # rules read what has its type
+    if not isinstance(document.get("spec"), dict):
+        return [Violation("spec", "missing", "describe the job")]
     if kind == "RayCronJob" and not isinstance(under(document, "spec.jobTemplate"), dict):
-        return violations or [Violation("spec.jobTemplate", "missing", "describe the job")]
+        return [Violation("spec.jobTemplate", "missing", "describe the job")]
     try:
         # A thing that two rules find is said once.
-        return list(dict.fromkeys([*violations, *_rules(document)]))
-    except (AttributeError, TypeError, ValueError) as error:
-        # Without schemas nobody has looked at the types.
-        return violations or [Violation("spec", f"a field is of a wrong type ({error})", "--schemas says which one")]
+        found = list(dict.fromkeys(_rules(document)))
+        return found if schemas else [*misspelt(document), *found] if kind in KINDS else found
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        return [Violation("spec", f"a field is of a wrong type ({error})", "--schemas says which one")]
 
 
 def _rules(document: dict[str, Any]) -> Iterator[Violation]:
@@ -69,5 +77,14 @@ def _rules(document: dict[str, Any]) -> Iterator[Violation]:
 
 def is_ours(document: dict[str, Any]) -> bool:
     """Whether a document is one of Ray's, or holds some."""
-    texts: Sequence[str] = list(document.get("data") or {}) if document["kind"] == "ConfigMap" else ()
-    return document["kind"] in KINDS or any(name.endswith((".yaml", ".yml")) for name in texts)
+    if document["kind"] == "ConfigMap" and not misshapen(document):
+        return any(is_ours(inner) for _, found in inner_documents(document, SWEEP_LABEL) for inner in found)
+    return document["kind"] in KINDS or bool(meant(document["kind"]))
+
+
+def meant(kind: str) -> str:
+    """The kind of Ray's that another is a slip of; empty where it is none."""
+    if kind in KINDS or not kind.lower().startswith("ray"):
+        return ""
+    near = difflib.get_close_matches(kind.lower(), [known.lower() for known in KINDS], 1, 0.8)
+    return next((known for known in KINDS if known.lower() in near), "")

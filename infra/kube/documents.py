@@ -26,21 +26,42 @@ class Violation:
 
 
 def read_documents(text: str, name: str) -> list[dict[str, Any]]:
-    """The documents of a YAML file, without their nulls, which the API server drops.
+    """The documents of a YAML file, without their nulls, which the API server drops; lists as what they hold.
 
     Raises:
         UserError: it is no YAML, has a key twice, or holds something that is no Kubernetes object.
     """
     try:
-        documents = [_without_nulls(document) for document in parse_yaml(text) if document is not None]
+        documents = [_without_nulls(document) for document in parse_yaml(text, octal=True) if document is not None]
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
+    found: list[dict[str, Any]] = []
     for document in documents:
-        if not isinstance(document, dict) or not {"apiVersion", "kind"} <= document.keys():
+        items = document.get("items") if isinstance(document, dict) else None
+        found += items if isinstance(items, list) and str(document.get("kind")).endswith("List") else [document]
+    for document in found:
+        if not isinstance(document, dict) or not all(isinstance(document.get(f), str) for f in ("apiVersion", "kind")):
             raise UserError(f"{name} holds a document without apiVersion and kind; is it a Kubernetes manifest?")
-    if not documents:
+    if not found:
         raise UserError(f"{name} holds no document")
-    return documents
+    return found
+
+
+def inner_documents(config: dict[str, Any], label: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Key and documents of each YAML text of a ConfigMap, as recurring sweeps are kept.
+
+    What is no Kubernetes manifest is somebody's settings, but in a ConfigMap with this label.
+
+    Raises:
+        UserError: a text of a labelled one is no manifest.
+    """
+    for key, text in (config.get("data") or {}).items():
+        if key.endswith((".yaml", ".yml")):
+            try:
+                yield key, read_documents(text, f"ConfigMap {under(config, 'metadata.name')}, {key}")
+            except UserError:
+                if label in (under(config, "metadata.labels") or {}):
+                    raise
 
 
 def _without_nulls(value: Any) -> Any:

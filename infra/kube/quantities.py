@@ -11,7 +11,7 @@ from data.errors import UserError
 _UNITS: dict[str, int | Fraction] = {"": 1, "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000)}
 _UNITS |= {unit: 1000**power for power, unit in enumerate("kMGTPE", start=1)}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("KMGTPE", start=1)}
-_FORM = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]+)|([a-zA-Z]*))")
+_FORM = re.compile(r"\+?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]+)|([a-zA-Z]*))")
 
 
 def quantity(value: Any) -> Fraction:

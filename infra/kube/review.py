@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from data.errors import UserError
+from data.files.yaml_files import read_text
 from infra.kube.amounts import at_largest
 from infra.kube.check import check_document, is_ours
-from infra.kube.documents import read_documents, under
+from infra.kube.documents import Violation, inner_documents, read_documents, under
 from infra.kube.pods import pods_of
+from infra.kube.rayjob import SWEEP_LABEL
 from infra.kube.rules.kueue import QUEUE_LABEL
+from infra.kube.rules.shape import misshapen
 from infra.kube.schemas import KINDS, schemas_from_folder
 
 if TYPE_CHECKING:
@@ -70,19 +75,47 @@ def _review(
 ) -> Review:
     found = Review(by=by)
     known = None if schemas is None else schemas_from_folder(schemas, [kind for kind in KINDS if kind in text])
-    for document in read_documents(text, name):
+    documents = read_documents(text, name)
+    there = {(str(document["kind"]), str(under(document, "metadata.name"))) for document in documents}
+    seen: set[tuple[str, str, str]] = set()
+    for document in documents:
         found.count += is_ours(document)
         title = f"{document['kind']} {under(document, 'metadata.name') or under(document, 'metadata.generateName')}"
         violations = check_document(document, known)
+        where = (document["kind"], *(str(under(document, f"metadata.{field}")) for field in ("namespace", "name")))
+        if where in seen and under(document, "metadata.name"):
+            got = f"{where[2]} again in this file"
+            violations.append(Violation("metadata.name", got, "name it otherwise: it replaces the first"))
+        seen.add(where)
         if server is not None:
             from infra.kube.server.dry_run import ask
 
-            asked = ask(server, document)
+            asked = ask(server, document, there)
             told = {violation.path for violation in violations}
             violations += [violation for violation in asked.refused if violation.path not in told]
-            found.said += asked.said
+            found.said += [line for line in asked.said if line not in found.said]
+            if not asked.judged:
+                found.by = ""
         found.refused += [f"{title}: {violation}" for violation in violations]
         if not violations and QUEUE_LABEL in (under(document, "metadata.labels") or {}):
             asks = at_largest(pods_of(document))
             found.said.append(f"{title} asks its queue for {asks} at once: `seldtune doctor --cluster` compares")
+    return found
+
+
+def documents_of(file: str) -> list[dict[str, Any]]:
+    """The documents of a file that bring pods about, those that a schedule will create among them.
+
+    Raises:
+        UserError: there is no such file, it is none of Kubernetes documents, or one is malformed.
+    """
+    if not Path(file).is_file():
+        raise UserError(f"{file!r}: there is no such file")
+    found: list[dict[str, Any]] = []
+    for document in read_documents(read_text(file), file):
+        if wrong := misshapen(document):
+            raise UserError(f"{file}: {document['kind']}: {wrong[0]}")
+        found.append(document)
+        if document["kind"] == "ConfigMap":
+            found += [inner for _, held in inner_documents(document, SWEEP_LABEL) for inner in held]
     return found

@@ -17,6 +17,7 @@ import yaml
 from data.errors import UserError
 from data.files.yaml_files import read_text
 from infra.kube.documents import Violation
+from infra.kube.rules.shape import INT32
 
 if TYPE_CHECKING:
     import jsonschema
@@ -101,6 +102,8 @@ def _strict_document(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def _strict(schema: Mapping[str, Any]) -> dict[str, Any]:
     """An OpenAPI schema of a CustomResourceDefinition as a JSON Schema that knows no other fields."""
     strict = {key: schema[key] for key in _KEPT if key in schema}
+    if schema.get("format") == "int32":
+        strict = {"minimum": -INT32, "maximum": INT32 - 1, **strict}
     if schema.get("x-kubernetes-int-or-string"):
         strict["type"] = ["integer", "string"]
     properties = schema.get("properties", {})

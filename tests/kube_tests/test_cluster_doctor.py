@@ -14,7 +14,8 @@ from infra.cli import app
 from infra.kube.documents import as_yaml
 from infra.kube.rayjob import rayjob
 from infra.kube.server.api import ApiServer
-from infra.kube.server.doctor import Finding, examine
+from infra.kube.server.doctor import examine
+from infra.kube.server.findings import Finding
 from infra.kube.server.named import named
 from infra.kube.shapes import SHAPES
 from support.kube_requests import request
@@ -75,6 +76,7 @@ def cluster() -> Cluster:
         f"{QUEUES}/namespaces/seldtune/localqueues/seldtune": {"spec": {"clusterQueue": "seldtune"}},
         f"{QUEUES}/clusterqueues/seldtune": {
             "spec": {
+                "namespaceSelector": {},
                 "resourceGroups": [
                     {
                         "flavors": [
@@ -82,7 +84,7 @@ def cluster() -> Cluster:
                             {"name": "gpus", "resources": resources(256, "2Ti", 32)},
                         ]
                     }
-                ]
+                ],
             }
         },
         f"{QUEUES}/resourceflavors/cpus": {"spec": {"nodeLabels": {"seldtune.dev/nodes": "on-demand"}}},
@@ -128,7 +130,8 @@ def test_where_all_is_there_nothing_is_wrong(cluster: Cluster, server: ApiServer
 
 
 TWO = {"count/rayjobs.ray.io": "2"}
-SMALL = {"spec": {"resourceGroups": [{"flavors": [{"name": "cpus", "resources": resources(8, "16Gi", 0)}]}]}}
+FEW = [{"flavors": [{"name": "cpus", "resources": resources(8, "16Gi", 0)}]}]
+SMALL = {"spec": {"namespaceSelector": {}, "resourceGroups": FEW}}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ SMALL = {"spec": {"resourceGroups": [{"flavors": [{"name": "cpus", "resources": 
             "1.6",
         ),
         ("/api/v1/namespaces/seldtune", None, "namespace seldtune", "is not there", "namespace.yaml"),
-        ("/api/v1/namespaces/seldtune", {"metadata": {}}, "namespace seldtune", "not set", "restricted"),
+        ("/api/v1/namespaces/seldtune", {"metadata": {}}, "namespace seldtune", "not set", "namespace.yaml"),
         (
             "/api/v1/namespaces/seldtune/secrets/seldtune-mlflow",
             None,
@@ -158,7 +161,7 @@ SMALL = {"spec": {"resourceGroups": [{"flavors": [{"name": "cpus", "resources": 
             "/api/v1/namespaces/seldtune/resourcequotas",
             items({"metadata": {"name": "q"}, "status": {"hard": {"requests.nvidia.com/gpu": "4"}}}),
             "quota q",
-            "8 GPU of 4",
+            "8 of 4 requests.nvidia.com/gpu",
             "larger quota",
         ),
         (

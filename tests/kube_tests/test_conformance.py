@@ -12,6 +12,7 @@ import pytest
 
 from infra.kube.check import check_document
 from infra.kube.conformance.__main__ import compare, main
+from infra.kube.conformance.details import BY_DETAIL
 from infra.kube.conformance.documents import BY_KUBERAY, BY_KUEUE, BY_SCHEMA, BY_SERVER
 from infra.kube.conformance.plant import request
 from infra.kube.conformance.pods import BY_POD, BY_POD_SECURITY
@@ -35,7 +36,7 @@ class Judge(Cluster):
         self.pods: list[dict[str, Any]] = []
         for mistakes, kind in (
             ({**BY_SCHEMA, **BY_SERVER, **BY_KUEUE}, self.documents),
-            ({**BY_POD, **BY_POD_SECURITY}, self.pods),
+            ({**BY_POD, **BY_DETAIL, **BY_POD_SECURITY}, self.pods),
         ):
             for what, (change, _) in mistakes.items():
                 document = rayjob(request("seldtune"))
@@ -60,7 +61,7 @@ def differing(cluster: Cluster, *, apply: bool = False) -> tuple[int, list[str]]
 
 
 CLEAN = 2 * sum(overlay != "dev" or not shape.trainers.size.gpus for overlay in OVERLAYS for shape in SHAPES.values())
-PLANTED = [*BY_SCHEMA, *BY_SERVER, *BY_KUEUE, *BY_POD, *BY_POD_SECURITY]
+PLANTED = [*BY_SCHEMA, *BY_SERVER, *BY_KUEUE, *BY_POD, *BY_DETAIL, *BY_POD_SECURITY]
 
 
 def test_a_cluster_that_agrees() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,6 @@ WEBHOOK = 'admission webhook "vrayjob.kb.io" denied the request: metadata.labels
             "is not there",
         ),
         (refusal(404, "NotFound", "the server could not find the requested resource"), "kind", "knows no RayJob"),
-        (refusal(409, "Conflict", "Operation cannot be fulfilled on resourcequotas"), "(document)", "quotas"),
     ],
 )
 def test_each_reason_of_the_servers_is_told(
@@ -222,6 +220,58 @@ def test_any_reason_of_kubectls_is_passed_on(monkeypatch: pytest.MonkeyPatch, tm
     assert "connection refused" in said.stderr
 
 
-def test_answers_that_are_no_json_are_told(cluster: Cluster, server: ApiServer) -> None:
-    cluster.objects["/odd"] = ["a list"]
-    assert server.get("/odd").message == json.dumps(["a list"])
+PAGE = "<html><body><h1>502 Bad Gateway</h1>nginx</body></html>"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(409, "Conflict", "Operation cannot be fulfilled on resourcequotas"),
+        refusal(429, "TooManyRequests", "slow down"),
+        refusal(500, "InternalError", 'failed calling webhook "vrayjob.kb.io": context deadline exceeded'),
+        (502, PAGE),
+    ],
+)
+def test_what_passes_is_no_verdict(
+    cluster: Cluster, server: ApiServer, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, Any]
+) -> None:
+    monkeypatch.setattr("infra.kube.server.api.PAUSE_S", 0.0)
+    cluster.posts[f"{JOBS} sweep-"] = answer
+    asked = ask(server, rayjob(request()))
+    assert not asked.judged
+    assert asked.refused == []
+    assert "could not judge the RayJob now" in asked.said[0]
+    assert len([path for verb, path in cluster.asked if verb == "POST" and "/rayjobs" in path]) == 3
+    cluster.posts = {"/pods sweep-": answer}
+    asked = ask(server, rayjob(request()))
+    assert asked.judged
+    assert asked.refused == []
+
+
+def test_what_is_no_api_server_is_not_asked(cluster: Cluster, server: ApiServer) -> None:
+    cluster.posts[f"{JOBS} sweep-"] = (200, "<html>Log in here</html>")
+    with pytest.raises(UnreachableError, match="is no API server: it answers 'Log in here'"):
+        ask(server, rayjob(request()))
+    cluster.posts[f"{JOBS} sweep-"] = refusal(401, "Unauthorized", "Unauthorized")
+    with pytest.raises(UnreachableError, match="does not accept kubectl's login"):
+        ask(server, rayjob(request()))
+
+
+def test_what_is_applied_with_it_need_not_be_there(cluster: Cluster, server: ApiServer) -> None:
+    config, cron = recurring(rayjob(request()), "0 2 * * *", None)
+    (missing,) = [one for one in named(cron, "seldtune") if one.kind == "ConfigMap"]
+    cluster.objects.pop(missing.place, None)
+    for one in named(cron, "seldtune"):
+        if one.kind != "ConfigMap":
+            cluster.objects[one.place] = {"kind": one.kind}
+    (found,) = ask(server, cron).refused
+    assert "no ConfigMap" in found.got
+    assert ask(server, cron, {("ConfigMap", config["metadata"]["name"])}).refused == []
+
+
+def test_lists_are_read_to_their_end(cluster: Cluster, server: ApiServer) -> None:
+    answers = iter([{"metadata": {"continue": "more"}, "items": [{"a": 1}]}, {"metadata": {}, "items": [{"a": 2}]}])
+    cluster.answer_get = lambda path: (200, {"kind": "List", **next(answers)})  # type: ignore[method-assign]
+    answer, items = server.items("/api/v1/nodes")
+    assert answer.ok
+    assert items == [{"a": 1}, {"a": 2}]

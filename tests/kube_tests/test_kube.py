@@ -124,6 +124,23 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path: Path) ->
     assert read_documents(out.read_text(), "out")[0]["kind"] == "RayJob"
 
 
+def test_what_the_sweep_would_refuse_is_refused_before(tmp_path: Path) -> None:
+    assert "training.epochz" in render("quickstart", "--overlay", "dev", "--set", "training.epochz=3")
+    assert "has to be positive" in render("quickstart", "--overlay", "dev", "--set", "training.epochs=0")
+    mine = tmp_path / "mine.yaml"
+    text = render("quickstart", "--overlay", "dev")
+    for wrong, said in (
+        ("--nmae quickstart", "No such option"),
+        ("--name", "requires an argument"),
+        ("--trials many", "--trials"),
+    ):
+        mine.write_text(text.replace("--name quickstart", wrong))
+        assert mine.read_text() != text
+        told = render("--check", str(mine), code=2)
+        assert "spec.entrypoint: " in told
+        assert said in told
+
+
 def test_a_plugin_has_to_be_in_the_image() -> None:
     example = Path(__file__).parents[2] / "examples" / "parts.py"
     with forgotten_plugins():
@@ -140,7 +157,7 @@ def test_a_users_file_is_checked(tmp_path: Path) -> None:
     said = render("--check", str(mine), code=2)
     assert "refused: RayJob sweep-quickstart: spec.backoffLimit: -3; 0 or more" in said
     mine.write_text("apiVersion: v1\nkind: Service\n")
-    assert "holds nothing of Ray's" in render("--check", str(mine))
+    assert "holds no RayJob" in render("--check", str(mine))
     assert "no such file" in render("--check", str(tmp_path / "none.yaml"))
     mine.write_bytes(b"\x7fELF\xff")
     assert "mine.yaml': is no text in UTF-8: byte 4 is 0xff" in render("--check", str(mine))

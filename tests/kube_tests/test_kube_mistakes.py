@@ -9,17 +9,28 @@ import pytest
 
 from data.errors import UserError
 from infra.kube.check import check_document
+from infra.kube.conformance.details import BY_DETAIL
 from infra.kube.conformance.documents import BY_KUBERAY, BY_KUEUE, BY_SCHEMA, BY_SERVER, BY_US
+from infra.kube.conformance.plant import put
 from infra.kube.conformance.pods import BY_POD, BY_POD_SECURITY, BY_SILENCE
-from infra.kube.documents import read_documents
+from infra.kube.documents import as_yaml, read_documents
 from infra.kube.quantities import quantity
-from infra.kube.rayjob import rayjob
+from infra.kube.rayjob import RESTRICTED, rayjob
 from infra.kube.rules.kueue import QUEUE_LABEL
 from infra.kube.schemas import Schemas
 from support.kube_requests import request
 from support.kube_schemas import needs_schemas
 
-RULE_MISTAKES = {**BY_SERVER, **BY_KUBERAY, **BY_KUEUE, **BY_US, **BY_POD, **BY_POD_SECURITY, **BY_SILENCE}
+RULE_MISTAKES = {
+    **BY_SERVER,
+    **BY_KUBERAY,
+    **BY_KUEUE,
+    **BY_US,
+    **BY_POD,
+    **BY_DETAIL,
+    **BY_POD_SECURITY,
+    **BY_SILENCE,
+}
 
 
 @needs_schemas
@@ -83,11 +94,109 @@ def test_what_a_ray_cron_job_creates_is_checked_too(schemas: Schemas) -> None:
     assert [found.path for found in check_document(cron, {})] == ["spec.jobTemplate"]
 
 
-def test_a_wrong_type_is_said_without_schemas_too() -> None:
+@pytest.mark.parametrize(
+    ("path", "value", "got"),
+    [
+        ("spec.backoffLimit", "3", "'3'"),
+        ("spec.backoffLimit", 10_000_000_000, "10000000000"),
+        ("spec.rayClusterSpec.workerGroupSpecs[0].maxReplicas", float("inf"), "inf"),
+        ("spec.rayClusterSpec.headGroupSpec.template.spec.containers", {"name": "ray"}, "fields (name)"),
+        ("spec.rayClusterSpec.headGroupSpec.template.spec.volumes", "tmp", "'tmp'"),
+        ("spec.rayClusterSpec.headGroupSpec.rayStartParams.num-cpus", 0, "0 is no text"),
+        ("spec.rayClusterSpec.enableInTreeAutoscaling", "true", "'true'"),
+        ("metadata.labels", ["a"], "a list of 1"),
+        ("metadata.labels", {"a": 5}, "5 is no text"),
+    ],
+)
+def test_a_wrong_type_is_said_without_schemas_too(path: str, value: object, got: str) -> None:
     job = rayjob(request())
-    job["spec"]["backoffLimit"] = "3"
+    put(path, value)(job)
     (found,) = check_document(job, {})
-    assert "of a wrong type" in found.got
+    assert found.path.startswith(path)
+    assert found.got == got
+    assert found.fix.startswith("write ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "fix"),
+    [
+        ("Rayjob", "kind", "write RayJob"),
+        ("RayJbo", "kind", "write RayJob"),
+        ("Raycluster", "kind", "write RayCluster"),
+    ],
+)
+def test_a_kind_that_is_nearly_one_is_told(kind: str, path: str, fix: str) -> None:
+    (found,) = check_document({**rayjob(request()), "kind": kind}, {})
+    assert (found.path, found.fix) == (path, fix)
+
+
+def test_fields_that_are_nearly_others_are_told_without_schemas() -> None:
+    for path, meant in (
+        ("spec.entrypont", "entrypoint"),
+        ("spec.rayClusterSpec.workerGroupSpecs[0].minReplica", "minReplicas"),
+        ("spec.rayClusterSpec.headGroupSpec.template.spec.containers[0].envFron", "envFrom"),
+        ("spec.submitterPodTemplate.spec.restartPolcy", "restartPolicy"),
+    ):
+        job = rayjob(request())
+        put(path, "x")(job)
+        (found,) = check_document(job, {})
+        assert (found.path, found.fix) == (path, f"did you mean {meant}?")
+    job = rayjob(request())
+    job["spec"]["aFieldOfNextYear"] = 1
+    assert check_document(job, {}) == []
+
+
+def test_legitimate_edits_are_not_refused() -> None:
+    edits = {
+        "a sidecar": ("containers", [{"name": "logs", "image": "fluent/fluent-bit:3", "securityContext": RESTRICTED}]),
+        "what stays beside": (
+            "initContainers",
+            [
+                {
+                    "name": "proxy",
+                    "image": "envoy:1",
+                    "restartPolicy": "Always",
+                    "securityContext": RESTRICTED,
+                    "readinessProbe": {"httpGet": {"path": "/", "port": 9000}, "periodSeconds": 5},
+                }
+            ],
+        ),
+        "volumes": (
+            "volumes",
+            [
+                {"name": "keys", "secret": {"secretName": "s", "defaultMode": 0o440, "optional": True}},
+                {"name": "space", "ephemeral": {"volumeClaimTemplate": {"spec": CLAIM}}},
+                {"name": "who", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+                {
+                    "name": "labels",
+                    "downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]},
+                },
+            ],
+        ),
+        "a spread": (
+            "topologySpreadConstraints",
+            [{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+        ),
+    }
+    for what, (field, value) in edits.items():
+        job = rayjob(request())
+        spec = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+        spec[field] = [*spec.get(field, []), *value]
+        assert check_document(job, {}) == [], what
+    job = rayjob(request())
+    container = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    container["env"] += [
+        {"name": "TOKENIZERS_PARALLELISM", "value": "false"},
+        {"name": "SSH_AUTH_SOCK", "value": "/tmp/agent"},
+        {"name": "MAX_TOKENS", "value": "512"},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
+    container["lifecycle"] = {"preStop": {"sleep": {"seconds": 5}}}
+    assert check_document(job, {}) == []
+
+
+LABELS = {"fieldPath": "metadata.labels"}
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
 
 
 def test_a_secret_of_the_environment_is_found_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +220,17 @@ def test_a_file_is_read_as_the_api_server_does() -> None:
         read_documents("apiVersion: v1\nkind: A\nspec: &spec {spec: *spec}", "mine.yaml")
     (document,) = read_documents("apiVersion: v1\nkind: A\nat: 2026-01-01\nnone: null\n", "mine.yaml")
     assert document == {"apiVersion": "v1", "kind": "A", "at": "2026-01-01"}
+    # A file's mode is octal, as kubectl reads it; a list is what it holds; others' settings are theirs.
+    (document,) = read_documents("apiVersion: v1\nkind: A\nmode: 0440\n", "mine.yaml")
+    assert document["mode"] == 288
+    job = rayjob(request())
+    (document,) = read_documents(as_yaml({"apiVersion": "v1", "kind": "List", "items": [job]}), "mine.yaml")
+    assert document == job
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"settings.yaml": "lr: 1"}}
+    assert check_document(config, {}) == []
+    assert [found.path for found in check_document({**config, "data": {"settings.yaml": 5}}, {})] == [
+        "data.settings.yaml"
+    ]
 
 
 def test_quantities() -> None:

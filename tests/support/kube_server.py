@@ -55,7 +55,7 @@ class Cluster:
         if isinstance(found, tuple):
             return found
         if found is not None:
-            return 200, found
+            return 200, {"kind": "Object", **found} if isinstance(found, dict) else found
         kind, name = path.split("/")[-2:]
         if path.startswith(self.lacks):
             return refusal(404, "NotFound", "the server could not find the requested resource")
@@ -94,7 +94,7 @@ def standing(cluster: Cluster) -> Iterator[tuple[ApiServer, str]]:
 
         def _tell(self, code: int, document: Any) -> None:
             cluster.asked.append((self.command, self.path))
-            content = json.dumps(document).encode()
+            content = document.encode() if isinstance(document, str) else json.dumps(document).encode()
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from infra.kube.conformance.details import BY_DETAIL
 from infra.kube.conformance.documents import BY_KUBERAY, BY_KUEUE, BY_SCHEMA, BY_SERVER
 from infra.kube.conformance.plant import Mistakes, request
 from infra.kube.conformance.pods import BY_POD, BY_POD_SECURITY
@@ -33,7 +34,7 @@ def compare(server: ApiServer, namespace: str, *, apply: bool) -> Iterator[tuple
         UnreachableError: the server stopped to answer.
     """
     jobs, pods = f"/apis/ray.io/v1/namespaces/{namespace}/rayjobs", f"/api/v1/namespaces/{namespace}/pods"
-    may_pods = server.may("create", "pods", namespace)
+    may_pods = bool(server.may("create", "pods", namespace))
     queued = bool(server.get("/apis/kueue.x-k8s.io").body.get("versions"))
     for overlay in OVERLAYS:
         for name, shape in SHAPES.items():
@@ -54,7 +55,7 @@ def compare(server: ApiServer, namespace: str, *, apply: bool) -> Iterator[tuple
     ):
         for what, document in _planted(mistakes, namespace, asked=asked):
             yield what, "taken" if server.try_out(jobs, document).ok else ""
-    for what, document in _planted({**BY_POD, **BY_POD_SECURITY}, namespace, asked=may_pods):
+    for what, document in _planted({**BY_POD, **BY_DETAIL, **BY_POD_SECURITY}, namespace, asked=may_pods):
         answers = [server.try_out(pods, pod.manifest) for pod in pods_of(document)]
         yield what, "every pod is taken" if all(answer.ok for answer in answers) else ""
     for what, document in _planted(BY_KUBERAY, namespace, asked=apply):

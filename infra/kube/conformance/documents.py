@@ -224,6 +224,11 @@ BY_KUEUE: Mistakes = {
 """Kueue's webhook refuses them."""
 
 BY_US: Mistakes = {
+    "no settings": (put(f"{HEAD}.{CONTAINER}.envFrom", None), f"{HEAD}.{CONTAINER}.envFrom"),
+    "no worker and no autoscaler": (
+        put(f"{CLUSTER}.enableInTreeAutoscaling", False),
+        f"{CLUSTER}.workerGroupSpecs",
+    ),
     "nothing to run": (put("spec.entrypoint", " "), "spec.entrypoint"),
     "the deprecated strategy": (
         put("spec.deletionStrategy.onSuccess", {"policy": "DeleteSelf"}),

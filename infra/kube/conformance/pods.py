@@ -38,14 +38,6 @@ def _variable(**entry: Any) -> Any:
     return change
 
 
-_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-
-
-def _nodes(operator: str, values: list[str]) -> dict[str, Any]:
-    term = {"matchExpressions": [{"key": "zone", "operator": operator, "values": values}]}
-    return {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": [term]}}}
-
-
 BY_POD_SECURITY: Mistakes = {
     "no capabilities dropped": (put(f"{_CONTEXT}.capabilities", None), f"{_CONTEXT}.capabilities.drop"),
     "a capability added": (put(f"{_CONTEXT}.capabilities.add", ["SYS_PTRACE"]), f"{_CONTEXT}.capabilities.add"),
@@ -212,50 +204,6 @@ BY_POD: Mistakes = {
     "a group that begins with a dash": (put(f"{GROUP}.groupName", "-trainers"), f"{GROUP}.groupName"),
     "a group of 70 characters": (put(f"{GROUP}.groupName", "t" * 70), f"{GROUP}.groupName"),
     "a submitter that restarts": (put(f"{SUBMITTER}.spec.restartPolicy", "Always"), f"{SUBMITTER}.spec.restartPolicy"),
-    "a field of no pod": (
-        _variable(name="A", valueFrom={"fieldRef": {"fieldPath": "metadata.nam"}}),
-        f"{HEAD}.{CONTAINER}.env[1].valueFrom.fieldRef.fieldPath",
-    ),
-    "a negative user": (put(f"{_CONTEXT}.runAsUser", -1), f"{_CONTEXT}.runAsUser"),
-    "a profile of this node without its name": (
-        put(f"{_CONTEXT}.seccompProfile", {"type": "Localhost"}),
-        f"{_CONTEXT}.seccompProfile",
-    ),
-    "a probe that does nothing": (
-        put(f"{HEAD}.{CONTAINER}.readinessProbe", {"periodSeconds": 5}),
-        f"{HEAD}.{CONTAINER}.readinessProbe",
-    ),
-    "a probe of no time": (
-        put(f"{HEAD}.{CONTAINER}.livenessProbe", {"exec": {"command": ["true"]}, "timeoutSeconds": 0}),
-        f"{HEAD}.{CONTAINER}.livenessProbe.timeoutSeconds",
-    ),
-    "a probe of no port": (
-        put(f"{HEAD}.{CONTAINER}.startupProbe", {"tcpSocket": {"port": 0}}),
-        f"{HEAD}.{CONTAINER}.startupProbe.tcpSocket.port",
-    ),
-    "two ways to stop": (
-        put(f"{HEAD}.{CONTAINER}.lifecycle", {"preStop": {"exec": {"command": ["true"]}, "sleep": {"seconds": 1}}}),
-        f"{HEAD}.{CONTAINER}.lifecycle.preStop",
-    ),
-    "an unknown operator of nodes": (
-        put(f"{HEAD}.template.spec.affinity", _nodes("Is", ["a"])),
-        f"{HEAD}.template.spec.affinity.nodeAffinity",
-    ),
-    "nodes without a value": (
-        put(f"{HEAD}.template.spec.affinity", _nodes("In", [])),
-        f"{HEAD}.template.spec.affinity.nodeAffinity",
-    ),
-    "apart from nothing": (
-        put(f"{HEAD}.template.spec.affinity", {"podAntiAffinity": {_REQUIRED: [{"labelSelector": {}}]}}),
-        f"{HEAD}.template.spec.affinity.podAntiAffinity",
-    ),
-    "a spread of nothing": (
-        put(
-            f"{GROUP}.template.spec.topologySpreadConstraints",
-            [{"maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
-        ),
-        f"{GROUP}.template.spec.topologySpreadConstraints[0].maxSkew",
-    ),
 }
 """The API server refuses the pods."""
 

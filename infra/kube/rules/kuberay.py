@@ -20,6 +20,7 @@ from infra.kube.rules.schedule import schedule_rules
 
 FT_ANNOTATION = "ray.io/ft-enabled"
 STORAGE_ANNOTATION = "ray.io/external-storage-namespace"
+SERVICES = ("ClusterIP", "NodePort", "LoadBalancer")
 MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
 V2_VARIABLE = "RAY_enable_autoscaler_v2"
 LONGEST_NAME = {"RayJob": 47, "RayCluster": 53, "RayCronJob": 36}
@@ -62,6 +63,16 @@ def _name(document: dict[str, Any], kind: str) -> Iterator[Violation]:
         yield Violation("metadata.namespace", repr(namespace), AS_LABEL)
     name = str(under(document, "metadata.name") or "")
     longest = LONGEST_NAME[kind]
+    begin = str(under(document, "metadata.generateName") or "")
+    if not name and begin and kind != "RayCronJob":
+        if not is_dns_1035(f"{begin}00000") or len(begin) + 5 > longest:
+            fix = f"a-z, 0-9 and -, a letter first, {longest - 5} characters at most: five more are appended"
+            yield Violation("metadata.generateName", repr(begin), fix)
+    elif not name and document.get("metadata") != {}:
+        yield Violation("metadata.name", "missing", "name it")
+    for key in under(document, "metadata.annotations") or {}:
+        if not is_label_key(str(key).lower()):
+            yield Violation("metadata.annotations", repr(key), "use domain/name, as labels do")
     if len(name) > longest:
         yield Violation("metadata.name", f"{len(name)} characters", f"a {kind}'s may have {longest}: shorten it")
     elif name and not is_dns_1035(name):
@@ -76,13 +87,13 @@ def _cron(document: dict[str, Any]) -> Iterator[Violation]:
 
 def _job(document: dict[str, Any]) -> Iterator[Violation]:
     spec = document.get("spec") or {}
-    selector, ends = spec.get("clusterSelector"), bool(spec.get("shutdownAfterJobFinishes"))
+    selector, ends = spec.get("clusterSelector") or None, bool(spec.get("shutdownAfterJobFinishes"))
     mode, backoff = spec.get("submissionMode"), spec.get("backoffLimit", 0)
     if spec.get("managedBy", MANAGERS[0]) not in MANAGERS:
         yield Violation("spec.managedBy", f"{spec['managedBy']}", f"one of {', '.join(MANAGERS)}, or leave it out")
     if selector is None and "rayClusterSpec" not in spec:
         yield Violation("spec.rayClusterSpec", "missing", "describe the job's cluster, or name one in clusterSelector")
-    if selector is not None and not selector.get("ray.io/cluster"):
+    if selector and not selector.get("ray.io/cluster"):
         yield Violation("spec.clusterSelector", f"{selector}", "name the cluster: ray.io/cluster: NAME")
     if spec.get("suspend"):
         if not ends:
@@ -100,7 +111,7 @@ def _job(document: dict[str, Any]) -> Iterator[Violation]:
         yield Violation("spec.backoffLimit", f"{backoff}", "0 with clusterSelector or InteractiveMode")
     if mode == "SidecarMode":
         for field in ("submitterPodTemplate", "submitterConfig", "clusterSelector"):
-            if field in spec:
+            if spec.get(field):
                 yield Violation(f"spec.{field}", "set", "it cannot be with submissionMode: SidecarMode")
         restart = under(spec, "rayClusterSpec.headGroupSpec.template.spec.restartPolicy")
         if restart not in (None, "Never"):
@@ -114,7 +125,9 @@ def _job(document: dict[str, Any]) -> Iterator[Violation]:
     if under(spec, "submitterConfig.backoffLimit") is not None and spec["submitterConfig"]["backoffLimit"] < 0:
         yield Violation("spec.submitterConfig.backoffLimit", f"{spec['submitterConfig']['backoffLimit']}", "0 or more")
     try:
-        parse_yaml(spec.get("runtimeEnvYAML", ""))
+        contents = parse_yaml(spec.get("runtimeEnvYAML", ""), octal=True)
+        if any(content is not None and not isinstance(content, dict) for content in contents):
+            yield Violation("spec.runtimeEnvYAML", f"{contents[0]!r}", "write a mapping: env_vars: {NAME: value}")
     except UserError as error:
         yield Violation("spec.runtimeEnvYAML", str(error), "write it as YAML")
     yield from _deletion(spec, ends)
@@ -125,7 +138,8 @@ def _deletion(spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
     path, rules = "spec.deletionStrategy.deletionRules", strategy.get("deletionRules") or []
     for old in ("onSuccess", "onFailure"):
         if old in strategy:
-            yield Violation(f"spec.deletionStrategy.{old}", "deprecated", "write deletionRules")
+            fix = "write deletionRules: these do nothing where a deadline passes"
+            yield Violation(f"spec.deletionStrategy.{old}", "deprecated", fix)
     if rules and ends:
         yield Violation(path, f"{len(rules)} rules", "they exclude shutdownAfterJobFinishes: leave one of them out")
     if "deletionStrategy" in spec and not strategy:
@@ -143,7 +157,7 @@ def _deletion(spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
         seen[state, policy] = condition.get("ttlSeconds", 0)
         if policy == "DeleteWorkers" and under(spec, "rayClusterSpec.enableInTreeAutoscaling"):
             yield Violation(f"{path}[{index}].policy", policy, "not with autoscaling: use DeleteCluster")
-        if policy in ("DeleteWorkers", "DeleteCluster") and "clusterSelector" in spec:
+        if policy in ("DeleteWorkers", "DeleteCluster") and spec.get("clusterSelector"):
             yield Violation(f"{path}[{index}].policy", policy, "not with clusterSelector: the cluster is not the job's")
     order = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
     for state in {state for state, _ in seen}:
@@ -156,6 +170,8 @@ def _deletion(spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
 
 def _auth(path: str, cluster: dict[str, Any], kind: str) -> Iterator[Violation]:
     auth, version = cluster.get("authOptions") or {}, version_of(cluster.get("rayVersion"))
+    if cluster.get("rayVersion") and not re.match(r"v?\d+(\.\d+)*", str(cluster["rayVersion"])):
+        yield Violation(f"{path}.rayVersion", repr(cluster["rayVersion"]), "begin with the numbers: 2.60.0")
     if auth.get("mode") == "token" and version < (2, 52):
         yield Violation(f"{path}.rayVersion", f"{cluster.get('rayVersion')}", "tokens need Ray 2.52 or newer")
     if auth.get("enableK8sTokenAuth"):
@@ -184,6 +200,11 @@ def _groups(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
                 yield Violation(
                     f"{where}.rayStartParams.{name}", f"{value!r} is no text", f'write it as text: "{value}"'
                 )
+        for name in ("num-cpus", "num-gpus", "memory"):
+            if name in params and not re.fullmatch(r"\d+(\.\d+)?", str(params[name])):
+                yield Violation(f"{where}.rayStartParams.{name}", repr(params[name]), 'a number as text: "4"')
+        if group.get("serviceType", "ClusterIP") not in SERVICES:
+            yield Violation(f"{where}.serviceType", repr(group["serviceType"]), f"one of {', '.join(SERVICES)}")
         if "labels" in params:
             yield Violation(f"{where}.rayStartParams.labels", "set", f"write {where}.labels")
         for key, value in (group.get("labels") or {}).items():

@@ -39,6 +39,7 @@ def platform_rules(document: dict[str, Any]) -> Iterator[Violation]:
     yield from _secrets(document)
     if document["kind"] == "RayJob":
         yield from _ends(document.get("spec") or {})
+        yield from _settings(document)
     for path, cluster in clusters(document):
         if under(cluster, "authOptions.mode") != "token":
             fix = "write authOptions: {mode: token, secretName: ...}: whoever reaches an open dashboard runs code"
@@ -47,6 +48,8 @@ def platform_rules(document: dict[str, Any]) -> Iterator[Violation]:
             yield Violation(f"{path}.authOptions.secretName", "missing", "name the Secret with the key auth_token")
         yield from _head(path, cluster)
         yield from _images(path, cluster, document)
+        yield from _first(document)
+        yield from _some_workers(path, cluster)
         yield from _growth(path, cluster)
     for path, template in pod_templates(document):
         if containers := under(template, "spec.containers"):
@@ -57,15 +60,16 @@ def _ends(spec: dict[str, Any]) -> Iterator[Violation]:
     mode = spec.get("submissionMode")
     if mode is not None and mode not in SUBMISSION_MODES:
         yield Violation("spec.submissionMode", repr(mode), f"choose one of {', '.join(SUBMISSION_MODES)}")
-    if "jobId" in spec:
+    if "jobId" in spec and mode != "InteractiveMode":
         yield Violation("spec.jobId", f"{spec['jobId']}", "leave it out: a retried job would be taken for the first")
-    if mode != "InteractiveMode" and not str(spec.get("entrypoint") or "").strip():
+    own = under(spec, "submitterPodTemplate.spec.containers") or [{}]
+    if mode != "InteractiveMode" and not str(spec.get("entrypoint") or "").strip() and not own[0].get("command"):
         yield Violation("spec.entrypoint", "nothing to run", "write the command, as `seldtune render` does")
     deadline, wait_s = spec.get("activeDeadlineSeconds"), spec.get("preRunningDeadlineSeconds")
     if deadline is not None and wait_s is not None and deadline <= wait_s:
         fix = f"more than preRunningDeadlineSeconds ({wait_s}): both count from the job's beginning"
         yield Violation("spec.activeDeadlineSeconds", f"{deadline}", fix)
-    if "clusterSelector" not in spec:
+    if not spec.get("clusterSelector") and not {"onSuccess", "onFailure"} & (spec.get("deletionStrategy") or {}).keys():
         yield from _gone(spec)
 
 
@@ -140,6 +144,37 @@ def _images(path: str, cluster: dict[str, Any], document: dict[str, Any]) -> Ite
         yield Violation(path, f"images of Ray {', '.join(sorted(map(str, versions)))}", "one Ray for all nodes")
 
 
+def _first(document: dict[str, Any]) -> Iterator[Violation]:
+    """KubeRay starts Ray in the first container of a pod, whatever it is."""
+    pods = [(where, under(template, "spec.containers") or []) for where, template in pod_templates(document)]
+    images = [[container.get("image") for container in containers] for _, containers in pods]
+    firsts = [one[0] for one in images if one]
+    for (where, _), own in zip(pods, images, strict=True):
+        if own and firsts.count(own[0]) == 1 and any(image in firsts for image in own[1:]):
+            yield Violation(f"{where}.spec.containers[0]", f"{own[0]} comes first", "put Ray's container first")
+
+
+def _settings(document: dict[str, Any]) -> Iterator[Violation]:
+    """Where its data is, a sweep knows from its environment alone."""
+    if not str(under(document, "spec.entrypoint") or "").startswith("seldtune "):
+        return
+    for where, template in pod_templates(document):
+        container = (under(template, "spec.containers") or [{}])[0]
+        named = {entry.get("name") for entry in container.get("env") or []}
+        if not container.get("envFrom") and "SELDTUNE_ROOT" not in named:
+            fix = "envFrom ConfigMap seldtune-settings and the Secrets, as `seldtune render` writes it"
+            yield Violation(f"{where}.spec.containers[0].envFrom", "no settings", fix)
+
+
+def _some_workers(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
+    """A cluster that nobody makes larger has to begin with workers: its head runs no trial."""
+    groups = cluster.get("workerGroupSpecs") or []
+    if cluster.get("enableInTreeAutoscaling") or any(g.get("replicas", 0) and not g.get("suspend") for g in groups):
+        return
+    fix = "enableInTreeAutoscaling: true, or replicas of a group that is not suspended"
+    yield Violation(f"{path}.workerGroupSpecs", "no worker, and nobody who asks for one", fix)
+
+
 def ray_of_image(image: str) -> str | None:
     """The Ray that an image's tag names, of this project's images or of Ray's own; nothing where it names none."""
     repository, _, tag = image.partition("@")[0].rpartition(":")
@@ -161,7 +196,7 @@ def _resources(path: str, container: dict[str, Any]) -> Iterator[Violation]:
     if "memory" not in limits or "cpu" not in limits:
         yield Violation(f"{where}.limits", "no cpu or memory", "KubeRay tells Ray the limits: set both")
     asked = requests.get("memory", limits.get("memory", 0))
-    if quantity(asked) != quantity(limits.get("memory", 0)):
+    if quantity(asked) < quantity(limits.get("memory", 0)):
         got = f"{asked}, and the limit {limits.get('memory', 0)}"
         yield Violation(f"{where}.requests.memory", got, "make them equal: Ray counts on the limit")
     if quantity(limits.get("cpu", 1)).denominator != 1:
@@ -182,7 +217,7 @@ def _secrets(document: dict[str, Any]) -> Iterator[Violation]:
             yield Violation(path, f"{here.text(value)!r}", f"{MASK} is a secret of this environment: leave it out")
     for path, entry in _entries(document):
         name, written = str(entry.get("name") or ""), str(entry.get("value") or "")
-        if written and looks_secret(name, written):
+        if _written_out(name, written):
             yield Violation(f"{path}.value", f"{name} is written out", "valueFrom: {secretKeyRef: ...}")
     for key, value in (under(document, "spec.metadata") or {}).items():
         if looks_secret(str(key), str(value)):
@@ -191,18 +226,29 @@ def _secrets(document: dict[str, Any]) -> Iterator[Violation]:
 
 def _runtime_env(path: str, text: str) -> Iterator[Violation]:
     try:
-        contents = parse_yaml(text)
+        contents = parse_yaml(text, octal=True)
     except UserError:
         return  # the operator's rules say so
     content = contents[0] if contents else None
     if not isinstance(content, dict):
         return
     for name, value in (content.get("env_vars") or {}).items():
-        if looks_secret(str(name), str(value)):
+        if _written_out(str(name), str(value)):
             yield Violation(f"{path}.env_vars.{name}", "written out", "envFrom a secretRef in the pod templates")
     for name in ("pip", "uv", "conda"):
         if name in content:
             yield Violation(f"{path}.{name}", "installs on every start", "put it into the image")
+
+
+_PLAIN_VALUE = re.compile(r"(?i)true|false|none|[-+]?\d+(\.\d+)?|/.*")
+_NO_SECRET = re.compile(r"(?i)TOKENIZERS|MAX_TOKENS|AUTHOR|SORT_KEY|PARTITION_KEY")
+
+
+def _written_out(name: str, value: str) -> bool:
+    """Whether a variable's value is a secret and not a switch, a number or a path."""
+    if not value or _NO_SECRET.search(name) or _PLAIN_VALUE.fullmatch(value):
+        return False
+    return looks_secret(name, value)
 
 
 def _assigned_secrets(command: str) -> list[str]:

@@ -56,9 +56,11 @@ def restricted_rules(pod: Pod) -> Iterator[Violation]:
             where = f"{path}.securityContext.sysctls[{index}]"
             yield Violation(where, f"{sysctl.get('name')}", f"leave it out: {WHY}")
     for key, value in (pod.manifest["metadata"].get("annotations") or {}).items():
-        if str(key).startswith(_APPARMOR) and not str(value).startswith(("runtime/default", "localhost/")):
+        fits = str(value) in ("", "runtime/default") or str(value).startswith("localhost/")
+        if str(key).startswith(_APPARMOR) and not fits:
             yield Violation(f"{pod.path}.metadata.annotations", f"{key}: {value}", f"runtime/default: {WHY}")
-    yield from _shared(f"{path}.securityContext", context)
+    own_users = spec.get("hostUsers") is False  # root in there is nobody on the node: KEP-127
+    yield from _shared(f"{path}.securityContext", context, own_users)
     for container in pod.all_containers:
         if container.made_by == container.path and container in pod.first:
             continue  # has what Ray's container has
@@ -67,7 +69,7 @@ def restricted_rules(pod: Pod) -> Iterator[Violation]:
             got = f"KubeRay's container {name} has no securityContext"
             yield Violation(container.path, got, f"{_where(container)}: {WHY}")
         else:
-            yield from _container(container, context)
+            yield from _container(container, context, own_users)
 
 
 def _where(container: Container) -> str:
@@ -76,11 +78,11 @@ def _where(container: Container) -> str:
     return f"use {container.made_by}"
 
 
-def _shared(path: str, context: Mapping[str, Any]) -> Iterator[Violation]:
+def _shared(path: str, context: Mapping[str, Any], own_users: bool) -> Iterator[Violation]:
     """What is asked of a pod's context and of a container's alike."""
-    if context.get("runAsUser") == 0:
+    if context.get("runAsUser") == 0 and not own_users:
         yield Violation(f"{path}.runAsUser", "0", f"another user, e.g. 1000: {WHY}")
-    if context.get("runAsNonRoot") is False:
+    if context.get("runAsNonRoot") is False and not own_users:
         yield Violation(f"{path}.runAsNonRoot", "false", f"true: {WHY}")
     for field, known in (("seccompProfile", _PROFILES), ("appArmorProfile", _PROFILES)):
         profile = context.get(field)
@@ -93,11 +95,11 @@ def _shared(path: str, context: Mapping[str, Any]) -> Iterator[Violation]:
         yield Violation(f"{path}.windowsOptions.hostProcess", "true", f"leave it out: {WHY}")
 
 
-def _container(container: Container, pod: Mapping[str, Any]) -> Iterator[Violation]:
+def _container(container: Container, pod: Mapping[str, Any], own_users: bool) -> Iterator[Violation]:
     body, path = container.body, f"{container.path}.securityContext"
     context = body.get("securityContext") or {}
-    yield from _shared(path, context)
-    if context.get("runAsNonRoot") is None and not pod.get("runAsNonRoot"):
+    yield from _shared(path, context, own_users)
+    if context.get("runAsNonRoot") is None and not pod.get("runAsNonRoot") and not own_users:
         yield Violation(f"{path}.runAsNonRoot", "not set", f"true: {WHY}")
     if context.get("seccompProfile") is None and under(pod, "seccompProfile.type") not in _PROFILES:
         yield Violation(f"{path}.seccompProfile", "not set", f"{{type: RuntimeDefault}}: {WHY}")

@@ -25,6 +25,8 @@ from infra.kube.rules.names import (
     is_variable,
 )
 
+LEAST_MEMORY = 6 * 2**20
+"""Bytes below which no runtime starts a container."""
 STANDARD_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _VALUE_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
@@ -158,6 +160,8 @@ def _containers(pod: Pod) -> Iterator[Violation]:
         yield from _mounts(path, body, volumes)
         yield from _ports(path, body)
         yield from _resources(f"{path}.resources", body.get("resources") or {})
+        if container not in pod.containers[:1] or pod.role not in ("head", "worker"):  # Ray's own takes more
+            yield from tiny_memory(f"{path}.resources", body.get("resources") or {}, LEAST_MEMORY)
         security = body.get("securityContext") or {}
         if security.get("privileged") and security.get("allowPrivilegeEscalation") is False:
             fix = "leave it out, with allowPrivilegeEscalation: false"
@@ -243,7 +247,7 @@ def _resources(path: str, resources: Mapping[str, Any]) -> Iterator[Violation]:
         return
     for name in sorted({*limits, *requests}):
         asked, allowed = requests.get(name, limits.get(name)), limits.get(name)
-        extended = "/" in name
+        extended = "/" in name or name.startswith("hugepages-")
         if extended and any(quantity(amount).denominator != 1 for amount in (asked, allowed) if amount is not None):
             got = allowed if allowed is not None else asked
             yield Violation(f"{path}.limits.{name}", f"{got}", "whole ones: a device is given to one container")

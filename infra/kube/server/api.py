@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 PATIENCE_S = 10.0
-"""For the proxy to stand, and for each answer."""
+"""For the proxy to stand."""
+ANSWER_PATIENCE_S = 40.0
+"""For an answer: a webhook that judges may take half a minute."""
+TRIES, PAUSE_S = 3, 1.0
+"""Of what passes: too many requests, a quota that is being written to, a server that is about to be back."""
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """Of a Secret nothing but that it is there leaves the server."""
 
@@ -71,6 +77,11 @@ class Answer:
         return self.code == 404 and bool((self.body.get("details") or {}).get("name"))
 
     @property
+    def passes(self) -> bool:
+        """Whether the same may be answered otherwise in a moment: nothing was judged."""
+        return self.code in (429, 500, 502, 503, 504) or (self.code == 409 and self.reason == "Conflict")
+
+    @property
     def lacks_right(self) -> bool:
         """Whether the user may not do this at all, whatever is asked."""
         return self.code == 403 and " cannot " in self.message
@@ -96,9 +107,25 @@ class ApiServer:
         accept = METADATA_ONLY if metadata_only else "application/json"
         return self._ask("GET", path, None, query, {"Accept": accept})
 
+    def items(self, path: str, **query: str) -> tuple[Answer, list[dict[str, Any]]]:
+        """The last answer, and what a list holds, however many pages it has."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.get(path, metadata_only=False, **query)
+            found += answer.body.get("items") or []
+            following = (answer.body.get("metadata") or {}).get("continue")
+            if not answer.ok or not following:
+                return answer, found
+            query = {**query, "continue": following}
+
     def try_out(self, path: str, document: dict[str, Any]) -> Answer:
         """What creating an object would come to, in all but that it is there afterwards; unknown fields are refused."""
-        return self._ask("POST", path, document, {"dryRun": "All", "fieldValidation": "Strict"}, {})
+        for left in reversed(range(TRIES)):
+            answer = self._ask("POST", path, document, {"dryRun": "All", "fieldValidation": "Strict"}, {})
+            if not answer.passes or not left:
+                break
+            time.sleep(PAUSE_S)
+        return answer
 
     def create(self, path: str, document: dict[str, Any]) -> Answer:
         """An object, for real."""
@@ -114,12 +141,14 @@ class ApiServer:
         body = {"apiVersion": f"{group}/v1", "kind": kind, "spec": spec}
         return self.create(f"/apis/{group}/v1/{kind.lower()}s", body)
 
-    def may(self, verb: str, resource: str, namespace: str | None = None, group: str = "", sub: str = "") -> bool:
-        """Whether kubectl's user may do this."""
+    def may(
+        self, verb: str, resource: str, namespace: str | None = None, group: str = "", sub: str = ""
+    ) -> bool | None:
+        """Whether kubectl's user may do this; nothing where the server does not say."""
         attributes = {"verb": verb, "group": group, "resource": resource, "subresource": sub, "namespace": namespace}
         spec = {"resourceAttributes": {key: value for key, value in attributes.items() if value}}
         answer = self.review("SelfSubjectAccessReview", spec)
-        return answer.ok and bool((answer.body.get("status") or {}).get("allowed"))
+        return bool((answer.body.get("status") or {}).get("allowed")) if answer.ok else None
 
     def _ask(self, verb: str, path: str, body: Any, query: dict[str, str], headers: dict[str, str]) -> Answer:
         url = f"{path}?{urlencode(query)}" if query else path
@@ -135,10 +164,17 @@ class ApiServer:
         try:
             document = json.loads(text)
         except json.JSONDecodeError:
-            document = {"message": text.strip()}
-        if not isinstance(document, dict):
-            document = {"message": text.strip()}
-        warnings = [value.partition('"')[2].rpartition('"')[0] for value in answer.headers.get_all("Warning") or []]
+            document = None
+        if not isinstance(document, dict) or not ({"kind", "gitVersion"} & document.keys()):
+            # A proxy's page, or a login's: nobody who could judge anything.
+            words = " ".join(re.sub(r"<[^>]*>", " ", text).split())[:100]
+            if answer.status < 400:
+                raise UnreachableError(f"{self.name} is no API server: it answers {words!r}")
+            document = {"message": words}
+        if answer.status == http.client.UNAUTHORIZED:
+            raise UnreachableError(f"{self.name} does not accept kubectl's login: {document.get('message')}")
+        header = ", ".join(answer.headers.get_all("Warning") or [])
+        warnings = [re.sub(r"\\(.)", r"\1", text) for text in _WARNING.findall(header)]
         return Answer(answer.status, document, tuple(warnings))
 
 
@@ -146,13 +182,22 @@ class _SocketConnection(http.client.HTTPConnection):
     """HTTP over a socket in the file system."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PATIENCE_S)
+        super().__init__("localhost", timeout=ANSWER_PATIENCE_S)
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            try:
+                self.sock.connect(self._path)
+                return
+            except ConnectionRefusedError:  # the socket is there a moment before anybody listens
+                self.sock.close()
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -8,13 +8,14 @@ whoever may create RayJobs may do; of what the user may not ask, the rules have 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.kube.documents import Violation, read_documents, under
+from infra.kube.documents import Violation, inner_documents, under
 from infra.kube.pods import Pod, pods_of
-from infra.kube.rayjob import ENDED
+from infra.kube.rayjob import ENDED, SWEEP_LABEL
+from infra.kube.rules.shape import misshapen
 from infra.kube.schemas import KINDS
 from infra.kube.server.api import Answer, ApiServer
 from infra.kube.server.named import named
@@ -36,14 +37,19 @@ class Asked:
     Attributes:
         refused: what will not work on it.
         said: what is worth knowing, and no reason to refuse.
+        judged: whether the server looked at the document at all.
     """
 
     refused: list[Violation] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    judged: bool = True
 
 
-def ask(server: ApiServer, document: dict[str, Any]) -> Asked:
+def ask(server: ApiServer, document: dict[str, Any], there: Collection[tuple[str, str]] = ()) -> Asked:
     """What the server makes of a document, and of what it will bring about.
+
+    Args:
+        there: kinds and names of what is applied with it.
 
     Raises:
         UnreachableError: it stopped to answer.
@@ -59,17 +65,19 @@ def ask(server: ApiServer, document: dict[str, Any]) -> Asked:
         _told(asked, answer, kind, namespace)
         if asked.refused:
             return asked
+    if misshapen(document):
+        return asked  # the rules have said so
     if kind == "ConfigMap":
-        for name, text in (document.get("data") or {}).items():
-            if name.endswith((".yaml", ".yml")):
-                for inner in read_documents(text, name):
-                    found = ask(server, inner)
-                    asked.refused += [Violation(f"data[{name}].{one.path}", one.got, one.fix) for one in found.refused]
-                    asked.said += found.said
+        for key, documents in inner_documents(document, SWEEP_LABEL):
+            for inner in documents:
+                found = ask(server, inner, there)
+                asked.refused += [Violation(f"data[{key}].{one.path}", one.got, one.fix) for one in found.refused]
+                asked.said += found.said
+                asked.judged &= found.judged
         return asked
     if kind in ("RayJob", "RayCluster"):
         _standing(asked, server, place, document)
-    asked.refused += _missing(server, document, namespace)
+    _missing(asked, server, document, namespace, there)
     if server.may("create", "pods", namespace):
         for pod in pods_of(document):
             _pod(asked, server.try_out(_PODS.format(namespace), pod.manifest), pod, namespace)
@@ -78,7 +86,10 @@ def ask(server: ApiServer, document: dict[str, Any]) -> Asked:
 
 def _told(asked: Asked, answer: Answer, kind: str, namespace: str) -> None:
     """A refusal of the document itself."""
-    if answer.lacks_right:
+    asked.judged = not (answer.lacks_right or answer.passes)
+    if answer.passes:
+        asked.said.append(f"the API server could not judge the {kind} now ({answer.message}); try again")
+    elif answer.lacks_right:
         asked.said.append(
             f"you may not create a {kind} in namespace {namespace}, so it was not tried: {answer.message}"
         )
@@ -96,16 +107,21 @@ def _told(asked: Asked, answer: Answer, kind: str, namespace: str) -> None:
         asked.refused += [
             Violation(path, "no such field", "leave it out, or see KubeRay's reference") for path in unknown
         ]
-    elif answer.code in (400, 403, 409, 422):
+    elif answer.code in (400, 403, 409, 413, 422):
         fix = "delete what has ended: kubectl get rayjob" if "exceeded quota" in answer.message else "mend it"
         asked.refused.append(Violation("(document)", answer.message, fix))
     else:
-        asked.said.append(f"the API server did not judge it: {answer.message}")
+        asked.judged = False
+        asked.said.append(f"the API server did not judge the {kind}: {answer.message}")
 
 
 def _pod(asked: Asked, answer: Answer, pod: Pod, namespace: str) -> None:
     """What admission makes of a pod; room for it now is the scheduler's matter."""
+    asked.said += [warning for warning in answer.warnings if warning not in asked.said]
     if answer.ok or "exceeded quota" in answer.message:
+        return
+    if answer.passes:
+        asked.said.append(f"the API server could not judge the {pod.role} pod now ({answer.message}); try again")
         return
     for path, text in answer.causes:
         asked.refused.append(Violation(f"{pod.path}.{path}", text, f"no {pod.role} pod could be made"))
@@ -143,10 +159,17 @@ def _holds(stored: Any, asked: Any) -> bool:
     return bool(stored == asked) or (asked in (0, "", False) and stored is None)
 
 
-def _missing(server: ApiServer, document: dict[str, Any], namespace: str) -> Iterator[Violation]:
+def _missing(
+    asked: Asked, server: ApiServer, document: dict[str, Any], namespace: str, there: Collection[tuple[str, str]]
+) -> None:
     for one in named(document, namespace):
+        if (one.kind, one.name) in there:
+            continue
         answer = server.get(one.place, metadata_only=True)
         if answer.lacks_object:
-            yield Violation(one.path, f"no {one.kind} {one.name} in the cluster", one.fix)
+            asked.refused.append(Violation(one.path, f"no {one.kind} {one.name} in the cluster", one.fix))
         elif answer.code == 404:
-            yield Violation(one.path, f"the cluster knows no {one.kind}", "install Kueue, or choose --overlay gpu")
+            fix = "install Kueue, or choose --overlay gpu"
+            asked.refused.append(Violation(one.path, f"the cluster knows no {one.kind}", fix))
+        elif not answer.ok and answer.code != 403:
+            asked.said.append(f"whether {one.kind} {one.name} is there could not be told: {answer.message}")

@@ -13,8 +13,6 @@ from infra.kube.rules.kueue import PRIORITY_LABEL, QUEUE_LABEL
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _MAKES_SECRETS, _MAKES_THE_REST = "k8s/secrets.sh makes it", "apply the overlay that has it"
 _REFERENCES = (("Secret", "secretRef", "secretKeyRef"), ("ConfigMap", "configMapRef", "configMapKeyRef"))
-_VOLUMES = (("Secret", "secret.secretName"), ("ConfigMap", "configMap.name"))
-_CLAIM = ("PersistentVolumeClaim", "persistentVolumeClaim.claimName")
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,8 @@ def _place(kind: str, namespace: str) -> str:
         return "/apis/node.k8s.io/v1/runtimeclasses"
     if kind == "WorkloadPriorityClass":
         return f"{KUEUE}/workloadpriorityclasses"
+    if kind == "RayCluster":
+        return f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters"
     if kind == "LocalQueue":
         return f"{KUEUE}/namespaces/{namespace}/localqueues"
     return f"/api/v1/namespaces/{namespace}/{kind.lower()}s"
@@ -64,6 +64,7 @@ def _names(document: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     labels = under(document, "metadata.labels") or {}
     yield f"metadata.labels.{QUEUE_LABEL}", "LocalQueue", labels.get(QUEUE_LABEL)
     yield f"metadata.labels.{PRIORITY_LABEL}", "WorkloadPriorityClass", labels.get(PRIORITY_LABEL)
+    yield "spec.clusterSelector", "RayCluster", (under(document, "spec.clusterSelector") or {}).get("ray.io/cluster")
     for pod in pods_of(document):
         yield from _of_pod(pod)
 
@@ -73,9 +74,16 @@ def _of_pod(pod: Pod) -> Iterator[tuple[str, str, Any]]:
     yield f"{path}.serviceAccountName", "ServiceAccount", pod.spec.get("serviceAccountName")
     yield f"{path}.priorityClassName", "PriorityClass", pod.spec.get("priorityClassName")
     yield f"{path}.runtimeClassName", "RuntimeClass", pod.spec.get("runtimeClassName")
+    for reference in pod.spec.get("imagePullSecrets") or []:
+        yield f"{path}.imagePullSecrets", "Secret", reference.get("name")
     for index, volume in enumerate(pod.spec.get("volumes") or []):
-        for kind, field in (*_VOLUMES, _CLAIM):
-            yield f"{path}.volumes[{index}]", kind, under(volume, field)
+        where = f"{path}.volumes[{index}]"
+        yield where, "PersistentVolumeClaim", under(volume, "persistentVolumeClaim.claimName")
+        for kind, holder, field in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
+            for source in (volume, *(under(volume, "projected.sources") or [])):
+                held = source.get(holder) or {}
+                if not held.get("optional"):
+                    yield where, kind, held.get(field) or held.get("name")
     for container in pod.all_containers:
         for kind, whole, of_key in _REFERENCES:
             sources = [("envFrom", entry.get(whole)) for entry in container.body.get("envFrom") or []]
