@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -172,6 +173,8 @@ class RegisteredModel:
     """(C,): above which a class counts as heard."""
     level_db: float | None = None
     """Mean log-mel of W of what it was trained on; None: it does not mind how loud a recording is, or is not known."""
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    """Where its files and its code are, as long as it is in use."""
 
     def level_above_training_db(self, audio: NDArray[np.float32]) -> float | None:
         """By how many dB audio (4, samples) is louder than what the model was trained on; None: it does not matter."""
@@ -227,11 +230,15 @@ def load_registered(model_uri: str) -> RegisteredModel:
     if named is None:
         raise UserError(f"{model_uri!r}: write models:/<name>@<alias> or models:/<name>/<version>")
     find_version(*named.groups())
+    # MLflow would leave what it fetches in a folder of its own.
+    folder = tempfile.TemporaryDirectory(prefix="seldtune-model-")
     try:
-        info = mlflow.models.get_model_info(model_uri)
+        mlflow.artifacts.download_artifacts(artifact_uri=f"{model_uri}/MLmodel", dst_path=folder.name)
+        info = mlflow.models.get_model_info(folder.name)
         if fault := _foreign(info):
             raise UserError(f"{model_uri} is no model that a sweep registered: {fault}")
-        model = mlflow.pyfunc.load_model(model_uri)
+        mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=folder.name)
+        model = mlflow.pyfunc.load_model(folder.name)
     except (MlflowException, OSError) as error:
         raise UserError(
             f"{model_uri} cannot be loaded ({str(error).splitlines()[0]}); write models:/<name>@<alias> or "
@@ -242,6 +249,7 @@ def load_registered(model_uri: str) -> RegisteredModel:
     return RegisteredModel(
         uri=model_uri,
         pyfunc=model,
+        folder=folder,
         config=config,
         thresholds=np.array(thresholds),
         level_db=info.metadata.get(LEVEL),

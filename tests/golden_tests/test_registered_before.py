@@ -73,6 +73,10 @@ def test_it_becomes_champion_and_predicts_a_recording(tmp_path: Path) -> None:
     from data.files.audio import write_foa_wav
 
     write_foa_wav(tmp_path / "noise.wav", np.random.default_rng(1).integers(-99, 99, (4, 96_000)).astype(np.int16))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment["TMPDIR"] = str(scratch)
     found = json.loads(seldtune("predict", "noise.wav", "--json"))
     assert found["seconds"] == 4.0
+    assert not list(scratch.iterdir()), "what was fetched stays behind"
     assert all((tmp_path / found[kind]).is_file() for kind in ("csv", "picture"))
