@@ -43,7 +43,7 @@ from infra.search.fairness import expected_epochs
 from infra.search.proposals import Draws, points_to_draw
 from infra.search.stoppers import unknown_stopper
 from infra.stack.settings import Settings
-from infra.sweep.data import preparation
+from infra.sweep.data import preparation, without_pictures
 from infra.sweep.data_memory import divide_data
 from infra.sweep.request import SweepRequest, check_batches
 from infra.sweep.room import trials_at_a_time
@@ -160,6 +160,8 @@ def plan_space(request: SweepRequest, settings: Settings, *, samples: int = 64, 
         return plan
     if fields := preflight.attempt("classes", lambda: classes_fixed(configs, store)):
         configs = [override(config, fields) for config in configs]
+    if said := without_pictures(configs, store):
+        preflight.add("data", WARNING, said)
     size = data_size(store, configs[0].inputs)
     if not size.train_windows:
         preflight.add("data", REFUSED, "no training recording is long enough for a window; is the split empty?")

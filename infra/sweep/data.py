@@ -186,3 +186,17 @@ def moments(features: NDArray, level: str) -> dict[str, Any]:
 def _moments_of(table: pa.Table, level: str) -> dict[str, NDArray]:
     rows = [moments(row["features"], level) for row in unpack_rows(table)]
     return {name: np.array([row[name] for row in rows]) for name in ("sum", "square", "count")}
+
+
+def without_pictures(configs: Sequence[TrialConfig], store: Store) -> str:
+    """What is to be said where models look at pictures that the training recordings do not have; empty elsewhere."""
+    seeing = [config for config in configs if config.sees]
+    split = store.manifest.splits["train"]
+    missing = split.clips_without_video
+    if not seeing or 2 * missing < split.clips:
+        return ""
+    some = "none" if missing == split.clips else f"{split.clips - missing}"
+    return (
+        f"{some} of {split.clips} training recordings has video, and {len(seeing)} of {len(configs)} configs look at "
+        "pictures: they see black, and cannot be better for it"
+    )

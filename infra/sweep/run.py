@@ -24,7 +24,7 @@ from infra.costs.precision import fixed_precision
 from infra.record.claim import SweepClaim
 from infra.search.warm_start import keep
 from infra.stack.settings import Settings
-from infra.sweep.data import load_shared
+from infra.sweep.data import load_shared, without_pictures
 from infra.sweep.data_memory import divide_data
 from infra.sweep.outcome import SweepOutcome, outcome_of
 from infra.sweep.request import SweepRequest
@@ -86,6 +86,8 @@ def _run_owed(standing: Standing, settings: Settings, screen: Screen | None, ope
         cpus = cpus_left(asked.resources, concurrency) // concurrency
         shared = load_shared(store, standing.prepare, data, settings.root, concurrency, asked.resources.workers, cpus)
         _require_unchanged(store)
+        if said := without_pictures(asked.configs, store):
+            logger.warning("%s", said)
         for config in {config.visual.name: config for config in asked.configs}.values():
             warn_random_weights(config)
         # From here on things are written.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from data.errors import UserError
 from infra.console.arguments import parse_bytes
+from infra.sweep.data import without_pictures
 from infra.sweep.data_memory import DataDivision, divide
-from trainables.config import InputConfig
+from trainables.config import InputConfig, TrialConfig
+from trainables.config.tree import override
 from trainables.inputs.prepare import PrepareRow
 
 PREPARE = PrepareRow(InputConfig(n_mels=64, hop=300))
@@ -70,3 +73,17 @@ def test_amounts_of_memory_are_read(text: str, expected: int) -> None:
 def test_other_amounts_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="no amount of memory"):
         parse_bytes(text)
+
+
+def test_pictures_that_are_not_there_are_told() -> None:
+    seeing = override(TrialConfig(), {"visual.name": "resnet_conformer", "fusion.name": "gru"})
+    configs = [seeing, seeing, TrialConfig()]
+    assert [config.sees for config in configs] == [True, True, False]
+
+    def said(without: int) -> str:
+        splits = {"train": SimpleNamespace(clips=10, clips_without_video=without)}
+        return without_pictures(configs, cast(Any, SimpleNamespace(manifest=SimpleNamespace(splits=splits))))
+
+    assert said(0) == said(4) == ""
+    assert said(6).startswith("4 of 10 training recordings has video, and 2 of 3 configs look at pictures")
+    assert said(10).startswith("none of 10 training recordings has video")
