@@ -25,7 +25,7 @@ from support.forgotten_plugins import forgotten_plugins
 
 ROOT = Path(__file__).parents[2]
 RENAMED = {"recipe paper": "recipe", "data synth": "synthesise", "weights import": "import_weights"}
-OF_CLUSTERS_ALONE = {"submit", "render"}
+OF_CLUSTERS_ALONE = {"submit", "render", "doctor"}
 """They hand the command line itself to a cluster."""
 
 
