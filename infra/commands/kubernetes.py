@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
+import pkgutil
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +80,7 @@ def render(
             raise UserError(f"--check {check!r}: {error}") from error
         found = review(text, check, schemas=schemas, context=context, offline=offline)
         if not found.refused:
-            found.refused += [line for document in documents_of(check) for line in _entrypoint_faults(document)]
+            found.refused += [line for job in documents_of(check, "RayJob") for line in _entrypoint_faults(job)]
         _told(found)
         fine = f"{check}: {found.count} of Ray's documents, nothing wrong with them"
         typer.echo(f"{fine} (judged by {found.by or 'rules alone'})" if found.count else _nothing(check))
@@ -150,21 +153,51 @@ def _nothing(name: str) -> str:
 
 
 def _entrypoint_faults(document: dict[str, Any]) -> Iterator[str]:
-    """What the command line would refuse of a RayJob's sweep, once its cluster stands and is paid for."""
-    from infra.commands.sweep import sweep
+    """What the command line would refuse of a RayJob's sweep, once its cluster stands and is paid for.
 
-    words = shlex.split(str((document.get("spec") or {}).get("entrypoint") or ""))
-    if document["kind"] != "RayJob" or words[:2] != ["seldtune", "sweep"]:
+    KubeRay runs the entrypoint in a shell; what has a shell's own signs is left to it.
+    """
+    from infra.commands.sweep import sweep
+    from infra.console.arguments import parse_duration_s
+
+    title = f"RayJob {document['metadata'].get('name')}: spec.entrypoint"
+    text = str(document["spec"].get("entrypoint") or "").replace("\\\n", " ")
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        yield f"{title}: {error}; close it: a shell runs this line"
+        return
+    if words[:1] != ["seldtune"] or re.search(r"[|&;<>$`#]", text):
+        return
+    if words[1:2] != ["sweep"]:
+        if difflib.get_close_matches("".join(words[1:2]), ["sweep"], cutoff=0.7):
+            yield f"{title}: no command {words[1]!r}; did you mean sweep?"
         return
     command = typer.Typer(add_completion=False)
     command.command()(sweep)
     try:
-        typer.main.get_command(command).make_context("seldtune sweep", words[2:])
+        if {"-h", "--help"} & set(words):
+            raise UserError("it prints its help and ends; leave --help out")
+        asked = typer.main.get_command(command).make_context("seldtune sweep", words[2:]).params
+        space = str(asked["space"]).replace("-", "_")
+        if space not in _spaces() and (meant := difflib.get_close_matches(space, _spaces(), 1, 0.8)):
+            raise UserError(f"no search space {asked['space']!r}; did you mean {meant[0]}?")
+        budget_s, deadline_s = asked.get("budget"), document["spec"].get("activeDeadlineSeconds")
+        if budget_s and deadline_s and parse_duration_s(budget_s) > deadline_s:
+            raise UserError(f"--budget {budget_s} is more than activeDeadlineSeconds: {deadline_s}; render it anew")
+    except UserError as error:
+        yield f"{title}: {error}"
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's own, of typer's copy or the installed one, by its version
             raise
-        name = document["metadata"].get("name")
-        yield f"RayJob {name}: spec.entrypoint: {error.format_message()}; see `seldtune sweep --help`"
+        yield f"{title}: {error.format_message()}; see `seldtune sweep --help`"
+
+
+def _spaces() -> set[str]:
+    """Names of modules of search spaces, which are those of the spaces; none of them is imported."""
+    import search_spaces
+
+    return {module.name for module in pkgutil.iter_modules(search_spaces.__path__)}
 
 
 def _told(found: Review) -> None:
@@ -210,5 +243,7 @@ def doctor(
                 typer.echo(finding)
     except UnreachableError as error:
         raise UserError(f"no cluster to look at: {error}") from error
+    if not any(finding.state == "ok" for finding in findings):
+        raise UserError("nothing could be seen of it: see the reasons above")
     if worst(findings):
         raise typer.Exit(EXIT_REFUSED)

@@ -17,7 +17,7 @@ from infra.kube.rules.platform import platform_rules
 from infra.kube.rules.pod_details import detail_rules
 from infra.kube.rules.pod_security import restricted_rules
 from infra.kube.rules.pod_spec import duplicates, pod_rules
-from infra.kube.rules.schedule import schedule_rules
+from infra.kube.rules.schedule import cron_job_rules
 from infra.kube.rules.shape import misshapen
 from infra.kube.schemas import GROUP, KINDS, VERSION, Schemas, check_schema
 
@@ -59,7 +59,9 @@ def check_document(document: dict[str, Any], schemas: Schemas | None) -> list[Vi
 
 def _rules(document: dict[str, Any]) -> Iterator[Violation]:
     if document["kind"] == "CronJob":
-        yield from schedule_rules(document["spec"])
+        yield from cron_job_rules(document)
+        if SWEEP_LABEL not in (under(document, "metadata.labels") or {}):
+            return  # somebody else's, in a namespace of theirs
     else:
         yield from operator_rules(document)
         yield from platform_rules(document)
@@ -84,7 +86,8 @@ def is_ours(document: dict[str, Any]) -> bool:
 
 def meant(kind: str) -> str:
     """The kind of Ray's that another is a slip of; empty where it is none."""
-    if kind in KINDS or not kind.lower().startswith("ray"):
-        return ""
+    others = [known for known in ("ConfigMap", "CronJob") if known.lower() == kind.lower() and known != kind]
+    if others or kind in KINDS or not kind.lower().startswith("ray"):
+        return "".join(others)
     near = difflib.get_close_matches(kind.lower(), [known.lower() for known in KINDS], 1, 0.8)
     return next((known for known in KINDS if known.lower() in near), "")

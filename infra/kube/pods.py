@@ -143,8 +143,8 @@ def _nodes(document: dict[str, Any], path: str, cluster: dict[str, Any]) -> Iter
     for index, group in enumerate(cluster.get("workerGroupSpecs") or []):
         if under(group, "template.spec.containers"):
             # Without the autoscaler nobody asks for more than there are at first.
-            grown = group.get("maxReplicas") if cluster.get("enableInTreeAutoscaling") else group.get("replicas")
-            most = (1 if grown is None else grown) * group.get("numOfHosts", 1)
+            grown = group.get("maxReplicas", 1) if cluster.get("enableInTreeAutoscaling") else begins_with(group)
+            most = grown * group.get("numOfHosts", 1)
             where, name = f"{path}.workerGroupSpecs[{index}].template", str(group.get("groupName") or "")
             pod = _pod(document, "worker", where, group["template"], name=name, most=most)
             _ray(document, pod, group, name)
@@ -157,6 +157,12 @@ def _nodes(document: dict[str, Any], path: str, cluster: dict[str, Any]) -> Iter
             }
             pod.spec["initContainers"] = [*(pod.spec.get("initContainers") or []), wait]
             yield replace(pod, first=(*pod.first, Container(container.path, wait, made_by=container.path)))
+
+
+def begins_with(group: dict[str, Any]) -> int:
+    """Pods that a group begins with: KubeRay keeps them within its least and most."""
+    least = group.get("minReplicas", 0)
+    return int(min(max(group.get("replicas", least), least), group.get("maxReplicas", 2**31 - 1)))
 
 
 _SHARED = ("imagePullPolicy", "securityContext", "env", "volumeMounts")
@@ -203,7 +209,7 @@ def _ray(document: dict[str, Any], pod: Pod, group: dict[str, Any], name: str) -
     ray = pod.containers[0].body
     if "plasma-directory" not in (group.get("rayStartParams") or {}):
         _scratch(pod, ray, "shared-mem", "/dev/shm", {"medium": "Memory"})
-    if not any(port.get("name") == "metrics" for port in ray.get("ports") or []):
+    if not any(port.get("name") == "metrics" or port.get("containerPort") == 8080 for port in ray.get("ports") or []):
         ray["ports"] = [*(ray.get("ports") or []), {"name": "metrics", "containerPort": 8080}]
 
 

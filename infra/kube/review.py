@@ -103,8 +103,11 @@ def _review(
     return found
 
 
-def documents_of(file: str) -> list[dict[str, Any]]:
-    """The documents of a file that bring pods about, those that a schedule will create among them.
+def documents_of(file: str, *kinds: str) -> list[dict[str, Any]]:
+    """The documents of a file that are ours, those that a schedule will create among them.
+
+    Args:
+        kinds: those that are wanted; RayJobs, RayClusters and what starts them again and again if not given.
 
     Raises:
         UserError: there is no such file, it is none of Kubernetes documents, or one is malformed.
@@ -113,9 +116,15 @@ def documents_of(file: str) -> list[dict[str, Any]]:
         raise UserError(f"{file!r}: there is no such file")
     found: list[dict[str, Any]] = []
     for document in read_documents(read_text(file), file):
-        if wrong := misshapen(document):
-            raise UserError(f"{file}: {document['kind']}: {wrong[0]}")
-        found.append(document)
-        if document["kind"] == "ConfigMap":
-            found += [inner for _, held in inner_documents(document, SWEEP_LABEL) for inner in held]
+        held = [document]
+        if document["kind"] == "ConfigMap" and not misshapen(document):
+            held += [inner for _, inners in inner_documents(document, SWEEP_LABEL) for inner in inners]
+        for one in held:
+            kind, labels = one["kind"], under(one, "metadata.labels")
+            own = kind == "CronJob" and isinstance(labels, dict) and SWEEP_LABEL in labels
+            wanted = kind in (kinds or KINDS) or (own and not kinds)
+            if wanted and (wrong := misshapen(one)):
+                raise UserError(f"{file}: {kind}: {wrong[0]}")
+            if wanted:
+                found.append(one)
     return found

@@ -13,6 +13,8 @@ from data.errors import UserError
 from infra.cli import app
 from infra.kube.documents import as_yaml
 from infra.kube.rayjob import rayjob
+from infra.kube.recurring import recurring
+from infra.kube.review import documents_of
 from infra.kube.server.api import ApiServer
 from infra.kube.server.doctor import examine
 from infra.kube.server.findings import Finding
@@ -240,6 +242,18 @@ def test_what_one_may_not_see_is_not_taken_for_missing(cluster: Cluster, server:
     (found,) = [finding for finding in wrong(server) if finding.what == "your rights"]
     assert "create rayjobs" in found.got
     assert "--role seldtune-operator" in found.fix
+
+
+def test_files_are_read_before_a_cluster_is_asked(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    config, cron = recurring(JOB, "0 2 * * *", None)
+    mine.write_text(as_yaml(config, cron, {"apiVersion": "v1", "kind": "Foo", "spec": ["a"]}))
+    assert [document["kind"] for document in documents_of(str(mine))] == ["RayJob", "CronJob"]
+    wrong = rayjob(request())
+    wrong["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["envFrom"] = {"a": 1}
+    mine.write_text(as_yaml(*recurring(wrong, "0 2 * * *", None)))
+    with pytest.raises(UserError, match=r"RayJob: spec\.rayClusterSpec.*envFrom: fields \(a\); write a list"):
+        documents_of(str(mine))
 
 
 @needs_kubectl

@@ -133,12 +133,28 @@ def test_what_the_sweep_would_refuse_is_refused_before(tmp_path: Path) -> None:
         ("--nmae quickstart", "No such option"),
         ("--name", "requires an argument"),
         ("--trials many", "--trials"),
+        ("--name quickstart --budget 10d", "is more than activeDeadlineSeconds"),
+        ("--name quickstart --budget tenhours", "tenhours"),
+        ("--name quickstart --set a='b", "No closing quotation"),
+        ("--help", "leave --help out"),
     ):
         mine.write_text(text.replace("--name quickstart", wrong))
         assert mine.read_text() != text
         told = render("--check", str(mine), code=2)
         assert "spec.entrypoint: " in told
         assert said in told
+    for wrong, said in (
+        ("seldtune swep quickstart", "did you mean sweep"),
+        ("seldtune sweep quikstart", "quickstart?"),
+    ):
+        mine.write_text(text.replace("seldtune sweep quickstart", wrong))
+        assert said in render("--check", str(mine), code=2)
+    # A shell runs it: what has its signs, and a line that goes on in the next, are not read as words.
+    for fine in ("sweep quickstart --name quickstart 2>&1 | tee /tmp/log", "sweep quickstart \\\n--name quickstart"):
+        job = yaml.safe_load(text)
+        job["spec"]["entrypoint"] = f"seldtune {fine}"
+        mine.write_text(as_yaml(job, {"apiVersion": "v1", "kind": "Foo", "spec": ["a"]}))
+        assert "nothing wrong with them" in render("--check", str(mine))
 
 
 def test_a_plugin_has_to_be_in_the_image() -> None:

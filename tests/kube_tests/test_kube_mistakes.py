@@ -11,11 +11,12 @@ from data.errors import UserError
 from infra.kube.check import check_document
 from infra.kube.conformance.details import BY_DETAIL
 from infra.kube.conformance.documents import BY_KUBERAY, BY_KUEUE, BY_SCHEMA, BY_SERVER, BY_US
-from infra.kube.conformance.plant import put
+from infra.kube.conformance.plant import Change, put
 from infra.kube.conformance.pods import BY_POD, BY_POD_SECURITY, BY_SILENCE
 from infra.kube.documents import as_yaml, read_documents
 from infra.kube.quantities import quantity
 from infra.kube.rayjob import RESTRICTED, rayjob
+from infra.kube.recurring import recurring
 from infra.kube.rules.kueue import QUEUE_LABEL
 from infra.kube.schemas import Schemas
 from support.kube_requests import request
@@ -73,7 +74,8 @@ def test_a_schedule_that_cannot_be_is_refused(kind: str, change: dict[str, str],
     template = rayjob(request())["spec"]
     for schedule in ("0 2 * * *", "*/15,40 0-6/2 1 jan-Mar MON,fri", "@daily", "@every 6h"):
         spec = {"schedule": schedule, "timeZone": "Europe/Berlin", "jobTemplate": template}
-        document = {"apiVersion": "ray.io/v1", "kind": kind, "metadata": {"name": "n"}, "spec": spec}
+        version = "batch/v1" if kind == "CronJob" else "ray.io/v1"
+        document = {"apiVersion": version, "kind": kind, "metadata": {"name": "n"}, "spec": spec}
         assert check_document(document, {}) == []
     assert [found.path for found in check_document({**document, "spec": spec | change}, {})] == [path]
 
@@ -118,6 +120,29 @@ def test_a_wrong_type_is_said_without_schemas_too(path: str, value: object, got:
 
 
 @pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (put("spec.concurrencyPolicy", "forbid"), "spec.concurrencyPolicy"),
+        (put("spec.startingDeadlineSeconds", -1), "spec.startingDeadlineSeconds"),
+        (put("spec.jobTemplate.spec.backoffLimit", -1), "spec.jobTemplate.spec.backoffLimit"),
+        (put("apiVersion", "batch/v1beta1"), "apiVersion"),
+        (put("metadata.name", "night_1"), "metadata.name"),
+        (put("kind", "Cronjob"), "kind"),
+    ],
+)
+def test_what_is_wrong_with_a_cron_job_is_told(change: Change, path: str) -> None:
+    _, cron = recurring(rayjob(request()), "0 2 * * *", None)
+    assert check_document(cron, {}) == []
+    change(cron)
+    assert [found.path for found in check_document(cron, {})] == [path]
+    # Somebody else's is let alone, but for what no cluster takes.
+    stranger = {"containers": [{"name": "a", "image": "busybox:1"}], "restartPolicy": "Never"}
+    spec = {"schedule": "@daily", "jobTemplate": {"spec": {"template": {"spec": stranger}}}}
+    document = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "theirs"}, "spec": spec}
+    assert check_document(document, {}) == []
+
+
+@pytest.mark.parametrize(
     ("kind", "path", "fix"),
     [
         ("Rayjob", "kind", "write RayJob"),
@@ -136,6 +161,10 @@ def test_fields_that_are_nearly_others_are_told_without_schemas() -> None:
         ("spec.rayClusterSpec.workerGroupSpecs[0].minReplica", "minReplicas"),
         ("spec.rayClusterSpec.headGroupSpec.template.spec.containers[0].envFron", "envFrom"),
         ("spec.submitterPodTemplate.spec.restartPolcy", "restartPolicy"),
+        ("specs", "spec"),
+        ("spec.rayClusterSpec.autoscalerOptions.idleTimeout", "idleTimeoutSeconds"),
+        ("spec.rayClusterSpec.headGroupSpec.template.spec.containers[0].env[0].valuefrom", "valueFrom"),
+        ("spec.rayClusterSpec.headGroupSpec.template.spec.securityContext.runAsNonroot", "runAsNonRoot"),
     ):
         job = rayjob(request())
         put(path, "x")(job)

@@ -69,7 +69,7 @@ BY_DETAIL: Mistakes = {
         f"{_FIRST}.readinessProbe.exec.command",
     ),
     "a probe of no time": (
-        put(f"{_FIRST}.livenessProbe", {**_TRUE, "timeoutSeconds": 0}),
+        put(f"{_FIRST}.livenessProbe", {**_TRUE, "timeoutSeconds": -1}),
         f"{_FIRST}.livenessProbe.timeoutSeconds",
     ),
     "a probe of no port": (
@@ -92,7 +92,6 @@ BY_DETAIL: Mistakes = {
         put(f"{_FIRST}.lifecycle", {"preStop": {"sleep": {"seconds": 1000}}}),
         f"{_FIRST}.lifecycle.preStop.sleep.seconds",
     ),
-    "a container that restarts by itself": (put(f"{_FIRST}.restartPolicy", "Always"), f"{_FIRST}.restartPolicy"),
     "two paths below a volume": (
         put(f"{_FIRST}.volumeMounts[1].subPath", "a/../b"),
         f"{_FIRST}.volumeMounts[1].subPath",

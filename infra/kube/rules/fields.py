@@ -44,6 +44,18 @@ _CONTAINER = _names(
     resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce terminationMessagePath
     terminationMessagePolicy tty volumeDevices volumeMounts workingDir"""
 )
+_CONTEXT = _names(
+    """allowPrivilegeEscalation appArmorProfile capabilities fsGroup fsGroupChangePolicy privileged procMount
+    readOnlyRootFilesystem runAsGroup runAsNonRoot runAsUser seLinuxChangePolicy seLinuxOptions seccompProfile
+    supplementalGroups supplementalGroupsPolicy sysctls windowsOptions"""
+)
+_AUTOSCALER = _names(
+    """args command env envFrom idleTimeoutSeconds image imagePullPolicy resources securityContext upscalingMode version
+    volumeMounts"""
+)
+_ENTRY = _names("name value valueFrom")
+_AUTH = _names("enableK8sTokenAuth mode secretName")
+_TOP = _names("apiVersion kind metadata spec status")
 
 
 def misspelt(document: dict[str, Any]) -> Iterator[Violation]:
@@ -52,10 +64,13 @@ def misspelt(document: dict[str, Any]) -> Iterator[Violation]:
         for found in misspelt(job_of(document)):
             yield Violation(in_template(found.path), found.got, found.fix)
         return
+    yield from _near("", document, _TOP)
     if document["kind"] == "RayJob":
         yield from _near("spec", document["spec"], _JOB)
     for path, cluster in clusters(document):
         yield from _near(path, cluster, _CLUSTER)
+        yield from _near(f"{path}.authOptions", cluster.get("authOptions") or {}, _AUTH)
+        yield from _near(f"{path}.autoscalerOptions", cluster.get("autoscalerOptions") or {}, _AUTOSCALER)
         yield from _near(f"{path}.headGroupSpec", cluster.get("headGroupSpec") or {}, _GROUP)
         for index, group in enumerate(cluster.get("workerGroupSpecs") or []):
             yield from _near(f"{path}.workerGroupSpecs[{index}]", group, _GROUP)
@@ -63,12 +78,22 @@ def misspelt(document: dict[str, Any]) -> Iterator[Violation]:
     for path, template in templates:
         spec = (template or {}).get("spec") or {}
         yield from _near(f"{path}.spec", spec, _POD)
+        yield from _near(f"{path}.spec.securityContext", spec.get("securityContext") or {}, _CONTEXT)
         for kind in ("containers", "initContainers"):
             for index, container in enumerate(spec.get(kind) or []):
-                yield from _near(f"{path}.spec.{kind}[{index}]", container, _CONTAINER)
+                where = f"{path}.spec.{kind}[{index}]"
+                yield from _near(where, container, _CONTAINER)
+                yield from _near(f"{where}.securityContext", container.get("securityContext") or {}, _CONTEXT)
+                for number, entry in enumerate(container.get("env") or []):
+                    yield from _near(f"{where}.env[{number}]", entry, _ENTRY)
 
 
 def _near(path: str, holder: Mapping[str, Any], known: frozenset[str]) -> Iterator[Violation]:
-    for field in holder:
-        if field not in known and (meant := difflib.get_close_matches(str(field), known, n=1, cutoff=0.8)):
-            yield Violation(f"{path}.{field}", "no such field", f"did you mean {meant[0]}?")
+    lower = {name.lower(): name for name in known}
+    for field in map(str, holder):
+        near = difflib.get_close_matches(field.lower(), lower, n=1, cutoff=0.8)
+        begun = [name for name in lower if len(field) >= 5 and name.startswith(field.lower())]
+        if field not in known and (near or begun):
+            yield Violation(
+                f"{path}.{field}".lstrip("."), "no such field", f"did you mean {lower[(near or begun)[0]]}?"
+            )

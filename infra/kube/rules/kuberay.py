@@ -15,7 +15,16 @@ from typing import Any
 from data.errors import UserError
 from data.files.yaml_files import parse_yaml
 from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
-from infra.kube.rules.names import AS_LABEL, AS_VALUE, is_dns_1035, is_label, is_label_key, is_label_value
+from infra.kube.rules.names import (
+    AS_LABEL,
+    AS_SUBDOMAIN,
+    AS_VALUE,
+    is_dns_1035,
+    is_label,
+    is_label_key,
+    is_label_value,
+    is_subdomain,
+)
 from infra.kube.rules.schedule import schedule_rules
 
 FT_ANNOTATION = "ray.io/ft-enabled"
@@ -68,7 +77,7 @@ def _name(document: dict[str, Any], kind: str) -> Iterator[Violation]:
         if not is_dns_1035(f"{begin}00000") or len(begin) + 5 > longest:
             fix = f"a-z, 0-9 and -, a letter first, {longest - 5} characters at most: five more are appended"
             yield Violation("metadata.generateName", repr(begin), fix)
-    elif not name and document.get("metadata") != {}:
+    elif not name and not begin and document.get("metadata") != {}:
         yield Violation("metadata.name", "missing", "name it")
     for key in under(document, "metadata.annotations") or {}:
         if not is_label_key(str(key).lower()):
@@ -155,6 +164,8 @@ def _deletion(spec: dict[str, Any], ends: bool) -> Iterator[Violation]:
         if (state, policy) in seen:
             yield Violation(f"{path}[{index}]", f"{policy} at {state} again", "one rule for each state and policy")
         seen[state, policy] = condition.get("ttlSeconds", 0)
+        if seen[state, policy] < 0:
+            yield Violation(f"{path}[{index}].condition.ttlSeconds", f"{seen[state, policy]}", "0 or more")
         if policy == "DeleteWorkers" and under(spec, "rayClusterSpec.enableInTreeAutoscaling"):
             yield Violation(f"{path}[{index}].policy", policy, "not with autoscaling: use DeleteCluster")
         if policy in ("DeleteWorkers", "DeleteCluster") and spec.get("clusterSelector"):
@@ -172,6 +183,8 @@ def _auth(path: str, cluster: dict[str, Any], kind: str) -> Iterator[Violation]:
     auth, version = cluster.get("authOptions") or {}, version_of(cluster.get("rayVersion"))
     if cluster.get("rayVersion") and not re.match(r"v?\d+(\.\d+)*", str(cluster["rayVersion"])):
         yield Violation(f"{path}.rayVersion", repr(cluster["rayVersion"]), "begin with the numbers: 2.60.0")
+    if auth.get("secretName") and not is_subdomain(str(auth["secretName"])):
+        yield Violation(f"{path}.authOptions.secretName", repr(auth["secretName"]), AS_SUBDOMAIN)
     if auth.get("mode") == "token" and version < (2, 52):
         yield Violation(f"{path}.rayVersion", f"{cluster.get('rayVersion')}", "tokens need Ray 2.52 or newer")
     if auth.get("enableK8sTokenAuth"):
@@ -213,6 +226,8 @@ def _groups(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
         least, most = group.get("minReplicas", 0), group.get("maxReplicas", 2**31 - 1)
         if least < 0 or most < 0 or least > most:
             yield Violation(f"{where}.minReplicas", f"{least}, at most {most}", "0 <= minReplicas <= maxReplicas")
+        if group.get("replicas", 0) < 0:
+            yield Violation(f"{where}.replicas", f"{group['replicas']}", "0 or more")
         if group.get("idleTimeoutSeconds", 0) < 0:
             yield Violation(f"{where}.idleTimeoutSeconds", f"{group['idleTimeoutSeconds']}", "0 or more")
         if group.get("priority") and version_of(cluster.get("rayVersion")) < (2, 56):
@@ -233,6 +248,9 @@ def _autoscaling(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
                 yield Violation(f"{where}.{field}", f"{group[field]}", fix)
         if on and group.get("suspend"):
             yield Violation(f"{where}.suspend", "true", "not with autoscaling")
+    for field, known in (("version", ("v1", "v2")), ("upscalingMode", ("Default", "Aggressive", "Conservative"))):
+        if options.get(field, known[0]) not in known:
+            yield Violation(f"{path}.autoscalerOptions.{field}", f"{options[field]}", f"one of {', '.join(known)}")
     if options.get("idleTimeoutSeconds", 0) < 0:
         where = f"{path}.autoscalerOptions.idleTimeoutSeconds"
         yield Violation(where, f"{options['idleTimeoutSeconds']}", "0 or more")

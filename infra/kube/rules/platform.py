@@ -13,6 +13,7 @@ from data.files.yaml_files import parse_yaml
 from infra.cluster.growth import GROWS_TO_VARIABLE
 from infra.kube.documents import Violation, clusters, in_template, job_of, pod_templates, under
 from infra.kube.growth import grows_to
+from infra.kube.pods import begins_with
 from infra.kube.quantities import quantity
 from infra.kube.rules.kuberay import version_of
 from infra.kube.rules.names import is_image
@@ -44,7 +45,7 @@ def platform_rules(document: dict[str, Any]) -> Iterator[Violation]:
         if under(cluster, "authOptions.mode") != "token":
             fix = "write authOptions: {mode: token, secretName: ...}: whoever reaches an open dashboard runs code"
             yield Violation(f"{path}.authOptions", "no token", fix)
-        elif not under(cluster, "authOptions.secretName"):
+        elif not under(cluster, "authOptions.secretName") and not under(cluster, "authOptions.enableK8sTokenAuth"):
             yield Violation(f"{path}.authOptions.secretName", "missing", "name the Secret with the key auth_token")
         yield from _head(path, cluster)
         yield from _images(path, cluster, document)
@@ -65,6 +66,10 @@ def _ends(spec: dict[str, Any]) -> Iterator[Violation]:
     own = under(spec, "submitterPodTemplate.spec.containers") or [{}]
     if mode != "InteractiveMode" and not str(spec.get("entrypoint") or "").strip() and not own[0].get("command"):
         yield Violation("spec.entrypoint", "nothing to run", "write the command, as `seldtune render` does")
+    named = own[0].get("env") or own[0].get("envFrom")
+    if re.search(r"\$[{A-Za-z_]", str(spec.get("entrypoint") or "")) and not named and "submitterPodTemplate" in spec:
+        fix = "write it out: a shell of the submitter's reads it, which has no such variable"
+        yield Violation("spec.entrypoint", "a variable", fix)
     deadline, wait_s = spec.get("activeDeadlineSeconds"), spec.get("preRunningDeadlineSeconds")
     if deadline is not None and wait_s is not None and deadline <= wait_s:
         fix = f"more than preRunningDeadlineSeconds ({wait_s}): both count from the job's beginning"
@@ -100,6 +105,9 @@ def _gone(spec: dict[str, Any]) -> Iterator[Violation]:
 
 def _head(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
     head = cluster.get("headGroupSpec") or {}
+    if cluster.get("enableInTreeAutoscaling") and under(head, "template.spec.automountServiceAccountToken") is False:
+        where = f"{path}.headGroupSpec.template.spec.automountServiceAccountToken"
+        yield Violation(where, "false", "true: the autoscaler beside the head asks the API server")
     cpus = (head.get("resources") or {}).get("CPU", (head.get("rayStartParams") or {}).get("num-cpus"))
     if str(cpus) != "0":
         where = f"{path}.headGroupSpec.rayStartParams.num-cpus"
@@ -169,7 +177,7 @@ def _settings(document: dict[str, Any]) -> Iterator[Violation]:
 def _some_workers(path: str, cluster: dict[str, Any]) -> Iterator[Violation]:
     """A cluster that nobody makes larger has to begin with workers: its head runs no trial."""
     groups = cluster.get("workerGroupSpecs") or []
-    if cluster.get("enableInTreeAutoscaling") or any(g.get("replicas", 0) and not g.get("suspend") for g in groups):
+    if cluster.get("enableInTreeAutoscaling") or any(begins_with(g) and not g.get("suspend") for g in groups):
         return
     fix = "enableInTreeAutoscaling: true, or replicas of a group that is not suspended"
     yield Violation(f"{path}.workerGroupSpecs", "no worker, and nobody who asks for one", fix)
@@ -220,7 +228,7 @@ def _secrets(document: dict[str, Any]) -> Iterator[Violation]:
         if _written_out(name, written):
             yield Violation(f"{path}.value", f"{name} is written out", "valueFrom: {secretKeyRef: ...}")
     for key, value in (under(document, "spec.metadata") or {}).items():
-        if looks_secret(str(key), str(value)):
+        if _written_out(str(key), str(value)):
             yield Violation(f"spec.metadata.{key}", "written out", "leave it out: everybody reads a job's metadata")
 
 
@@ -241,7 +249,10 @@ def _runtime_env(path: str, text: str) -> Iterator[Violation]:
 
 
 _PLAIN_VALUE = re.compile(r"(?i)true|false|none|[-+]?\d+(\.\d+)?|/.*")
-_NO_SECRET = re.compile(r"(?i)TOKENIZERS|MAX_TOKENS|AUTHOR|SORT_KEY|PARTITION_KEY")
+_NO_SECRET = re.compile(
+    r"(?i)TOKENIZER|TOKEN_COUNT|MAX_TOKENS|AUTHOR|(SORT|PARTITION|PRIMARY)_KEY|TRACKING_AUTH$"
+    r"|_(ENABLED|AUDIENCE|NAME|PROVIDER|HEADER|STORE|COUNT)$"
+)
 
 
 def _written_out(name: str, value: str) -> bool:

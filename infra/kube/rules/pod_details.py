@@ -46,7 +46,8 @@ _MEDIA = re.compile(r"|Memory|HugePages(-.+)?")
 def detail_rules(pod: Pod) -> Iterator[Violation]:
     """What of a pod would be refused when it is made, in its details."""
     spec, path = pod.spec, f"{pod.path}.spec"
-    yield from _twice(path, spec)
+    if pod.role != "CronJob":  # of a template of KubeRay's; Kubernetes' own takes the last
+        yield from _twice(path, spec)
     yield from _numbers(f"{path}.securityContext", spec.get("securityContext") or {})
     yield from _whole_pod(path, spec)
     for index, volume in enumerate(spec.get("volumes") or []):
@@ -121,13 +122,13 @@ def _numbers(path: str, context: Mapping[str, Any]) -> Iterator[Violation]:
 
 def _container(container: Container, pod: Pod) -> Iterator[Violation]:
     body, path = container.body, container.path
+    if pod.role != "CronJob":
+        yield from _twice(path, body)
     if container in pod.first and body.get("restartPolicy") != "Always":
         for field in (*_PROBES, "lifecycle"):
             if body.get(field):
                 fix = "leave it out: what runs before the others has none, but with restartPolicy: Always"
                 yield Violation(f"{path}.{field}", "set", fix)
-    elif container in pod.containers and "restartPolicy" in body:
-        yield Violation(f"{path}.restartPolicy", f"{body['restartPolicy']}", "of init containers only")
     yield from _values(path, body)
     for index, mount in enumerate(body.get("volumeMounts") or []):
         where, propagation = f"{path}.volumeMounts[{index}]", mount.get("mountPropagation")
@@ -137,13 +138,12 @@ def _container(container: Container, pod: Pod) -> Iterator[Violation]:
             yield Violation(f"{where}.mountPropagation", repr(propagation), "None or HostToContainer")
         elif propagation == "Bidirectional" and not under(body, "securityContext.privileged"):
             yield Violation(f"{where}.mountPropagation", "Bidirectional", "of a privileged container only")
-    yield from _twice(path, body)
     yield from _numbers(f"{path}.securityContext", body.get("securityContext") or {})
     for name in _PROBES:
         if probe := body.get(name):
             yield from _handler(f"{path}.{name}", probe)
             for field, least in _LEAST.items():
-                if probe.get(field, least) < least:
+                if (probe.get(field) or least) < least:  # 0 is the default
                     yield Violation(f"{path}.{name}.{field}", f"{probe[field]}", f"{least} or more")
             grace = probe.get("terminationGracePeriodSeconds")
             if grace is not None and (name == "readinessProbe" or grace < 1):
@@ -155,9 +155,9 @@ def _container(container: Container, pod: Pod) -> Iterator[Violation]:
         if handler := under(body, f"lifecycle.{hook}"):
             yield from _handler(f"{path}.lifecycle.{hook}", handler)
             seconds, grace = under(handler, "sleep.seconds"), pod.spec.get("terminationGracePeriodSeconds", 30)
-            if seconds is not None and not 0 < seconds <= grace:
+            if seconds is not None and not 0 <= seconds <= grace:
                 got = f"{seconds} of a grace period of {grace}"
-                yield Violation(f"{path}.lifecycle.{hook}.sleep.seconds", got, "1 to terminationGracePeriodSeconds")
+                yield Violation(f"{path}.lifecycle.{hook}.sleep.seconds", got, "0 to terminationGracePeriodSeconds")
 
 
 def _values(path: str, body: Mapping[str, Any]) -> Iterator[Violation]:

@@ -6,11 +6,14 @@ classes, what else its admission asks for) is asked of the cluster: `infra.kube.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from data.errors import UserError
 from infra.kube.documents import Violation, under
+from infra.kube.growth import GPU
 from infra.kube.pods import Pod
 from infra.kube.quantities import quantity
 from infra.kube.rules.names import (
@@ -91,8 +94,8 @@ def _one_of(path: str, holder: Mapping[str, Any], field: str, known: tuple[str, 
 
 
 def _toleration(path: str, toleration: Mapping[str, Any]) -> Iterator[Violation]:
-    operator, effect = toleration.get("operator", "Equal"), toleration.get("effect")
-    yield from _one_of(path, toleration, "operator", ("Exists", "Equal", "Lt", "Gt"))
+    operator, effect = toleration.get("operator") or "Equal", toleration.get("effect")
+    yield from _one_of(path, toleration, "operator", ("", "Exists", "Equal", "Lt", "Gt"))
     if effect:
         yield from _one_of(path, toleration, "effect", ("NoSchedule", "PreferNoSchedule", "NoExecute"))
     if operator == "Exists" and toleration.get("value"):
@@ -240,7 +243,11 @@ def _resources(path: str, resources: Mapping[str, Any]) -> Iterator[Violation]:
             for violation in _quantity(where, amount):
                 wrong = True
                 yield violation
-            if name not in STANDARD_RESOURCES and not name.startswith("hugepages-") and "/" not in name:
+            near = difflib.SequenceMatcher(None, name.lower(), GPU).ratio()
+            if name != GPU and near >= 0.8 and not re.search("shared|mig", name):
+                wrong = True
+                yield Violation(where, "no such device", f"did you mean {GPU}?")
+            elif name not in STANDARD_RESOURCES and not name.startswith("hugepages-") and "/" not in name:
                 wrong = True
                 yield Violation(where, "no such resource", f"{', '.join(STANDARD_RESOURCES)}, or nvidia.com/gpu")
     if wrong:

@@ -7,7 +7,10 @@ import zoneinfo
 from collections.abc import Iterator
 from typing import Any
 
-from infra.kube.documents import Violation
+from infra.kube.documents import Violation, under
+from infra.kube.rules.names import is_subdomain
+
+LONGEST_CRON_JOB = 52
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -21,6 +24,24 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
 """Name, least, most, and what may be written for the numbers from the least on."""
 _SHORTHAND = re.compile(r"@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every [0-9hms.]+")
 _PART = re.compile(r"(?:[*?]|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9]\d*))?")
+
+
+def cron_job_rules(document: dict[str, Any]) -> Iterator[Violation]:
+    """What is wrong with a CronJob of Kubernetes' own, but for its pods."""
+    spec, name = document["spec"], str(under(document, "metadata.name") or "")
+    if document["apiVersion"] != "batch/v1":
+        yield Violation("apiVersion", repr(document["apiVersion"]), "write batch/v1")
+    if name and (not is_subdomain(name) or len(name) > LONGEST_CRON_JOB):
+        yield Violation("metadata.name", repr(name), f"a-z, 0-9 and -, {LONGEST_CRON_JOB} characters at most")
+    if spec.get("concurrencyPolicy", "Allow") not in ("Allow", "Forbid", "Replace"):
+        yield Violation("spec.concurrencyPolicy", repr(spec["concurrencyPolicy"]), "Allow, Forbid or Replace")
+    for field in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        if not isinstance(spec.get(field, 0), int) or spec.get(field, 0) < 0:
+            yield Violation(f"spec.{field}", f"{spec[field]}", "0 or more")
+    backoff = under(spec, "jobTemplate.spec.backoffLimit")
+    if backoff is not None and (not isinstance(backoff, int) or backoff < 0):
+        yield Violation("spec.jobTemplate.spec.backoffLimit", f"{backoff}", "0 or more")
+    yield from schedule_rules(spec)
 
 
 def schedule_rules(spec: dict[str, Any]) -> Iterator[Violation]:

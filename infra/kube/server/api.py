@@ -148,7 +148,8 @@ class ApiServer:
         attributes = {"verb": verb, "group": group, "resource": resource, "subresource": sub, "namespace": namespace}
         spec = {"resourceAttributes": {key: value for key, value in attributes.items() if value}}
         answer = self.review("SelfSubjectAccessReview", spec)
-        return bool((answer.body.get("status") or {}).get("allowed")) if answer.ok else None
+        status = answer.body.get("status")
+        return bool(status.get("allowed")) if answer.ok and isinstance(status, dict) else None
 
     def _ask(self, verb: str, path: str, body: Any, query: dict[str, str], headers: dict[str, str]) -> Answer:
         url = f"{path}?{urlencode(query)}" if query else path
@@ -168,7 +169,7 @@ class ApiServer:
         if not isinstance(document, dict) or not ({"kind", "gitVersion"} & document.keys()):
             # A proxy's page, or a login's: nobody who could judge anything.
             words = " ".join(re.sub(r"<[^>]*>", " ", text).split())[:100]
-            if answer.status < 400:
+            if answer.status < 500 and answer.status != http.client.TOO_MANY_REQUESTS:
                 raise UnreachableError(f"{self.name} is no API server: it answers {words!r}")
             document = {"message": words}
         if answer.status == http.client.UNAUTHORIZED:

@@ -13,7 +13,7 @@ from infra.kube.documents import under
 from infra.kube.rules.kueue import QUEUE_LABEL
 from infra.kube.server.api import ApiServer
 from infra.kube.server.findings import Finding, seen, unseen
-from infra.kube.server.named import named
+from infra.kube.server.named import named, plural
 from infra.kube.server.nodes import node_findings
 from infra.kube.server.quotas import queue_findings, quota_findings
 
@@ -59,7 +59,7 @@ def examine(server: ApiServer, documents: list[dict[str, Any]], namespace: str) 
             if one.place not in looked_at and (one.kind, one.name) not in there:
                 looked_at.add(one.place)
                 answer = server.get(one.place, metadata_only=True)
-                yield seen(answer, f"{one.kind} {one.name}", f"get {one.kind.lower()}s", one.fix)
+                yield seen(answer, f"{one.kind} {one.name}", f"get {plural(one.kind)}", one.fix)
     jobs = [document for document in documents if document["kind"] in ("RayJob", "RayCluster")]
     yield from quota_findings(server, jobs, namespace)
     yield from queue_findings(server, jobs, namespace)

@@ -54,7 +54,12 @@ def _place(kind: str, namespace: str) -> str:
         return f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters"
     if kind == "LocalQueue":
         return f"{KUEUE}/namespaces/{namespace}/localqueues"
-    return f"/api/v1/namespaces/{namespace}/{kind.lower()}s"
+    return f"/api/v1/namespaces/{namespace}/{plural(kind)}"
+
+
+def plural(kind: str) -> str:
+    """As paths and rights have a kind: secrets, priorityclasses."""
+    return f"{kind.lower()}{'es' if kind.endswith('s') else 's'}"
 
 
 def _names(document: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
