@@ -1,11 +1,11 @@
-# make install | sweep | test | fuzz | lint | audit | up | down | clean   (PYTHON=python3.12 make ... chooses the interpreter)
+# make install | sweep | test | dear | fuzz | lint | audit | up | down | clean   (PYTHON=python3.12 make ... chooses the interpreter)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install up sweep down test fuzz lint audit clean
+.PHONY: help install up sweep down test dear fuzz lint audit clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist load
 
 test: $(READY) ## The fast tests, then those that start servers or train
 	$(PYTEST) -m "not slow"
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not dear"
+
+dear: $(READY) ## Tests that take minutes each and are not among those of `make test`
+	$(PYTEST) -m dear
 
 fuzz: $(READY) ## 100,000 odd inputs for all that reads users' files, each from its seed
 	FUZZ_INPUTS=100000 $(PYTEST) tests/fuzz_tests

@@ -53,7 +53,7 @@ def test_two_kills_at_random_moments_change_nothing(stack: SweepStack) -> None:
 
 def test_an_interrupted_sweep_says_how_it_goes_on(stack: SweepStack) -> None:
     command = ("sweep", "quickstart", "--name", "hit", "--model", "hit", *QUICK, "--trials", "2", "--stopper", "none")
-    command += ("--set", "training.epochs=24")
+    command += ("--set", "training.epochs=8")
     process = stack.start(*command)
     wait_for_reports("hit", 1)
     process.send_signal(signal.SIGINT)

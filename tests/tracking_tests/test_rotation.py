@@ -163,6 +163,7 @@ def s3_client(cluster: Cluster, keys: dict[str, str]) -> Any:
     )
 
 
+@pytest.mark.dear
 def test_two_pairs_of_keys_are_valid_until_the_last_step(cluster: Cluster, run: Run) -> None:
     sweeps = with_account_of_sweeps(cluster)
     old = dict(cluster.s3_keys)
@@ -207,6 +208,7 @@ def enters_postgres(how: dict[str, str]) -> bool:
     return subprocess.run(command, env=how, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("heading", ["Postgres", "MLflow's admin and session key"])
 def test_a_sweep_tells_later_what_mlflow_missed(cluster: Cluster, run: Run, tmp_path: Path, heading: str) -> None:
     sweeps, postgres, admin = with_account_of_sweeps(cluster), cluster.postgres, cluster.admin
