@@ -1,7 +1,7 @@
 """What the API server refuses of a pod, hours after it took the RayJob that the pod is of.
 
 Read off Kubernetes 1.36 (`pkg/apis/core/validation/validation.go`). What only a cluster knows (accounts, priority
-classes, what else its admission asks for) is asked of the cluster: `infra.kube.cluster`.
+classes, what else its admission asks for) is asked of the cluster: `infra.kube.server`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -100,7 +100,6 @@ class ApiServer:
     connect: Callable[[], http.client.HTTPConnection]
     namespace: str = "default"
     name: str = "the cluster"
-    headers: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, *, metadata_only: bool = False, **query: str) -> Answer:
         """An object, or a list of them."""
@@ -154,7 +153,7 @@ class ApiServer:
     def _ask(self, verb: str, path: str, body: Any, query: dict[str, str], headers: dict[str, str]) -> Answer:
         url = f"{path}?{urlencode(query)}" if query else path
         content = None if body is None else json.dumps(body)
-        sent = {"Host": "localhost", "Content-Type": "application/json", **self.headers, **headers}
+        sent = {"Host": "localhost", "Content-Type": "application/json", **headers}
         with contextlib.closing(self.connect()) as connection:
             try:
                 connection.request(verb, url, content, sent)
