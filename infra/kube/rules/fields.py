@@ -89,7 +89,8 @@ def misspelt(document: dict[str, Any]) -> Iterator[Violation]:
 
 
 def _near(path: str, holder: Mapping[str, Any], known: frozenset[str]) -> Iterator[Violation]:
-    lower = {name.lower(): name for name in known}
+    # Shortest first: of several names begun, the one that adds least is meant, in every process the same.
+    lower = {name.lower(): name for name in sorted(known, key=lambda name: (len(name), name))}
     for field in map(str, holder):
         near = difflib.get_close_matches(field.lower(), lower, n=1, cutoff=0.8)
         begun = [name for name in lower if len(field) >= 5 and name.startswith(field.lower())]
