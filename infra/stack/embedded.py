@@ -31,7 +31,7 @@ from infra.stack.home import (
     write_state,
 )
 from infra.stack.processes import end_service, recorded_process, start_detached
-from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder, s3_lacks_room
+from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder, s3_lacks_room, s3_sockets
 from infra.stack.settings import choose_root, embedded_urls, given_services, settings_from
 from infra.stack.status import TOKEN_NAME, StackStatus, status
 
@@ -194,16 +194,10 @@ def _stop(home: Path, state: StackState, name: str) -> int:
     if record is not None:
         record.pid = record.created = None
         if name == "s3":  # SeaweedFS leaves these behind when it is killed
-            for path in (Path(f"/tmp/seaweedfs-{part}") for part in _socket_names(record.ports)):
+            for path in s3_sockets(record.ports):
                 path.unlink(missing_ok=True)
         write_state(home, state)
     return count
-
-
-def _socket_names(ports: dict[str, int]) -> list[str]:
-    names = {"s3": "http", "s3-grpc": "grpc"}
-    names |= {f"{part}-grpc": f"{part}_grpc" for part in ("filer", "master", "volume", "admin")}
-    return [f"{part}-{ports[name]}.sock" for part, name in names.items() if name in ports]
 
 
 def down() -> int:

@@ -98,10 +98,10 @@ def choose_ports(names: tuple[str, ...], wanted: Mapping[str, int], taken: set[i
     for name in names:
         if name == "admin_grpc":
             continue
+        used = taken | set(ports.values())
         for port in candidates:
-            pair = {port, port + GRPC_OFFSET} if name == "admin" else {port}
-            apart = pair <= set(PORT_RANGE) - taken - set(ports.values())
-            if apart and all(port_is_free(one) for one in pair):
+            pair = (port, port + GRPC_OFFSET) if name == "admin" else (port,)
+            if all(one in PORT_RANGE and one not in used and port_is_free(one) for one in pair):
                 ports[name] = port
                 break
         else:
@@ -109,6 +109,13 @@ def choose_ports(names: tuple[str, ...], wanted: Mapping[str, int], taken: set[i
     if "admin_grpc" in names:
         ports["admin_grpc"] = ports["admin"] + GRPC_OFFSET
     return ports
+
+
+def s3_sockets(ports: Mapping[str, int]) -> list[Path]:
+    """The sockets that SeaweedFS makes in /tmp for these of its ports, and leaves there when it is ended."""
+    names = {"s3": "http", "s3-grpc": "grpc"}
+    names |= {f"{part}-grpc": f"{part}_grpc" for part in ("filer", "master", "volume", "admin")}
+    return [Path(f"/tmp/seaweedfs-{part}-{ports[name]}.sock") for part, name in names.items() if name in ports]
 
 
 def base_environment(home: Path, service: str, settings: Settings) -> dict[str, str]:

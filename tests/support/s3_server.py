@@ -12,7 +12,7 @@ import pytest
 
 from data import storage
 from data.errors import UserError
-from infra.stack.services import SERVICES, choose_ports
+from infra.stack.services import SERVICES, choose_ports, s3_sockets
 
 PARTS = ("master", "volume", "filer", "admin")
 KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
@@ -58,6 +58,8 @@ def s3_server(folder: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for path in s3_sockets(ports):
+            path.unlink(missing_ok=True)
 
 
 def set_environment(patch, url, key=KEY, secret=SECRET):
