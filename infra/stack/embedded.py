@@ -30,8 +30,9 @@ from infra.stack.home import (
     write_private,
     write_state,
 )
+from infra.stack.ports import choose_ports, s3_sockets
 from infra.stack.processes import end_service, recorded_process, start_detached
-from infra.stack.services import SERVICES, choose_ports, inputs_hash, log_path, ray_folder, s3_lacks_room, s3_sockets
+from infra.stack.services import SERVICES, inputs_hash, log_path, ray_folder, s3_lacks_room
 from infra.stack.settings import choose_root, embedded_urls, given_services, settings_from
 from infra.stack.status import TOKEN_NAME, StackStatus, status
 

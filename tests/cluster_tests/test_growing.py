@@ -20,7 +20,7 @@ from data.errors import UserError
 from infra.bench.search.own_ray import own_ray
 from infra.cluster.growth import GROWS_TO_VARIABLE
 from infra.record.trials import COMPLETE
-from infra.stack.services import choose_ports
+from infra.stack.ports import choose_ports
 from infra.sweep.room import trials_at_a_time
 from support.divided_data import HELD
 from support.ray_nodes import START_TIMEOUT_S, STORE_BYTES, Node, bare_environment

@@ -22,8 +22,9 @@ from data.errors import UserError
 from infra.stack import answers, embedded, processes, services
 from infra.stack.embedded import StackError
 from infra.stack.home import StackState, read_state
+from infra.stack.ports import GRPC_OFFSET, choose_ports
 from infra.stack.processes import MARKER, end_service, recorded_process
-from infra.stack.services import Launch, Service, choose_ports
+from infra.stack.services import Launch, Service
 from infra.stack.settings import Settings, load_settings
 from support.stack_processes import clear_environment, pids, processes_naming, run_cli, settled
 
@@ -243,7 +244,7 @@ def test_down_finds_processes_without_the_settings_file(home: Path) -> None:
 def test_ports_are_kept_while_free_and_apart_otherwise() -> None:
     names = ("http", "admin", "admin_grpc")
     ports = choose_ports(names, {}, set())
-    assert ports["admin_grpc"] == ports["admin"] + services.GRPC_OFFSET
+    assert ports["admin_grpc"] == ports["admin"] + GRPC_OFFSET
     assert len(set(ports.values())) == 3
     # The kernel may give any port above to an outgoing connection, between the choice and the server's start.
     assert all(max(choose_ports(names, {}, set()).values()) < 32_768 for _ in range(50))

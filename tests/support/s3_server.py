@@ -12,7 +12,8 @@ import pytest
 
 from data import storage
 from data.errors import UserError
-from infra.stack.services import SERVICES, choose_ports, s3_sockets
+from infra.stack.ports import choose_ports, s3_sockets
+from infra.stack.services import SERVICES
 
 PARTS = ("master", "volume", "filer", "admin")
 KEY, SECRET = "storage-test", "a-secret-of-this-test-alone"
