@@ -14,8 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from data.errors import UserError
-from data.names import some_of
-from data.near import near
+from data.names import near, some_of
 
 MOST_CLASSES: Final = 200
 _LONGEST_NAME, _LONGEST_SHORT = 80, 24

@@ -1,9 +1,10 @@
-"""Names that users give to what becomes a folder, and those of recordings in mixed stores."""
+"""Names: those that users give to what becomes a folder, of recordings in mixed stores, and misspelt ones."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from data.errors import UserError
 
@@ -39,3 +40,9 @@ def some_of(names: Sequence[str], most: int = 5) -> str:
     """Names for a message: the first of them, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def near(name: object, known: Iterable[object]) -> str:
+    """` (did you mean ...?)` with the known names most like it, or empty text. A file's name may be a number."""
+    matches = difflib.get_close_matches(str(name), [str(one) for one in known], n=3)
+    return f" (did you mean {' or '.join(matches)}?)" if matches else ""

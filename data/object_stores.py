@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from data.errors import UserError
+from data.errors import Unavailable, UserError
+from data.patience import insist
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 20
@@ -144,7 +147,9 @@ def _explain(uri: str, service: str, error: Exception) -> Exception:
     if isinstance(error, FileExistsError):
         return error
     said = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{service} cannot be used for {uri}: {said}; check the address and the environment's credentials")
+    return Unavailable(
+        f"{service} cannot be used for {uri}: {said}; check the address and the environment's credentials"
+    )
 
 
 def _make_s3(access: Access | None) -> Any:
@@ -225,13 +230,20 @@ KINDS: dict[str, StoreKind] = {
 }
 
 
-@contextmanager
-def opened(uri: str, access: Access | None = None) -> Iterator[tuple[Any, str]]:
-    """The client for a URI and the URI's path in it; what goes wrong inside is explained."""
+def ask(uri: str, call: Callable[[Any, str], T], access: Access | None = None, *, writing: bool = False) -> T:
+    """What a call gives of the client for a URI and the URI's path in it; what goes wrong is explained.
+
+    While the store is away it is called again (`data.patience`), so it has to be one that may be.
+    """
     split_uri(uri)
-    files = filesystem(uri, access)
-    with errors(uri, access):
-        yield files, files._strip_protocol(uri)
+
+    def attempt() -> T:
+        files = filesystem(uri, access)
+        with errors(uri, access):
+            return call(files, files._strip_protocol(uri))
+
+    service = access.endpoint_url if access else service_of(uri)
+    return insist(f"{'writing to' if writing else 'reading from'} {service}", attempt)
 
 
 class ObjectFile(io.RawIOBase):
@@ -258,7 +270,6 @@ class ObjectFile(io.RawIOBase):
         stop = self._size if count < 0 else min(self._position + count, self._size)
         if stop <= self._position:
             return b""
-        with opened(self._uri) as (files, path):
-            content = files.cat_file(path, start=self._position, end=stop)
+        content: bytes = ask(self._uri, lambda files, path: files.cat_file(path, start=self._position, end=stop))
         self._position = stop
         return content

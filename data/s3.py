@@ -19,7 +19,7 @@ from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
 from data import object_stores
-from data.errors import UserError
+from data.errors import Unavailable, UserError
 from data.object_stores import Access, s3_endpoint, split_uri
 
 # Of an answer without what S3 says of every file, and of a redirection that leads back to itself.
@@ -52,6 +52,9 @@ _CREDENTIAL_CODES = {
 
 # The condition does not hold, or another conditional write of the same name is under way.
 _CONDITION_CODES = {"412", "409", "PreconditionFailed", "ConditionalRequestConflict"}
+
+# Of those that blame who asks, the ones that pass: asked too slowly, or too often.
+_PASSING_STATUS = {408, 429}
 
 _NO_ANSWER = (
     botocore.ConnectionError,
@@ -178,16 +181,16 @@ def explain(uri: str, service: str, error: Exception) -> Exception:
     if isinstance(error, botocore.ParamValidationError):
         return UserError(f"{uri} is no valid S3 URI: {' '.join(str(error).split())}")
     if isinstance(error, _NOT_S3) or isinstance(error.__context__, RecursionError):
-        return UserError(f"{service} answers, but not as S3 does (asked for {uri}); check AWS_ENDPOINT_URL")
+        return Unavailable(f"{service} answers, but not as S3 does (asked for {uri}); check AWS_ENDPOINT_URL")
     said = " ".join(str(error).split())
     for kind, variables in _ON_THE_WAY.items():
         if isinstance(error, kind):
-            return UserError(f"{service} cannot be asked for {uri}: {said}; check {variables}")
+            return Unavailable(f"{service} cannot be asked for {uri}: {said}; check {variables}")
     # No connection, or none that lasts; ValueError: an endpoint that is no URL at all.
     if isinstance(error, (*_NO_ANSWER, ValueError)):
-        return UserError(f"{service} does not answer (asked for {uri}); check AWS_ENDPOINT_URL")
+        return Unavailable(f"{service} does not answer (asked for {uri}); check AWS_ENDPOINT_URL")
     if isinstance(error, botocore.BotoCoreError):
-        return UserError(f"{service} cannot be asked for {uri}: {said}; check AWS_PROFILE and the other AWS_*")
+        return Unavailable(f"{service} cannot be asked for {uri}: {said}; check AWS_PROFILE and the other AWS_*")
     return error
 
 
@@ -198,17 +201,19 @@ def _explain_answer(uri: str, service: str, answer: botocore.ClientError) -> Exc
     if code in ("NoSuchKey", "404"):
         return FileNotFoundError(f"no file {uri}")
     if code == "NoSuchBucket":
-        return UserError(f"no bucket {bucket!r} at {service}; make it or correct {uri}")
+        return Unavailable(f"no bucket {bucket!r} at {service}; make it or correct {uri}")
     if code in _CONDITION_CODES or code in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
         return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), uri)
     if code in _CREDENTIAL_CODES:
         reason = f"{code}: {detail}" if detail else code
-        return UserError(
+        return Unavailable(
             f"{service} refuses the credentials for {uri} ({reason}); "
             f"check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY{_CREDENTIAL_CODES[code]}"
         )
+    status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
     # A page of a proxy, say, has neither.
-    code = code or f"HTTP {answer.response.get('ResponseMetadata', {}).get('HTTPStatusCode')}"
+    code = code or f"HTTP {status}"
+    kind = UserError if 400 <= status < 500 and status not in _PASSING_STATUS else Unavailable
     # What many services say of a full disk too.
     hint = "; look at its log, and whether its disk is full" if code == "InternalError" else ""
-    return UserError(f"{service} refuses {uri}: {code} {detail}".rstrip(". ") + hint)
+    return kind(f"{service} refuses {uri}: {code} {detail}".rstrip(". ") + hint)

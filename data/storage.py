@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from data import object_stores
-from data.errors import UserError
+from data.errors import Unavailable, UserError
 from data.object_stores import Access
+from data.patience import insist
 
 # What a full disk, a used-up quota and a limit on the size of files are called.
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -51,20 +52,23 @@ def read_bytes(uri: str) -> bytes:
     """All bytes of a file; FileNotFoundError where there is none."""
     if not is_remote(uri):
         return _local(uri).read_bytes()
-    with object_stores.opened(uri) as (files, path):
-        return files.cat_file(path)
+    content: bytes = object_stores.ask(uri, lambda files, path: files.cat_file(path))
+    return content
 
 
 def write_bytes(uri: str, content: bytes) -> None:
     """Write or replace a file. Other readers see the old bytes or the new ones, never a part."""
     if is_remote(uri):
-        with object_stores.opened(uri) as (files, path):
-            files.pipe_file(path, content)
+        object_stores.ask(uri, lambda files, path: files.pipe_file(path, content), writing=True)
         return
-    with written_whole(_local(uri)) as temporary, open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+
+    def write() -> None:
+        with written_whole(_local(uri)) as temporary, open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    insist(f"writing to {_local(uri).parent}", write)
 
 
 def write_new(uri: str, content: bytes) -> None:
@@ -96,8 +100,7 @@ def write_new(uri: str, content: bytes) -> None:
 
 
 def _put_new(uri: str, content: bytes) -> None:
-    with object_stores.opened(uri) as (files, path):
-        files.pipe_file(path, content, mode="create")
+    object_stores.ask(uri, lambda files, path: files.pipe_file(path, content, mode="create"), writing=True)
 
 
 def _is_there(uri: str, content: bytes) -> bool:
@@ -144,7 +147,7 @@ def _writing(path: Path) -> Iterator[None]:
         if error.errno not in _NO_SPACE:
             raise
         free = shutil.disk_usage(path.parent).free
-        raise UserError(
+        raise Unavailable(
             f"cannot write {path}: {os.strerror(error.errno)} ({free / 1e6:.1f} MB free); make room there, or choose "
             "another place, and give the same command again"
         ) from error
@@ -180,8 +183,7 @@ def local_copy(uri: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="seldtune-") as folder:
         copy = Path(folder) / uri.rpartition("/")[2]
-        with object_stores.opened(uri) as (files, path):
-            files.get_file(path, os.fspath(copy))
+        object_stores.ask(uri, lambda files, path: files.get_file(path, os.fspath(copy)))
         yield copy
 
 
@@ -191,8 +193,7 @@ def size(uri: str) -> int | None:
         path = _local(uri)
         return path.stat().st_size if path.is_file() else None
     try:
-        with object_stores.opened(uri) as (files, name):
-            found = files.info(name)
+        found = object_stores.ask(uri, lambda files, name: files.info(name))
     except FileNotFoundError:
         return None
     return int(found["size"]) if found["type"] == "file" else None
@@ -233,8 +234,7 @@ def _walk(root: str, half_written: bool = False) -> Iterator[tuple[str, int, str
                 yield path.relative_to(base).as_posix(), found.st_size, str(found.st_mtime_ns)
         return
     try:
-        with object_stores.opened(root) as (files, name):
-            below = files.find(name, detail=True)
+        name, below = object_stores.ask(root, lambda files, name: (name, files.find(name, detail=True)))
     except FileNotFoundError:
         return
     for file, entry in below.items():
@@ -276,8 +276,7 @@ def list_folders(root: str) -> list[str]:
     try:
         if not is_remote(root):
             return sorted(path.name for path in _local(root).iterdir() if path.is_dir())
-        with object_stores.opened(root) as (files, name):
-            there = files.ls(name, detail=True)
+        there = object_stores.ask(root, lambda files, name: files.ls(name, detail=True))
     except FileNotFoundError:
         return []
     return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in there if entry["type"] == "directory")
@@ -294,8 +293,8 @@ def delete(uri: str) -> None:
     if not is_remote(uri):
         _local(uri).unlink(missing_ok=True)
         return
-    with suppress(FileNotFoundError), object_stores.opened(uri) as (files, path):
-        files.rm_file(path)
+    with suppress(FileNotFoundError):
+        object_stores.ask(uri, lambda files, path: files.rm_file(path), writing=True)
 
 
 def check_root(uri: str) -> None:
@@ -311,8 +310,7 @@ def check_root(uri: str) -> None:
         return
     bucket, _ = object_stores.split_uri(uri)
     try:
-        with object_stores.opened(uri) as (files, _):
-            files.info(bucket)
+        object_stores.ask(uri, lambda files, _: files.info(bucket))
     except FileNotFoundError as error:
         raise UserError(f"no bucket {bucket!r} at {object_stores.service_of(uri)}; make it or correct {uri}") from error
 
@@ -324,11 +322,14 @@ def make_bucket(uri: str, access: Access | None = None) -> None:
         access: an S3 service that is not the environment's.
     """
     bucket, _ = object_stores.split_uri(uri)
-    with object_stores.opened(uri, access) as (files, _):
+
+    def make(files: Any, _: str) -> None:
         try:
             files.mkdir(bucket)
         except FileExistsError:
             files.info(bucket)
+
+    object_stores.ask(uri, make, access, writing=True)
 
 
 def _local(uri: str) -> Path:

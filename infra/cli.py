@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from data.errors import GateError, UserError
+from data.errors import GateError, UserError, WaitedInVain
 from infra.commands import compare, decide, finals, kubernetes, models, plan, score, stack, submit, sweep, table1
 from infra.commands.data import data_app
 from infra.commands.recipe import recipe_app
-from infra.console.output import EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
+from infra.console.output import EXIT_AWAY, EXIT_FAILED, EXIT_GATE, EXIT_REFUSED
 
 log = logging.getLogger(f"seldtune.{__name__}")
 
@@ -76,9 +76,14 @@ def set_up_logging(*, verbose: bool) -> None:
 
 
 def main() -> None:
-    """Console script. Exit codes: 0 done, 1 failed, 2 refused as asked wrongly, 3 refused by a gate."""
+    """Console script.
+
+    Exit codes: 0 done, 1 failed, 2 refused as asked wrongly, 3 refused by a gate, 75 a service was waited for in vain.
+    """
     try:
         app()
+    except WaitedInVain as error:
+        sys.exit(_report(error, EXIT_AWAY))
     except UserError as error:
         sys.exit(_report(error, EXIT_REFUSED))
     except GateError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import search_spaces
 from data.errors import UserError
-from data.near import near
+from data.names import near
 from data.registry.parts import Registry
 from search_spaces.space import SearchSpace
 

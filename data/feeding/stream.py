@@ -20,7 +20,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 import pyarrow as pa
 
-from data.errors import UserError
+from data import patience
+from data.errors import Unavailable, UserError, WaitedInVain
 from data.feeding.contract import PreparedRow
 from data.stores.chunks import Shard, Store, read_shard
 from data.stores.rows import RawRow
@@ -107,8 +108,14 @@ def read_split(store: Store, split: str, prepare: Prepare) -> Any:
 def _tasks(read: _ReadShards | _ReadRows, count: int) -> Any:
     import ray
 
+    limit_s = patience.limit_s()
+
+    def patiently(batch: dict[str, Any]) -> Iterator[pa.Table]:
+        with patience.patient(limit_s):
+            yield from read(batch)
+
     numbers = ray.data.range(count, override_num_blocks=max(1, count))
-    return numbers.map_batches(read, batch_size=None, batch_format="numpy")
+    return numbers.map_batches(patiently, batch_size=None, batch_format="numpy")
 
 
 def materialise(dataset: Any) -> Any:
@@ -254,7 +261,7 @@ def user_errors() -> Iterator[None]:
         if found is None or found is error:
             raise
         # Ray adds lines of its own advice to a message.
-        told = UserError(str(found).splitlines()[0])
+        told = type(found)(str(found).splitlines()[0])
         for note in getattr(found, "__notes__", ()):
             told.add_note(note)
         raise told from None
@@ -271,7 +278,7 @@ def _user_error(error: BaseException) -> UserError | None:
             continue
         seen.add(id(current))
         # Ray makes classes on the fly that are both its own error and ours; only ours has the plain message.
-        if type(current) is UserError:
+        if isinstance(current, UserError) and type(current) in (UserError, Unavailable, WaitedInVain):
             return current
         queue += [getattr(current, "cause", None), current.__cause__, current.__context__]
     return None

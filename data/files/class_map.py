@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from data.classes import MOST_CLASSES, STARSS23, ClassList, slug
 from data.errors import UserError
 from data.files.yaml_files import read_mapping
-from data.names import some_of
-from data.near import near
+from data.names import near, some_of
 
 DROPPED: Final = -1
 """Stands for the class of rows that are left out."""

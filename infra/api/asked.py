@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from data.durations import parse_duration_s
 from data.errors import UserError
-from data.near import near
+from data.names import near
 from infra.console.arguments import parse_assignments, parse_bytes
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from data import object_stores, storage
 from data.errors import UserError
 from data.feeding.stream import user_errors
+from data.patience import handed_on
 from data.registry.plugins import Plugin, load, load_plugins, loaded
 from infra.cluster.growth import GROWS_TO_VARIABLE, parse_grows_to
 from infra.cluster.ray_private import read_environment_again
@@ -178,7 +179,7 @@ def ray_map(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         return {"result": [pickle.dumps(function(pickle.loads(item))) for item in batch["item"]]}
 
     dataset = ray.data.from_items([pickle.dumps(item) for item in items], override_num_blocks=len(items))
-    results = dataset.map_batches(call, batch_size=1)
+    results = dataset.map_batches(handed_on(call), batch_size=1)
     # Otherwise Ray Data raises an error of its own, and what caused it stays behind in the worker.
     results.context.raise_original_map_exception = True
     with user_errors():

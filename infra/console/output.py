@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-EXIT_FAILED, EXIT_REFUSED, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_FAILED, EXIT_REFUSED, EXIT_GATE, EXIT_AWAY, EXIT_INTERRUPTED = 1, 2, 3, 75, 130
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 

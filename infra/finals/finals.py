@@ -12,12 +12,14 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import ClassVar
 
 import ray
 
 from data import storage
 from data.errors import UserError
+from data.patience import handed_on
 from data.remembered import remembered
 from data.stores.chunks import Store
 from data.stores.mix import parts_text
@@ -35,6 +37,7 @@ from infra.record.trials import TrialRecord
 from infra.stack.settings import Settings
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.run import run_sweep
+from infra.tracking.asking import ask_mlflow
 from infra.tracking.contents import PROTOCOL_TAG
 from trainables.config.tree import from_dict
 from trainables.evaluation.bundle import WEIGHTS_NAME
@@ -172,7 +175,7 @@ def _latency(sweep: SweepStore, record: TrialRecord, settings: Settings) -> Late
 
     def measure() -> dict[str, object]:
         connect(settings)
-        return asdict(ray.get(ray.remote(num_cpus=1)(measure_latency).remote(best_bundle(sweep, record))))
+        return asdict(ray.get(ray.remote(num_cpus=1)(handed_on(measure_latency)).remote(best_bundle(sweep, record))))
 
     return Latency(**remembered(uri, measure))
 
@@ -182,7 +185,8 @@ def _register(
 ) -> ModelVersion:
     """The winner's best training, both by validation, as a version with its evidence."""
     best = winner.best
-    return register_best(
+    register = partial(
+        register_best,
         request.model,
         best.record,
         outcome.sweep.trial_store(best.record.number),
@@ -191,6 +195,7 @@ def _register(
         alias=FINALIST,
         evidence=evidence_for(request.sweep, outcome.name, outcome.store, winner, best, verdicts),
     )
+    return ask_mlflow(register)
 
 
 def evidence_for(

@@ -22,6 +22,7 @@ import ray
 from data import storage
 from data.feeding.contract import PreparedRow
 from data.feeding.streamed_split import open_feed
+from data.patience import handed_on
 from data.stores.chunks import Store
 from data.stores.facts import recording_facts
 from infra.cluster.join import connect
@@ -102,7 +103,7 @@ def _measure(
     prepare = preparation(configs, store.manifest.sha256)
     split = load_split(store, SPLIT, prepare, divide_data(store, prepare, splits=[SPLIT]))
     spans = {name: facts["spans"] for name, facts in recording_facts(store).items() if "spans" in facts}
-    task = ray.remote(num_cpus=1)(_count)
+    task = ray.remote(num_cpus=1)(handed_on(_count))
     for record in records:
         counted = ray.get(task.remote(best_bundle(sweep, record), split, spans, shown_others))
         for uri, array in zip(uris[record.number], counted, strict=True):

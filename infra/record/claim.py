@@ -28,13 +28,16 @@ from typing import Any
 import psutil
 
 from data import storage
-from data.errors import UserError
+from data.errors import Unavailable, UserError, WaitedInVain
+from data.patience import in_a_hurry
 from data.remembered import read_back, read_document
 from infra.stack.answers import ray_answers
 
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 BEAT_S = 10.0
+AWAY_BEAT_S = 2.0
+"""While storage is away: others take a driver for dead that is silent for long after."""
 SILENCE_S = 3 * BEAT_S
 """After so long without a sign of life a driver is taken for dead."""
 LONG_SILENCE_S = 10 * SILENCE_S
@@ -193,9 +196,10 @@ class SweepClaim:
             self._stop.set()
             self._thread.join()
             if error is not None:
-                self._end = FAILED if isinstance(error, Exception) else INTERRUPTED
+                failed = isinstance(error, Exception) and not isinstance(error, WaitedInVain)
+                self._end = FAILED if failed else INTERRUPTED
                 logger.error("sweep %r %s; the same command goes on from here", self._sweep, self._end)
-            with contextlib.suppress(OSError, UserError):
+            with contextlib.suppress(OSError, UserError), in_a_hurry():
                 self._write(self._end)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self._actor)
@@ -224,7 +228,13 @@ class SweepClaim:
             time.sleep(0.5)
 
     def _beat(self) -> None:
-        while not self._stop.wait(BEAT_S):
+        with in_a_hurry():  # whoever ends the sweep waits for this thread
+            self._beat_on()
+
+    def _beat_on(self) -> None:
+        wait_s = BEAT_S
+        while not self._stop.wait(wait_s):
+            wait_s = BEAT_S
             try:
                 there = read_driver(self._uri)
                 if there is not None and there.id != self.driver.id:
@@ -234,6 +244,8 @@ class SweepClaim:
                 # Facts are asked of Ray as well, and would wait for it.
                 if self._cluster_answers():
                     self._write(RUNNING)
+            except Unavailable:
+                wait_s = AWAY_BEAT_S  # said by `data.patience`
             except (OSError, UserError) as error:
                 logger.warning("no sign of life could be written (%s); trying again", error)
 

@@ -18,6 +18,7 @@ import ray.exceptions
 from ray.train import WorkerGroupError
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError
 
+from data.errors import WaitedInVain
 from infra.record.trials import DIVERGED, FAILURES, NODE_LOST, OUT_OF_MEMORY, RAISED
 from trainables.training.reports import Diverged
 
@@ -68,6 +69,14 @@ def kind_of(error: BaseException | str) -> str:
     """
     kinds = {_kind_of_text(error)} if isinstance(error, str) else {_kind_of_one(one) for one in _all(error)}
     return next(kind for kind in FAILURES if kind in kinds)
+
+
+def waited_in_vain(error: BaseException | str) -> WaitedInVain | None:
+    """Whether it is that a service was away for as long as the operator allows; as the driver would have raised it."""
+    if isinstance(error, str):
+        return None
+    found = next((one for one in _all(error) if isinstance(one, WaitedInVain)), None)
+    return None if found is None else WaitedInVain(str(getattr(found, "cause", None) or found).splitlines()[0])
 
 
 def _all(error: BaseException) -> Iterator[BaseException]:

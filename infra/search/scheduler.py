@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from data.patience import limit_s
 from infra.cluster.nodes import on_this_node
 from infra.record.trials import TrialRecord
 from infra.search.board import Board
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(f"seldtune.{__name__}")
 
 ANSWER_TIMEOUT_S = 120.0
+"""Of a driver that waits for nothing itself."""
 BUDGET_SPENT = Decision(go_on=False, why="the budget is spent")
 
 
@@ -52,11 +54,11 @@ class DecisionBoard:
 
     def ask(self, number: int) -> Callable[[int], Decision]:
         """For a trial: a callable that waits for the decision on an epoch, and goes on when none comes in time."""
-        actor = self._actor
+        actor, timeout_s = self._actor, ANSWER_TIMEOUT_S + (limit_s() or 0.0)
 
         def keep_going(epoch: int) -> Decision:
             try:
-                return ray.get(actor.ask.remote(number, epoch), timeout=ANSWER_TIMEOUT_S)
+                return ray.get(actor.ask.remote(number, epoch), timeout=timeout_s)
             except ray.exceptions.GetTimeoutError:
                 logger.warning("no decision for trial %d on epoch %d; going on", number, epoch)
                 return GO_ON

@@ -32,7 +32,7 @@ from optuna.trial import FixedTrial
 
 from data import storage
 from data.errors import UserError
-from data.near import near
+from data.names import near
 from data.remembered import read_back
 from infra.record.folder import SweepStore
 from infra.record.trials import COMPLETE, PRUNED, TrialRecord

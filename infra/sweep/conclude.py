@@ -11,6 +11,7 @@ import logging
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from data import storage
 from data.feeding.streamed_split import open_feed
 from data.labels import Events
+from data.patience import handed_on
 from data.registry.plugins import options_for
 from data.remembered import ANEW, read_back, remembered
 from data.stores.chunks import Store, read_shard
@@ -38,6 +40,7 @@ from infra.search.objectives import SELD
 from infra.sweep.data import SharedData
 from infra.sweep.outcome import SweepOutcome
 from infra.sweep.report import csv_table, front_lines, front_of, markdown_table, plot_sweep, rows_of_table
+from infra.tracking.asking import ask_mlflow
 from trainables.config.tree import from_dict
 from trainables.evaluation.evaluate import evaluate
 from trainables.networks.model import SeldModel
@@ -166,8 +169,9 @@ def conclude(outcome: SweepOutcome, model_name: str) -> Conclusion:
                 tracker.log_file(path, folder=COMPARISON)
             withheld = why_unfit(best)
             if withheld is None:
-                version = register_best(model_name, best, trial_store, tracker.run_id(best.number), outcome.name)
-                withheld = challenge(version)
+                run_id = tracker.run_id(best.number)
+                version = ask_mlflow(partial(register_best, model_name, best, trial_store, run_id, outcome.name))
+                withheld = ask_mlflow(partial(challenge, version))
     if best is not None and best.best is not None:
         metrics = {f"best/{key}": value for key, value in best.best.items() if "/" in key}
         tags = {
@@ -211,7 +215,7 @@ def _untrained(best: TrialRecord, shared: SharedData | None, sweep: SweepStore) 
         with read_back(uri, ANEW):
             return json.loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
     facts = (shared.feature_mean, shared.feature_std, shared.splits["val"])
-    return remembered(uri, lambda: ray.get(ray.remote(_score_untrained).remote(best.config, *facts)))
+    return remembered(uri, lambda: ray.get(ray.remote(handed_on(_score_untrained)).remote(best.config, *facts)))
 
 
 def _score_untrained(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from ray import tune
 
+from data.errors import Unavailable, WaitedInVain
+from data.patience import in_a_hurry
 from infra.record.budget import Ledger
-from infra.record.failures import error_of, kind_of
+from infra.record.failures import error_of, kind_of, waited_in_vain
 from infra.record.folder import SweepStore
 from infra.record.retries import Retries
 from infra.record.trials import COMPLETE, ENDED, FAILED, INTERRUPTED, PRUNED, TrialRecord
@@ -50,10 +53,13 @@ class Recorder(DriverOnly, tune.Callback):
         self._cpus = float(resources.workers * resources.cpus_per_worker)
         self._gpus = float(resources.workers * resources.gpus_per_worker)
 
+        self.gave_up: WaitedInVain | None = None
+        """Why the sweep has to end: it or a trial waited in vain."""
+
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)
         self._ledger.begin(record, self._cpus, self._gpus)
-        self._store.write(record)
+        self._keep(record)
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         record = self._searcher.record_of(trial.trial_id)
@@ -79,6 +85,10 @@ class Recorder(DriverOnly, tune.Callback):
             self._end(record, state)
             return
         error = error_of(trial)
+        if in_vain := waited_in_vain(error):
+            # By no fault of its own, and others wait for the same.
+            self._ledger.end(record, INTERRUPTED)
+            self._give_up(in_vain)
         kind, lines = kind_of(error), str(error).strip().splitlines() or [type(error).__name__]
         self._ledger.end(record, kind, lines[-1][:REASON_CHARS])
         reason = f"{kind}: {record.attempts[-1].error}"
@@ -92,11 +102,12 @@ class Recorder(DriverOnly, tune.Callback):
             self._end(record, FAILED)
 
     def interrupt(self, records: Iterable[TrialRecord]) -> None:
-        """Close the attempts that an interruption has cut short."""
-        for record in records:
-            if record.attempt is not None:
-                self._ledger.end(record, INTERRUPTED)
-                self._store.write(record)
+        """Close the attempts that an interruption has cut short; what cannot be written now, the next start does."""
+        with suppress(Unavailable), in_a_hurry():
+            for record in records:
+                if record.attempt is not None:
+                    self._ledger.end(record, INTERRUPTED)
+                    self._store.write(record)
 
     def _end(self, record: TrialRecord, state: str) -> None:
         record.state = state
@@ -105,8 +116,19 @@ class Recorder(DriverOnly, tune.Callback):
 
     def _write(self, record: TrialRecord) -> None:
         self._ledger.measure(record)
-        self._store.write(record)
+        self._keep(record)
         self._tracker.update(record)
+
+    def _keep(self, record: TrialRecord) -> None:
+        try:
+            self._store.write(record)
+        except WaitedInVain as error:
+            self._give_up(error)
+
+    def _give_up(self, error: WaitedInVain) -> NoReturn:
+        self.gave_up = error
+        # Tune would take any exception but this one for a failure of the trial.
+        raise KeyboardInterrupt from error
 
 
 def _log_report(record: TrialRecord) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from data.errors import UserError
+from data.patience import operators_limit_s, patient
 from data.stores.chunks import Store, open_store
 from infra.cluster.join import cluster_name, connect
 from infra.cluster.nodes import require_shared
@@ -58,9 +59,12 @@ def run_sweep(request: SweepRequest, settings: Settings, screen: Screen | None =
 
     Raises:
         UserError: the request cannot be carried out, or another driver runs the sweep; nothing was written then.
+        WaitedInVain: a service was away for as long as the operator allows; the same call goes on.
     """
+    patience_s = operators_limit_s()
     standing = look_up(request.settle(settings.root), settings, claiming=True)
     with ExitStack() as opened:
+        opened.enter_context(patient(patience_s))
         if standing.owed:
             outcome = _run_owed(standing, settings, screen, opened)
         else:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from data.errors import UserError
+from data.patience import limit_s
 from data.stores.chunks import Store
 from infra.cluster.join import ray_storage
 from infra.costs.calibration import kept_calibration
@@ -37,8 +38,8 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
 
     Raises:
         UserError: nothing could be proposed.
+        WaitedInVain: the driver or a trial missed a service for as long as the operator allows.
     """
-
     asked, ledger = standing.asked, standing.ledger
 
     def is_over() -> bool:
@@ -68,6 +69,7 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
         keep_every=judging.keep_every,
         resources=asked.resources,
         provenance={"sweep": standing.sweep.name, **standing.tags},
+        patience_s=limit_s(),
         ray_storage=ray_storage(f"{standing.sweep.uri}/ray"),
     )
     recorder = Recorder(standing.sweep, searcher, stopping, tracker, ledger, asked.retries, asked.resources)
@@ -77,6 +79,8 @@ def search(standing: Standing, root: str, shared: SharedData, tracker: SweepTrac
         board.close()
     if not finished:
         recorder.interrupt(standing.records)
+    if recorder.gave_up is not None:
+        raise recorder.gave_up
     if searcher.given_up and not standing.records:
         raise UserError(searcher.given_up)
     return finished

@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Run
 
+from data import patience
 from data.errors import UserError
 from infra.tracking.pending import Pending
 from infra.tracking.trial_runs import TrialRuns
@@ -38,7 +39,7 @@ class BackgroundWriter:
         self._parent_id = parent.info.run_id
         self._begun_s = parent.info.start_time / 1000
         self._limits = limits
-        self._away_since: float | None = None
+        self._what = f"writing to MLflow at {writer.uri}"
         self._caught_up = {"reports": 0, "facts and files": 0}
         self._complained: set[int] = set()
         self._sample_at = self._sweep_written_at = 0.0
@@ -90,8 +91,9 @@ class BackgroundWriter:
 
     def _say_away(self, error: Away) -> None:
         """Once for each time that the server goes away; then ask again after a longer pause, unlike other sweeps'."""
-        if self._away_since is None:
-            self._away_since = time.monotonic()
+        absence = patience.missed(self._what)
+        if not absence.said:
+            absence.said = time.time()
             self._caught_up = dict.fromkeys(self._caught_up, 0)
             logger.warning("%s; training goes on, and what MLflow misses is written when it is back", error)
         with self._pending.changed:
@@ -99,11 +101,9 @@ class BackgroundWriter:
             self._pending.pause_s = min(2 * self._pending.pause_s, self._limits.longest_retry_s)
 
     def _say_back(self) -> None:
-        if self._away_since is not None:
-            seconds = time.monotonic() - self._away_since
+        if absence := patience.back(self._what):
             counts = ", ".join(f"{count} {name}" for name, count in self._caught_up.items())
-            logger.info("MLflow is back after %.0f s, and has what it missed: %s", seconds, counts)
-            self._away_since = None
+            logger.info("MLflow is back after %.0f s, and has what it missed: %s", absence.seconds, counts)
 
     def _take_sample(self) -> None:
         with self._pending.changed:

@@ -26,6 +26,8 @@ from typing import Any, Self
 
 from mlflow.entities import Run
 
+from data.errors import WaitedInVain
+from data.patience import limit_s
 from infra.provenance.checkout import source_diff
 from infra.provenance.secrets import Redaction
 from infra.record.trials import TrialRecord
@@ -37,6 +39,8 @@ from infra.tracking.trial_runs import TrialRuns
 from infra.tracking.writer import Away, Limits, MlflowWriter, Refused
 
 logger = logging.getLogger(f"seldtune.{__name__}")
+
+FLUSH_S, GIVEN_UP_FLUSH_S = 60.0, 2.0
 
 
 class SweepTracker:
@@ -91,7 +95,9 @@ class SweepTracker:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """`close`: with FAILED after an exception, and KILLED after one that is no error, like Ctrl-C."""
         failed = self.status if kind is None else "FAILED"
-        self.close(failed if kind is None or issubclass(kind, Exception) else "KILLED")
+        # What was waited for in vain is not waited for once more.
+        timeout_s = GIVEN_UP_FLUSH_S if kind is not None and issubclass(kind, WaitedInVain) else FLUSH_S
+        self.close(failed if kind is None or issubclass(kind, Exception) else "KILLED", timeout_s)
 
     @property
     def parent_id(self) -> str:
@@ -164,7 +170,7 @@ class SweepTracker:
         words = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
         return words or ("" if idle else "the progress of the sweep")
 
-    def flush(self, timeout_s: float = 60.0) -> bool:
+    def flush(self, timeout_s: float = FLUSH_S) -> bool:
         """Wait until everything handed over is written; False when the server did not take it in time."""
         deadline = time.monotonic() + timeout_s
         with self._pending.changed:
@@ -172,15 +178,15 @@ class SweepTracker:
             self._pending.changed.notify_all()
             return self._pending.changed.wait_for(lambda: self._pending.idle, max(0.0, deadline - time.monotonic()))
 
-    def require_written(self, timeout_s: float = 60.0) -> None:
-        """`flush`, or raise Away with what to do."""
-        if not self.flush(timeout_s):
-            raise Away(
+    def require_written(self) -> None:
+        """`flush`, for as long as services are waited for, or raise WaitedInVain with what to do."""
+        if not self.flush(FLUSH_S if (patience_s := limit_s()) is None else patience_s):
+            raise WaitedInVain(
                 f"MLflow at {self._writer.uri} did not take {self.unwritten()}. Nothing is lost: the sweep's own "
                 "record is whole; when MLflow answers again, the same command completes it there"
             )
 
-    def close(self, status: str, timeout_s: float = 60.0) -> bool:
+    def close(self, status: str, timeout_s: float = FLUSH_S) -> bool:
         """Write what is left, end the parent run with `status`, and any child still open with KILLED; whether it could.
 
         Where it could not, that is said, and the same sweep command does it later.

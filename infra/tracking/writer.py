@@ -22,6 +22,7 @@ import requests
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException, RestException
 
+from data.errors import Unavailable
 from infra.provenance.secrets import Redaction
 
 MOST_METRICS, MOST_PARAMS, MOST_TAGS, MOST_ENTITIES, MOST_BYTES = 1000, 100, 100, 1000, 900_000
@@ -42,7 +43,7 @@ _FINAL_CODES = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXI
 _FINAL_STATUS = {400, 413}
 
 
-class Away(RuntimeError):
+class Away(Unavailable):
     """The server did not take a request now: it is down, hangs, is overloaded, or does not know our credentials."""
 
 
@@ -58,7 +59,7 @@ class Limits:
     burst: int = 5
     """Requests that may follow each other at once after a pause."""
     first_retry_s: float = 1.0
-    longest_retry_s: float = 30.0
+    longest_retry_s: float = 8.0
 
 
 class TokenBucket:
@@ -192,23 +193,34 @@ class MlflowWriter:
         self._bucket.take(requests_made)
         try:
             yield
-        except MlflowException as error:
-            said = self._redaction.text(str(error).splitlines()[0] if str(error) else type(error).__name__)
-            # Only what MLflow itself says is final, not what a proxy in front of it says while it is down.
-            by_mlflow = isinstance(error, RestException) or error.error_code == "INVALID_PARAMETER_VALUE"
-            if by_mlflow and error.error_code in _FINAL_CODES:
+        except (MlflowException, OSError) as error:
+            said = self._redaction.text(in_short(error))
+            if is_final(error):
                 raise Refused(said) from error
             raise Away(f"MLflow at {self.uri} does not answer: {said}") from error
-        except requests.HTTPError as error:
-            said = self._redaction.text(str(error))
-            if error.response is not None and error.response.status_code in _FINAL_STATUS:
-                raise Refused(said) from error
-            raise Away(f"MLflow at {self.uri} does not answer: {said}") from error
-        except OSError as error:
-            raise Away(f"MLflow at {self.uri} does not answer: {self._redaction.text(str(error))}") from error
         except Exception as error:  # of a library further down: whoever writes has to outlive it, and asks again
             said = self._redaction.text(f"{type(error).__name__}: {error}")
             raise Away(f"MLflow at {self.uri} was not understood: {said}") from error
+
+
+def in_short(error: Exception) -> str:
+    """What MLflow's client or the way to its server says, in a line without what the client tried."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    asked, failed, why = said.partition(" failed with exception ")
+    # The innermost reason comes last: HTTPConnectionPool(...): ... (Caused by ...: [Errno 111] Connection refused")).
+    reason = why.rpartition(": ")[2].strip("'\")")
+    return f"{asked}: {reason}" if failed else said
+
+
+def is_final(error: Exception) -> bool:
+    """Whether the server would say the same again."""
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and error.response.status_code in _FINAL_STATUS
+    if not isinstance(error, MlflowException):
+        return False
+    # Only what MLflow itself says, not what a proxy in front of it says while it is down.
+    by_mlflow = isinstance(error, RestException) or error.error_code == "INVALID_PARAMETER_VALUE"
+    return by_mlflow and error.error_code in _FINAL_CODES
 
 
 @dataclass

@@ -46,6 +46,8 @@ class SweepFacts:
     """Memory of the driver."""
     cluster: dict[str, tuple[float, float]] = field(default_factory=dict)
     """CPU, GPU and object_store_memory (bytes): used, and in all."""
+    away: dict[str, float] = field(default_factory=dict)
+    """What its driver cannot do now, in words ("writing to http://..."), and since when (seconds since 1970)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 
+from data import patience
 from infra.cluster.join import cluster_use
 from infra.record.budget import Ledger
 from infra.record.claim import Driver
@@ -61,5 +62,6 @@ class SweepFeed:
             used_up=self.ledger.used_up(),
             rss_bytes=psutil.Process().memory_info().rss,
             cluster=self._cluster,
+            away=patience.away(),
         )
         return asdict(facts)

@@ -124,6 +124,10 @@ def render(overview: Overview) -> RenderableType:
         lines.add_row("best", Text(f"trial {best.number} {best.label}, epoch {best.epoch}: {scores}", style="bold"))
         lines.add_row("", words)
     lines.add_row("cluster", _cluster(overview))
+    if overview.state == RUNNING:
+        for what, since in facts.away.items():
+            for_long = _duration(max(0.0, time.time() - since))
+            lines.add_row("waits", Text(f"{what} has not been possible for {for_long}", style="yellow"))
     for event in overview.events:
         lines.add_row(_clock(event.at), Text(f"trial {event.number} {event.text}", overflow="ellipsis", no_wrap=True))
     if step := overview.next_step():

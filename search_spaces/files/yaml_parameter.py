@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data.errors import UserError
-from data.near import near
+from data.names import near
 from search_spaces.space import Trial
 from trainables.config import TrialConfig
 from trainables.config.tree import REGISTRIES, field_value, leaves, to_dict

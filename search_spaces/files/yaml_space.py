@@ -27,7 +27,7 @@ from typing import Any
 from data.durations import parse_duration_s
 from data.errors import UserError
 from data.files.yaml_files import read_yaml
-from data.near import near
+from data.names import near
 from data.registry.user_code import hash_text
 from search_spaces.files.yaml_parameter import Parameter, is_number, part_fields, read_parameter
 from search_spaces.presets import PRESETS, find_preset

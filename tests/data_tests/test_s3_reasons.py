@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from data import storage
-from data.errors import UserError
+from data.errors import Unavailable, UserError
 from data.object_stores import KINDS
 from support.s3_server import set_environment
 
@@ -78,6 +78,21 @@ def test_what_answers_and_is_no_s3_is_said(monkeypatch, status):
         for action in (storage.size, storage.list_files):
             with pytest.raises(UserError, match=r"answers, but not as S3 does .*; check AWS_ENDPOINT_URL"):
                 action("s3://mine/data")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "passes"),
+    [
+        *[("InternalError", 500, True), ("SlowDown", 503, True), ("InsufficientStorage", 507, True), ("", 502, True)],
+        *[("AccessDenied", 403, True), ("ExpiredToken", 400, True), ("TooManyRequests", 429, True)],
+        *[("RequestTimeout", 408, True), ("NoSuchBucket", 404, True)],
+        *[("EntityTooLarge", 400, False), ("InvalidArgument", 400, False), ("MethodNotAllowed", 405, False)],
+    ],
+)
+def test_what_may_pass_is_waited_for_and_a_request_that_is_wrong_is_not(code, status, passes):
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    told = KINDS["s3"].explain("s3://b/key", "http://store", ClientError(answer, "PutObject"))
+    assert type(told) is (Unavailable if passes else UserError)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import torch
 from ray import tune
 from ray.train import WorkerGroupError
 
+from data.errors import WaitedInVain
 from infra.bench.search.own_ray import own_ray
-from infra.record.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of
+from infra.record.failures import DIVERGED, NODE_LOST, OUT_OF_MEMORY, RAISED, error_of, kind_of, waited_in_vain
 from trainables.training.reports import Diverged
 
 
@@ -35,6 +36,18 @@ from trainables.training.reports import Diverged
 )
 def test_errors_by_their_class(error: Exception, kind: str) -> None:
     assert kind_of(error) == kind
+
+
+def test_what_a_trial_waited_for_in_vain_is_told_from_what_it_failed_of() -> None:
+    in_vain = WaitedInVain("http://store does not answer; waited 15 min for it")
+    in_actor = ray.exceptions.RayTaskError("train", "Traceback ...", in_vain).as_instanceof_cause()
+    in_group = WorkerGroupError("2 workers failed", {0: in_vain, 1: RuntimeError("Connection closed by peer")})
+    for error in (in_vain, in_actor, in_group):
+        told = waited_in_vain(error)
+        assert type(told) is WaitedInVain
+        assert str(told) == str(in_vain)
+    for other in (Diverged("loss is nan"), RuntimeError("waited"), "WaitedInVain: in a text"):
+        assert waited_in_vain(other) is None
 
 
 def test_memory_that_torch_cannot_have_on_the_cpu() -> None:

@@ -47,6 +47,7 @@ PACKAGES: dict[str, dict[str, set[str]]] = {
         },
         "plan": {"cluster", "costs", "record", "search", "stack", "sweep", "tracking"},
         "finals": {"cluster", "comparison", "models", "record", "stack", "sweep", "tracking"},
+        "drills": {"record", "stack", "tracking"},
         "bench": {"cluster", "finals", "kube", "record", "search", "stack", "sweep", "tracking"},
         "api": {
             *("cluster", "comparison", "console", "datasets", "finals", "models", "plan", "record", "stack", "sweep"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from dataclasses import asdict, replace
 from io import StringIO
@@ -84,6 +85,15 @@ def test_eighty_columns_are_enough() -> None:
         assert expected in text
     for expected in ("trial 0 av_conformer, epoch 3", "lr 0.00123", "GPU 1 of 4", "1.0 of 4.0 GB", "loss is nan"):
         assert expected in text
+
+
+def test_what_a_sweep_waits_for_is_said_while_it_runs() -> None:
+    console = Console(file=StringIO(), width=120, highlight=False)
+    waiting = replace(FACTS, away={"writing to http://store:8333": time.time() - 40})
+    console.print(render(look(replace(DRIVER, facts=asdict(waiting)))))
+    console.print(render(look(replace(DRIVER, facts=asdict(waiting), state=FINISHED))))
+    said = re.findall(r"waits +(.*)", console.file.getvalue())  # type: ignore[attr-defined]
+    assert [text.strip() for text in said] == ["writing to http://store:8333 has not been possible for 40 s"]
 
 
 def test_looking_is_cheap() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from data.classes import STARSS23, ClassList
 from data.errors import UserError
-from data.near import near
+from data.names import near
 from data.registry.parts import Registry
 from trainables.checks import LATER
 from trainables.config import AUDIO_ENCODERS, FUSIONS, OPTIMISERS, OUTPUTS, SCHEDULES, VISUAL_ENCODERS, TrialConfig

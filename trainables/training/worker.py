@@ -20,6 +20,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.result import RESULT_DUPLICATE
 
 from data.feeding.streamed_split import StreamedSplit
+from data.patience import patient
 from trainables.config.tree import from_dict
 from trainables.training.checkpoint import TrialStore, trial_uri
 from trainables.training.loop import train_trial
@@ -50,6 +51,8 @@ class SweepContext:
     """Checkpoints of every so many epochs stay, for other trials to go on from; 0: none."""
     resources: TrialResources = field(default_factory=TrialResources)
     provenance: dict[str, Any] = field(default_factory=dict)
+    patience_s: float | None = None
+    """How long a trial waits for storage that is away; None: not at all."""
     ray_storage: dict[str, Any] = field(default_factory=dict)
     """`storage_path` and `storage_filesystem` for Ray Train's own bookkeeping."""
 
@@ -161,6 +164,10 @@ def _trainer(context: SweepContext, splits: dict[str, Any], mail: Mail, name: st
     resources = context.resources
 
     def work() -> None:
+        with patient(context.patience_s):
+            train_all()
+
+    def train_all() -> None:
         torch.set_num_threads(resources.cpus_per_worker)
         keep_freed_memory()
         rank = train.get_context().get_world_rank()

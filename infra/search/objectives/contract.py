@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from data.errors import UserError
-from data.near import near
+from data.names import near
 from data.registry.parts import OWN, Registry
 from infra.record.trials import COMPLETE, TrialRecord
 from trainables.config import TrialConfig

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from data.errors import UserError
-from data.near import near
+from data.names import near
 from data.registry.parts import OWN, Registry
 from data.registry.user_code import place_of
 from infra.record.trials import TrialRecord
