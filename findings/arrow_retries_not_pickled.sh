@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # pyarrow 25.0.1
 # Guess:    an S3FileSystem that is pickled is the same one when it is read back: endpoint, timeouts and retries.
-# Seen:     all but `retry_strategy`, which is the default again: told to try once, it asks once, and read back three times.
+# Seen:     all but `retry_strategy`, which is the default again: told to try once, it asks once, and three times when it
+#           is read back.
 # Matters:  Ray hands a file system to its workers pickled, so that retries chosen with it hold in the driver alone; and
 #           two file systems that try differently are equal.
 # Instead:  make the file system where it is used, or try again around it.

@@ -19,6 +19,7 @@ LONGEST = (
     "test_interrupted_sweeps.py",
     "test_worker.py",
     "test_leak.py",
+    "test_drills.py",
     "test_plugin_sweep.py",
     "test_rotation.py",
     "test_golden_commands.py",

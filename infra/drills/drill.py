@@ -69,11 +69,11 @@ class Fault(Drill):
             time.sleep(seconds)
         mended_at = time.time()
         code = sweep.wait()
-        account = settle(self.name, seconds, sweep, before, sweep.said[said:], mended_at, code)
-        message = next((text for text in sweep.said[said:] if re.search(self.says, text)), account.message)
+        message = next((text for text in sweep.said[said:] if self.says and re.search(self.says, text)), "")
+        account = settle(self.name, seconds, sweep, before, mended_at, code, message)
         if self.of_mlflow:
             account = replace(account, resumed_after_s=since(mended_at, place.mlflow.written))
-        return replace(account, message=message)
+        return account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,6 @@ class KilledAt(Drill):
         sweep.wait()
         if not dead.is_set():
             raise RuntimeError(f"{sweep.name} never came to its step:\n{sweep.log.read_text()[-3000:]}")
-        before, said, at = sweep.records(), len(sweep.said), time.time()
+        before, at = sweep.records(), time.time()
         sweep.start()
-        code = sweep.wait()
-        return settle(self.name, seconds, sweep, before, sweep.said[said:], at, code)
+        return settle(self.name, seconds, sweep, before, at, sweep.wait())

@@ -145,7 +145,7 @@ class Account:
     resumed_after_s: float | None
     """From the end of the fault to the next report; None where there was none."""
     message: str
-    """What the sweep said about it first."""
+    """What the sweep said about it, where it has to say something."""
 
 
 def settle(
@@ -153,15 +153,14 @@ def settle(
     seconds: float,
     sweep: DrillSweep,
     before: list[TrialRecord],
-    said: list[str],
     mended_at: float,
     exit_code: int,
+    message: str = "",
 ) -> Account:
     """The account of a sweep that has ended.
 
     Args:
         before: its records as the fault began.
-        said: its warnings since then.
         mended_at: when the fault was over, in seconds since 1970.
     """
     found = sweep.found()
@@ -184,7 +183,7 @@ def settle(
         + sum(len(set(of) - set(found.steps.get(number, ()))) for number, of in epochs.items())
         + max(0, TRIALS - len(after)),
         resumed_after_s=since(mended_at, reported),
-        message=next(iter(said), ""),
+        message=message,
     )
 
 

@@ -52,7 +52,7 @@ def test_a_store_is_waited_for_a_while_and_the_sweep_goes_on_in_any_case(place: 
     place.start_again("s3")
     mended_at = time.time()
     code = again.wait()
-    account = settle("store-killed", 0.0, again, before, again.said, mended_at, code)
+    account = settle("store-killed", 0.0, again, before, mended_at, code)
     assert replace(account, resumed_after_s=None, message="") == Account(
         fault="store-killed",
         seconds=0.0,

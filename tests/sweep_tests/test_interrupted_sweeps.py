@@ -29,6 +29,7 @@ from support.sweeps_on_the_stack import (
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.dear
 def test_two_kills_at_random_moments_change_nothing(stack: SweepStack) -> None:
     """One trial at a time, so that what the sampler and the early stopping know follows from the seed alone."""
     trials, epochs, moments = 3, 3, random.Random(20)
