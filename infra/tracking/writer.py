@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -208,7 +209,7 @@ def in_short(error: Exception) -> str:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     asked, failed, why = said.partition(" failed with exception ")
     # The innermost reason comes last: HTTPConnectionPool(...): ... (Caused by ...: [Errno 111] Connection refused")).
-    reason = why.rpartition(": ")[2].strip("'\")")
+    reason = re.split(r": |\(['\"]", why.rstrip("'\")"))[-1]
     return f"{asked}: {reason}" if failed else said
 
 

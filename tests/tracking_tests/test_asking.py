@@ -6,13 +6,13 @@ from typing import NoReturn
 
 import mlflow
 import pytest
-from mlflow.exceptions import RestException
+from mlflow.exceptions import MlflowException, RestException
 
 from data import patience
 from data.errors import UserError
 from data.patience import patient
 from infra.tracking.asking import ask_mlflow
-from infra.tracking.writer import Away
+from infra.tracking.writer import Away, in_short
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -27,6 +27,14 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_does_not_answer_is_said_in_a_line() -> None:
     with pytest.raises(Away, match=rf"^MLflow at {NOBODY} does not answer: .*: \[Errno 111\] Connection refused$"):
         ask_mlflow(lambda: mlflow.MlflowClient(NOBODY).get_registered_model("seld"))
+
+
+def test_a_connection_that_breaks_off_is_said_in_a_line() -> None:
+    inner = "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))"
+    asked = "API request to http://m:5000/api/2.0/mlflow/runs/get failed with exception"
+    told = in_short(MlflowException(f"{asked} HTTPConnectionPool(host='m', port=5000): Max retries exceeded: {inner}"))
+    assert told == "API request to http://m:5000/api/2.0/mlflow/runs/get: Remote end closed connection without response"
+    assert in_short(MlflowException("no such run\nand more")) == "no such run"
 
 
 def test_it_is_asked_again_from_the_beginning() -> None:

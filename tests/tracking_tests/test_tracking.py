@@ -14,6 +14,8 @@ import mlflow
 import pytest
 
 from data import storage
+from data.errors import WaitedInVain
+from data.patience import patient
 from infra.provenance.secrets import MASK
 from infra.record.folder import SweepStore
 from infra.record.trials import FAILED, PRUNED, TrialRecord
@@ -94,8 +96,8 @@ def test_a_server_that_dies_is_neither_noticed_nor_missed(
     tracker.log_sweep({"space": "small"}, {"best/extra": 1.5}, {"best.trial": "3"})
     assert not tracker.flush(1.0)
     assert tracker.unwritten() == "4 trials and 4 facts and files"
-    with pytest.raises(Away, match="the same command completes it"):
-        tracker.require_written(0.1)
+    with patient(0.1), pytest.raises(WaitedInVain, match="the same command completes it"):
+        tracker.require_written()
     assert len(Outbox(outbox)) == 4
 
     # The queue is as long as there are trials, whatever they say.
