@@ -3,5 +3,5 @@
     python -m infra.drills --list
     python -m infra.drills store-killed --seconds 15
 
-Each ends with one line of JSON (`infra.drills.account.Account`) and with exit code 1 where something was lost.
+Each ends with one line of JSON (`infra.drills.sweep.Account`) and with exit code 1 where something was lost.
 """

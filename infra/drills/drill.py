@@ -80,9 +80,8 @@ class Fault(Drill):
 class KilledAt(Drill):
     """The driver is killed at a step of a sweep's life, and its command given again."""
 
-    method: str
     path: str
-    """Of the request that marks the step, below the sweep's folder, as a regular expression."""
+    """Below the sweep's folder of what is written at the step, as a regular expression."""
     nth: int = 1
     before: bool = False
     """Whether the store has not had it yet."""
@@ -97,7 +96,7 @@ class KilledAt(Drill):
             dead.set()
 
         def fits(method: str, asked: str) -> bool:
-            return method == self.method and path.fullmatch(asked) is not None
+            return method == "PUT" and path.fullmatch(asked) is not None
 
         place.s3.watch(Watch(fits=fits, call=kill, nth=self.nth, before=self.before))
         sweep.start()

@@ -49,19 +49,16 @@ def _locked(place: Place, _: DrillSweep) -> Iterator[None]:
 
 @contextmanager
 def _trial_killed(place: Place, _: DrillSweep) -> Iterator[None]:
-    _kill_one(place, "ResourceTrainable")
-    yield
-
-
-def _kill_one(place: Place, title: str) -> None:
     for process in place.processes("ray"):
         try:
-            if title in " ".join(process.cmdline()):
+            if "ResourceTrainable" in " ".join(process.cmdline()):
                 process.kill()
-                return
+                break
         except psutil.NoSuchProcess:
             continue
-    raise RuntimeError(f"Ray has no process {title!r}")
+    else:
+        raise RuntimeError("no trial has a process")
+    yield
 
 
 @contextmanager
@@ -102,6 +99,13 @@ def _second_driver(place: Place, sweep: DrillSweep) -> Iterator[None]:
     if (code := second.wait()) != 2:
         raise RuntimeError(f"a second driver ended with {code}")
     yield
+
+
+def _driver_killed_at(step: str, path: str, *, nth: int = 1, before: bool = False) -> KilledAt:
+    """The driver is killed at a step, in words."""
+    name = f"killed-{step.lower().replace(' ', '-')}"
+    breaks = f"the driver is killed {step}, and its command given again"
+    return KilledAt(name=name, breaks=breaks, path=path, nth=nth, before=before)
 
 
 def _s3(place: Place) -> Relay:
@@ -224,71 +228,15 @@ DRILLS: dict[str, Drill] = {
             breaks="the same command is given again while the sweep runs",
             by=_second_driver,
         ),
-        KilledAt(
-            name="killed-before-a-trial-is-proposed",
-            breaks="the driver is killed before a trial is proposed, and its command given again",
-            method="PUT",
-            path=r"/trials/00000\.json",
-            before=True,
-        ),
-        KilledAt(
-            name="killed-as-a-trial-is-proposed",
-            breaks="the driver is killed as a trial is proposed, and its command given again",
-            method="PUT",
-            path=r"/trials/00000\.json",
-        ),
-        KilledAt(
-            name="killed-as-a-trial-has-begun",
-            breaks="the driver is killed as a trial has begun, and its command given again",
-            method="PUT",
-            path=r"/trials/00000\.json",
-            nth=2,
-        ),
-        KilledAt(
-            name="killed-as-a-best-model-is-written",
-            breaks="the driver is killed as a best model is written, and its command given again",
-            method="PUT",
-            path=r"/work/00000/best/.*",
-        ),
-        KilledAt(
-            name="killed-as-a-checkpoint-is-written",
-            breaks="the driver is killed as a checkpoint is written, and its command given again",
-            method="PUT",
-            path=r"/work/00000/checkpoints/.*",
-        ),
-        KilledAt(
-            name="killed-before-a-report-is-written",
-            breaks="the driver is killed before a report is written, and its command given again",
-            method="PUT",
-            path=r"/trials/00000\.json",
-            nth=3,
-            before=True,
-        ),
-        KilledAt(
-            name="killed-as-a-report-is-written",
-            breaks="the driver is killed as a report is written, and its command given again",
-            method="PUT",
-            path=r"/trials/00000\.json",
-            nth=3,
-        ),
-        KilledAt(
-            name="killed-as-a-trial-has-ended",
-            breaks="the driver is killed as a trial has ended, and its command given again",
-            method="PUT",
-            path=r"/trials/00000\.json",
-            nth=3 + 8,
-        ),
-        KilledAt(
-            name="killed-as-the-untrained-model-is-scored",
-            breaks="the driver is killed as the untrained model is scored, and its command given again",
-            method="PUT",
-            path=r"/untrained/.*",
-        ),
-        KilledAt(
-            name="killed-as-a-file-waits-for-mlflow",
-            breaks="the driver is killed as a file waits for MLflow, and its command given again",
-            method="PUT",
-            path=r"/outbox/.*\.bin",
-        ),
+        _driver_killed_at("before a trial is proposed", r"/trials/00000\.json", before=True),
+        _driver_killed_at("as a trial is proposed", r"/trials/00000\.json"),
+        _driver_killed_at("as a trial has begun", r"/trials/00000\.json", nth=2),
+        _driver_killed_at("as a best model is written", r"/work/00000/best/.*"),
+        _driver_killed_at("as a checkpoint is written", r"/work/00000/checkpoints/.*"),
+        _driver_killed_at("before a report is written", r"/trials/00000\.json", nth=3, before=True),
+        _driver_killed_at("as a report is written", r"/trials/00000\.json", nth=3),
+        _driver_killed_at("as a trial has ended", r"/trials/00000\.json", nth=3 + 8),
+        _driver_killed_at("as the untrained model is scored", r"/untrained/.*"),
+        _driver_killed_at("as a file waits for MLflow", r"/outbox/.*\.bin"),
     )
 }

@@ -17,9 +17,10 @@ from data.object_stores import Access
 from infra.drills.relay import Relay
 from infra.stack.home import StackState, read_state
 from infra.stack.processes import service_processes
+from infra.stack.services import FOREIGN_PREFIXES
 from infra.stack.settings import REGION, embedded_urls
 
-FOREIGN = ("AWS_", "MLFLOW_", "RAY_", "SELDTUNE_")
+FOREIGN = ("AWS_", *FOREIGN_PREFIXES)
 NOWHERE = "127.0.0.1:1"
 DATA = "s3://seldtune/data/drills"
 RECORDINGS = ("--train-clips", "2", "--val-clips", "1", "--test-clips", "1", "--clip-s", "9")
@@ -156,7 +157,7 @@ class Place:
 
     def _down(self) -> None:
         if self.environment and self._home.exists():
-            self._command({**self.environment}, "down")
+            self._command(self.environment, "down")
         if self._store_home.exists():
             self._command(self._on_store, "down")
 

@@ -18,10 +18,10 @@ from infra.record.folder import SweepStore
 from infra.record.trials import FAILED, FAILURES, TrialRecord
 from infra.tracking.contents import PARENT_TAG, SWEEP_TAG, TRIAL_TAG
 from infra.tracking.experiment import EXPERIMENT
-from trainables.training.reports import OBJECTIVE
+from trainables.training.reports import LATENCY, OBJECTIVE
 
 TRIALS, AT_A_TIME, EPOCHS = 4, 2, 8
-OF_THE_CLOCK = ("windows_per_s", "epoch_s", "latency_ms", "at")
+OF_THE_CLOCK = ("windows_per_s", "epoch_s", LATENCY, "at")
 _SAID = re.compile(r"^\d\d:\d\d:\d\d (?:WARNING|ERROR  ) (?P<text>.*)", re.MULTILINE)
 
 
@@ -35,20 +35,20 @@ class Found:
     steps: dict[int, list[int]]
     """Epochs of the objective in MLflow, by the trial's number."""
 
-    @property
-    def table(self) -> list[tuple[dict[str, Any], str, list[dict[str, float]]]]:
-        """All that the clock does not change: each trial's parameters, state and reports."""
-        return [
-            (
-                record.params,
-                record.state,
-                [
-                    {key: v for key, v in report.items() if key not in OF_THE_CLOCK and not key.startswith("system/")}
-                    for report in record.reports
-                ],
-            )
-            for record in self.records
-        ]
+
+def table_of(records: Iterable[TrialRecord]) -> list[tuple[dict[str, Any], str, list[dict[str, float]]]]:
+    """Parameters, state and scores of every trial: all that does not depend on the clock."""
+    return [
+        (
+            record.params,
+            record.state,
+            [
+                {k: v for k, v in r.items() if k not in OF_THE_CLOCK and not k.startswith("system/")}
+                for r in record.reports
+            ],
+        )
+        for record in records
+    ]
 
 
 @dataclass
@@ -57,7 +57,6 @@ class DrillSweep:
 
     place: Place
     name: str
-    options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -77,7 +76,7 @@ class DrillSweep:
             *("--trials", str(TRIALS), "--concurrency", str(AT_A_TIME), "--stopper", "none", "--sampler", "random"),
             *("--set", f"training.epochs={EPOCHS}", "--set", "training.epoch_windows=16"),
             # So low that what has hardly trained finds something, and is worth registering.
-            *("--set", "inference.threshold=0.02", *self.options),
+            *("--set", "inference.threshold=0.02"),
             log=self.log,
             **self.environment,
         )

@@ -227,11 +227,8 @@ class SweepClaim:
                 raise UserError(f"sweep {self._sweep!r} is held by a driver that does not answer; wait a minute")
             time.sleep(0.5)
 
+    @in_a_hurry()  # whoever ends the sweep waits for this thread
     def _beat(self) -> None:
-        with in_a_hurry():  # whoever ends the sweep waits for this thread
-            self._beat_on()
-
-    def _beat_on(self) -> None:
         wait_s = BEAT_S
         while not self._stop.wait(wait_s):
             wait_s = BEAT_S

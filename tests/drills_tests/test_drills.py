@@ -13,7 +13,7 @@ from infra.console.output import EXIT_AWAY
 from infra.drills.faults import DRILLS
 from infra.drills.place import Place, own_folder
 from infra.drills.relay import says
-from infra.drills.sweep import TRIALS, Account, DrillSweep, settle
+from infra.drills.sweep import TRIALS, Account, DrillSweep, settle, table_of
 
 pytestmark = pytest.mark.slow
 
@@ -88,4 +88,4 @@ def test_two_minutes_without_a_store_change_no_figure(place: Place) -> None:
     assert calm.wait() == 0
     account = DRILLS["store-killed"].on(place, seconds=120, name="disturbed")
     assert DRILLS["store-killed"].passed(account), account
-    assert DrillSweep(place, "disturbed").found().table == calm.found().table
+    assert table_of(DrillSweep(place, "disturbed").records()) == table_of(calm.records())

@@ -11,11 +11,12 @@ import mlflow
 from mlflow.entities import Run
 
 from data import storage
+from infra.drills.sweep import table_of
 from infra.record.folder import SweepStore
 from infra.record.trials import TrialRecord
 from infra.tracking.contents import PARENT_TAG, STATE_TAG, TRIAL_TAG
 from support.embedded_stack import Stack
-from trainables.training.reports import LATENCY, OBJECTIVE
+from trainables.training.reports import OBJECTIVE
 
 DATA = "s3://seldtune/data/sweeps"
 CLIP_S = 9
@@ -27,7 +28,6 @@ QUICK = (
 )
 """With so low a threshold what has hardly trained finds something, and is worth registering. A second trial at a time
 costs a process that imports PyTorch, which takes longer than the trial: only some tests have one."""
-MEASURED = ("windows_per_s", "epoch_s", LATENCY, "at")
 
 
 class SweepStack:
@@ -106,12 +106,5 @@ def wait_for_reports(name: str, reports: int) -> None:
 
 
 def what_it_found(name: str) -> list[tuple[dict[str, Any], str, list[dict[str, float]]]]:
-    """Parameters, state and scores of every trial: all that does not depend on the clock."""
-    return [
-        (
-            record.params,
-            record.state,
-            [{k: v for k, v in r.items() if k not in MEASURED and not k.startswith("system/")} for r in record.reports],
-        )
-        for record in SweepStore("s3://seldtune", name).trials()
-    ]
+    """All of every trial that does not depend on the clock."""
+    return table_of(SweepStore("s3://seldtune", name).trials())
